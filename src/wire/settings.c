@@ -1,0 +1,136 @@
+/* settings.c: the one table of the node daemon's settings; see settings.h. */
+#include "wire/settings.h"
+
+#include <stdio.h>
+#include <unistd.h>
+
+#define AT(field) .offset = offsetof(struct settings, field)
+
+static const struct config_entry entries[] = {
+        {"node", "socket", CONFIG_STRING, AT(socket), "", .help = "path of the daemon's socket; empty: /run/berth/node.sock for root, else in $XDG_RUNTIME_DIR"},
+        {"node", "log_level", CONFIG_CHOICE, AT(log_level), "info", .choices = "error|warning|notice|info|debug", .live = true,
+         .help = "log lines up to this level are written"},
+
+        {"device", "kind", CONFIG_CHOICE, AT(device), "auto", .choices = "auto|cuda|software",
+         .help = "which devices to share: those of the NVIDIA driver, a software device in host memory, or whichever is found first in this order"},
+        {"device", "nvml", CONFIG_STRING, AT(nvml), "", .help = "path of libnvidia-ml.so.1; empty: the dynamic linker's"},
+        {"device", "software_devices", CONFIG_NUMBER, AT(software_devices), "1", 1, 8, .help = "number of software devices"},
+        {"device", "software_memory", CONFIG_BYTES, AT(software_memory), "1GiB", 16 << 20, UINT64_C(1) << 40,
+         .help = "memory of each software device"},
+        {"device", "software_link", CONFIG_BYTES, AT(software_link), "4GiB", 1 << 20, UINT64_C(1) << 40,
+         .help = "modelled copy rate of a software device, per second and direction"},
+
+        {"memory", "reserve_percent", CONFIG_NUMBER, AT(reserve_percent), "10", 0, 90, .environment = "NVSHARE_MEMORY_RESERVE_PERCENT",
+         .live = true, .help = "share of each device that is never granted to programs"},
+        {"memory", "client_part", CONFIG_BYTES, AT(client_part), "0", 0, UINT64_C(8) << 30, .live = true,
+         .help = "counted for each program beside what it allocates (its context); 0: 512 MiB on CUDA devices, 8 MiB on software devices"},
+        {"memory", "limits", CONFIG_CHOICE, AT(limits), "off", .choices = "off|classes", .live = true,
+         .help = "classes: programs together stay under 80 % of devices of 24 GiB and more, 75 % from 12 GiB, 70 % below"},
+
+        {"slice", "mode", CONFIG_CHOICE, AT(slice_mode), "auto", .choices = "auto|fixed", .environment = "NVSHARE_SWITCH_TIME_MODE",
+         .live = true, .help = "auto: the slice of a program that others wait for follows the measured cost of a switch; fixed: always slice.fixed"},
+        {"slice", "fixed", CONFIG_DURATION, AT(slice_fixed), "30s", 1000000, UINT64_C(86400000000000),
+         .environment = "NVSHARE_SWITCH_TIME_FIXED", .live = true, .help = "the slice in mode fixed"},
+        {"slice", "multiplier", CONFIG_NUMBER, AT(slice_multiplier), "5", 1, 1000, .environment = "NVSHARE_SWITCH_TIME_MULTIPLIER",
+         .live = true, .help = "slice in mode auto, in multiples of the switch cost: n spends about 1/(n+1) of the time on switching"},
+        {"slice", "multiplier_batch", CONFIG_NUMBER, AT(slice_multiplier_batch), "25", 1, 1000, .live = true,
+         .help = "the same where only batch programs compete"},
+        {"slice", "min", CONFIG_DURATION, AT(slice_min), "2s", 1000000, UINT64_C(86400000000000), .live = true,
+         .help = "shortest slice in mode auto; 10 s when an NVSHARE_SWITCH_TIME variable is set and this is not"},
+        {"slice", "max", CONFIG_DURATION, AT(slice_max), "300s", 1000000, UINT64_C(86400000000000), .live = true,
+         .help = "longest slice in mode auto"},
+
+        {"waiting", "age", CONFIG_DURATION, AT(age), "30s", 1000000, UINT64_C(86400000000000), .live = true,
+         .help = "a waiting program counts as one priority class higher for each such time"},
+        {"waiting", "idle", CONFIG_DURATION, AT(idle), "500ms", 1000000, UINT64_C(86400000000000), .live = true,
+         .help = "a program that issued nothing for this long gives way before its slice ends"},
+        {"waiting", "give_way_bound", CONFIG_DURATION, AT(give_way_bound), "30s", 1000000, UINT64_C(86400000000000), .live = true,
+         .help = "a program that does not give way within this time is reported as stuck and others are served from what is left"},
+        {"waiting", "kill_after", CONFIG_DURATION, AT(kill_after), "300s", 0, UINT64_C(86400000000000), .live = true,
+         .help = "a stuck program that others still wait for is ended after this time; 0: never"},
+        {"waiting", "move_bound", CONFIG_DURATION, AT(move_bound), "10s", 1000000, UINT64_C(86400000000000), .live = true,
+         .help = "time allowed for a move between device and host, plus its bytes at waiting.move_rate"},
+        {"waiting", "move_rate", CONFIG_BYTES, AT(move_rate), "1GiB", 1 << 20, UINT64_C(1) << 40, .live = true,
+         .help = "slowest acceptable rate of a move, per second"},
+
+        {"arena", "size", CONFIG_SHARE, AT(arena_size), "50%", .help = "host memory for swapped-out device memory: a size, or a share of the machine's memory"},
+        {"arena", "segment", CONFIG_BYTES, AT(arena_segment), "0", 0, UINT64_C(64) << 30,
+         .help = "granularity in which it is lent to programs; 0: 16 units"},
+        {"arena", "ready", CONFIG_BYTES, AT(arena_ready), "2GiB", 0, UINT64_C(1) << 42, .live = true,
+         .help = "this much is kept touched and free, ahead of need"},
+        {"arena", "threads", CONFIG_NUMBER, AT(arena_threads), "4", 1, 64, .help = "threads that touch it in the background"},
+        {"arena", "eager", CONFIG_BOOL, AT(arena_eager), "yes", .live = true,
+         .help = "lend host memory to programs as they grow, so that the first switch finds it ready; no: only when someone waits"},
+
+        {"client", "unit", CONFIG_BYTES, AT(unit), "0", 0, UINT64_C(1) << 30,
+         .help = "size of a physical memory unit; 0: 64 MiB on devices of 16 GiB and more, else 1/256 of the device, at least 2 MiB"},
+        {"client", "slack", CONFIG_BYTES, AT(slack), "0", 0, UINT64_C(16) << 30, .live = true,
+         .help = "granted memory that a program may keep unused while nobody waits"},
+        {"client", "return_after", CONFIG_DURATION, AT(return_after), "10s", 1000000, UINT64_C(3600000000000),
+         .help = "swapped-out programs come back by themselves when the daemon has been gone for this long"},
+
+        {"limits", "clients_per_user", CONFIG_NUMBER, AT(clients_per_user), "128", 1, 100000, .live = true,
+         .help = "connections that one user may hold"},
+        {"limits", "messages_per_second", CONFIG_NUMBER, AT(messages_per_second), "20000", 100, 10000000, .live = true,
+         .help = "messages per second and connection, beyond which reading pauses"},
+};
+
+const struct config_table settings_table = {entries, ARRAY_SIZE(entries), sizeof(struct settings)};
+
+static int put(char *path, size_t size, int length)
+{
+        (void)path;
+        return length < 0 || (size_t)length >= size ? -ENAMETOOLONG : 0;
+}
+
+int settings_default_path(char *path, size_t size)
+{
+        const char *given = getenv("BERTH_CONFIG"), *xdg = getenv("XDG_CONFIG_HOME"), *home = getenv("HOME");
+
+        if (given && *given)
+                return put(path, size, snprintf(path, size, "%s", given));
+        if (geteuid() == 0)
+                return put(path, size, snprintf(path, size, "/etc/berth/berthd.conf"));
+        if (xdg && *xdg)
+                return put(path, size, snprintf(path, size, "%s/berth/berthd.conf", xdg));
+        if (home && *home)
+                return put(path, size, snprintf(path, size, "%s/.config/berth/berthd.conf", home));
+        return -ENOENT;
+}
+
+static int user_socket(char *path, size_t size)
+{
+        const char *runtime = getenv("XDG_RUNTIME_DIR");
+
+        if (runtime && *runtime)
+                return put(path, size, snprintf(path, size, "%s/berth/node.sock", runtime));
+        return put(path, size, snprintf(path, size, "/tmp/berth-%u/node.sock", (unsigned int)geteuid()));
+}
+
+#define SYSTEM_SOCKET "/run/berth/node.sock"
+
+int settings_socket_path(const struct settings *settings, char *path, size_t size)
+{
+        const char *given = getenv("BERTH_SOCKET");
+
+        if (given && *given)
+                return put(path, size, snprintf(path, size, "%s", given));
+        if (settings->socket[0])
+                return put(path, size, snprintf(path, size, "%s", settings->socket));
+        if (geteuid() == 0)
+                return put(path, size, snprintf(path, size, SYSTEM_SOCKET));
+        return user_socket(path, size);
+}
+
+int settings_socket_candidate(unsigned int index, char *path, size_t size)
+{
+        const char *given = getenv("BERTH_SOCKET");
+
+        if (given && *given)
+                return index == 0 ? put(path, size, snprintf(path, size, "%s", given)) : -ENOENT;
+        if (index == 0 && geteuid() != 0)
+                return user_socket(path, size);
+        if (index == (geteuid() != 0))
+                return put(path, size, snprintf(path, size, SYSTEM_SOCKET));
+        return -ENOENT;
+}
