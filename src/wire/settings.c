@@ -1,7 +1,10 @@
 /* settings.c: the one table of the node daemon's settings; see settings.h. */
 #include "wire/settings.h"
 
+#include "base/error.h"
+
 #include <stdio.h>
+#include <string.h>
 #include <unistd.h>
 
 #define AT(field) .offset = offsetof(struct settings, field)
@@ -76,6 +79,62 @@ static const struct config_entry entries[] = {
 };
 
 const struct config_table settings_table = {entries, ARRAY_SIZE(entries), sizeof(struct settings)};
+
+int settings_check(const struct settings *s, char message[CONFIG_MESSAGE])
+{
+        const char *wrong = NULL;
+
+        message[0] = 0;
+        if (s->slice_min > s->slice_max)
+                wrong = "slice.min is longer than slice.max; accepted: slice.min at most slice.max";
+        else if (s->unit && (s->unit & (s->unit - 1) || s->unit < 2 << 20))
+                wrong = "client.unit is no power of two of at least 2MiB; accepted: 0, 2MiB, 4MiB, 8MiB ...";
+        else if (s->arena_segment && s->arena_segment % (2 << 20))
+                wrong = "arena.segment is no multiple of 2MiB; accepted: 0, or a multiple of 2MiB and of client.unit";
+        else if (s->unit && s->arena_segment % s->unit)
+                wrong = "arena.segment is no multiple of client.unit; accepted: 0, or a multiple of client.unit";
+        else if (!s->arena_size.permille && !s->arena_size.bytes)
+                wrong = "arena.size is 0; accepted: a size such as 4GiB, or a percentage such as 50%";
+        if (!wrong)
+                return 0;
+        snprintf(message, CONFIG_MESSAGE, "%s", wrong);
+        return -E_CONFIG;
+}
+
+/* The forerunner's users expect its shortest switch time. Only the default changes: a file that sets slice.min wins. */
+static const char *slice_min_default(const struct config_entry *entry)
+{
+        static const char *const aliases[] = {"NVSHARE_SWITCH_TIME_MODE", "NVSHARE_SWITCH_TIME_FIXED",
+                                              "NVSHARE_SWITCH_TIME_MULTIPLIER"};
+
+        for (size_t i = 0; i < ARRAY_SIZE(aliases); i++) {
+                const char *value = getenv(aliases[i]);
+
+                if (value && *value)
+                        return "10s";
+        }
+        return entry->fallback;
+}
+
+int settings_load(const char *path, bool must_exist, struct settings *target, char message[CONFIG_MESSAGE])
+{
+        struct config_entry own[ARRAY_SIZE(entries)];
+        const struct config_table table = {own, ARRAY_SIZE(own), sizeof *target};
+        struct settings fresh;
+        int r;
+
+        memcpy(own, entries, sizeof own);
+        for (size_t i = 0; i < ARRAY_SIZE(own); i++)
+                if (!strcmp(own[i].section, "slice") && !strcmp(own[i].name, "min"))
+                        own[i].fallback = slice_min_default(&own[i]);
+        r = config_load(&table, path, must_exist, &fresh, message);
+        if (r == 0)
+                r = settings_check(&fresh, message);
+        if (r < 0)
+                return r;
+        *target = fresh;
+        return 0;
+}
 
 static int put(char *path, size_t size, int length)
 {

@@ -36,6 +36,13 @@ struct settings {
 
 extern const struct config_table settings_table;
 
+/* config_load for this table, plus what one value alone can't tell: slice.min is 10 s when an NVSHARE_SWITCH_TIME_* variable is set and no
+ * file sets it, slice.min ≤ slice.max, unit and segment fit each other. target is left alone on failure. path may be NULL. */
+must_check int settings_load(const char *path, bool must_exist, struct settings *target, char message[CONFIG_MESSAGE]);
+
+/* The checks across values alone, for settings that came by config_set. 0 or -E_CONFIG with message. */
+must_check int settings_check(const struct settings *settings, char message[CONFIG_MESSAGE]);
+
 /* Where the settings are read from when nobody says otherwise: $BERTH_CONFIG, else /etc/berth/berthd.conf for root,
  * else $XDG_CONFIG_HOME/berth/berthd.conf or ~/.config/berth/berthd.conf. Writes into path. 0 or -ENAMETOOLONG, -ENOENT (no home). */
 must_check int settings_default_path(char *path, size_t size);
