@@ -1,0 +1,121 @@
+/* test-settings.c: the daemon's table of settings: its defaults hold, its names are unique, and paths follow the environment. */
+#include "wire/settings.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+static void test_table(void **state)
+{
+        const struct config_table *t = &settings_table;
+
+        (void)state;
+        assert_int_equal(t->bytes, sizeof(struct settings));
+        for (size_t i = 0; i < t->count; i++) {
+                const struct config_entry *e = &t->entries[i];
+
+                assert_true(e->section && e->name && e->fallback && e->help && *e->help);
+                assert_true(e->offset < t->bytes);
+                assert_true(!e->max || e->min <= e->max);
+                assert_int_equal(e->type == CONFIG_CHOICE, e->choices != NULL);
+                for (size_t j = 0; j < i; j++) {
+                        assert_true(strcmp(e->name, t->entries[j].name) || strcmp(e->section, t->entries[j].section));
+                        assert_int_not_equal(e->offset, t->entries[j].offset);
+                }
+        }
+}
+
+static void test_defaults(void **state)
+{
+        struct settings s;
+        char message[CONFIG_MESSAGE];
+
+        (void)state;
+        memset(&s, 0xff, sizeof s);
+        config_defaults(&settings_table, &s);
+        assert_int_equal(s.reserve_percent, 10);
+        assert_int_equal(s.slice_multiplier, 5);
+        assert_int_equal(s.arena_size.permille, 500);
+        assert_string_equal(s.socket, "");
+        /* What is shown can be read back and means the same. */
+        for (size_t i = 0; i < settings_table.count; i++) {
+                const struct config_entry *e = &settings_table.entries[i];
+                struct settings back = s;
+                char text[300];
+
+                config_format(e, &s, text, sizeof text);
+                if (config_set(&settings_table, &back, e->section, e->name, text, message))
+                        fail_msg("%s.%s = %s: %s", e->section, e->name, text, message);
+                assert_string_equal(config_format(e, &back, (char[300]){0}, 300), text);
+        }
+}
+
+static void test_ranges(void **state)
+{
+        struct settings s, before;
+        char message[CONFIG_MESSAGE];
+
+        (void)state;
+        config_defaults(&settings_table, &s);
+        before = s;
+        assert_int_equal(config_set(&settings_table, &s, "memory", "reserve_percent", "91", message) < 0, 1);
+        assert_non_null(strstr(message, "90"));
+        assert_int_equal(config_set(&settings_table, &s, "memory", "reserve", "5", message) < 0, 1);
+        assert_int_equal(config_set(&settings_table, &s, "slice", "mode", "sometimes", message) < 0, 1);
+        assert_memory_equal(&s, &before, sizeof s);
+        assert_int_equal(config_set(&settings_table, &s, "memory", "reserve_percent", "90", message), 0);
+        assert_int_equal(s.reserve_percent, 90);
+}
+
+static void test_paths(void **state)
+{
+        struct settings s;
+        char path[128], small[8];
+
+        (void)state;
+        config_defaults(&settings_table, &s);
+        setenv("BERTH_SOCKET", "/somewhere/socket", 1);
+        assert_int_equal(settings_socket_path(&s, path, sizeof path), 0);
+        assert_string_equal(path, "/somewhere/socket");
+        assert_int_equal(settings_socket_path(&s, small, sizeof small), -ENAMETOOLONG);
+        assert_int_equal(settings_socket_candidate(0, path, sizeof path), 0);
+        assert_string_equal(path, "/somewhere/socket");
+        assert_int_equal(settings_socket_candidate(1, path, sizeof path), -ENOENT);
+        unsetenv("BERTH_SOCKET");
+
+        strcpy(s.socket, "/set/socket");
+        assert_int_equal(settings_socket_path(&s, path, sizeof path), 0);
+        assert_string_equal(path, "/set/socket");
+
+        setenv("BERTH_CONFIG", "/some/file", 1);
+        assert_int_equal(settings_default_path(path, sizeof path), 0);
+        assert_string_equal(path, "/some/file");
+        unsetenv("BERTH_CONFIG");
+        assert_int_equal(settings_default_path(path, sizeof path), 0);
+        assert_non_null(strstr(path, "berthd.conf"));
+        /* The system's daemon is always the last candidate. */
+        for (unsigned int i = 0;; i++) {
+                char next[128];
+
+                if (settings_socket_candidate(i, next, sizeof next)) {
+                        assert_true(i > 0);
+                        break;
+                }
+                strcpy(path, next);
+        }
+        assert_string_equal(path, "/run/berth/node.sock");
+}
+
+int main(void)
+{
+        const struct CMUnitTest tests[] = {
+                cmocka_unit_test(test_table),
+                cmocka_unit_test(test_defaults),
+                cmocka_unit_test(test_ranges),
+                cmocka_unit_test(test_paths),
+        };
+
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
