@@ -1,0 +1,204 @@
+"""The tools that others rely on: the set-up, the check of rooms and the count at the end of `make test`."""
+import json
+import os
+import stat
+import subprocess
+
+import pytest
+
+ROOT = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", ".."))
+
+
+def tool(name, *arguments, **options):
+    return subprocess.run([os.path.join(ROOT, "tools", name), *arguments], capture_output=True, text=True, timeout=60, **options)
+
+
+# tools/setup, with stand-ins for Debian's programs that write down what they were asked.
+
+STANDINS = {
+    "dpkg-query": 'for p in "$@"; do case " $INSTALLED " in *" $p "*) echo "installed $p";; esac; done',
+    "apt-get": 'echo "apt-get $*" >>"$RECORD"; case "$*" in *"$FAILS"*) exit 100;; esac',
+    "id": 'echo "$USER_ID"',
+    "sudo": 'echo "sudo $*" >>"$RECORD"; [ "$SUDO" = yes ] || exit 1; [ "$1" = -n ] && shift; exec "$@"',
+}
+
+
+@pytest.fixture
+def machine(tmp_path):
+    """setup() on a machine with the given packages; returns (process, commands that were run)."""
+    bin_dir = tmp_path / "bin"
+    bin_dir.mkdir()
+    for name in ("sh", "sed", "env", "true", "echo"):
+        os.symlink(f"/bin/{name}", bin_dir / name)
+
+    def setup(installed="", user=0, sudo="none", fails="nothing", apt=True, which="run"):
+        for name, body in STANDINS.items():
+            path = bin_dir / name
+            path.unlink(missing_ok=True)
+            if (name == "sudo" and sudo == "none") or (name == "apt-get" and not apt):
+                continue
+            path.write_text(f"#!/bin/sh\n{body}\n")
+            path.chmod(path.stat().st_mode | stat.S_IXUSR)
+        record = tmp_path / "record"
+        record.write_text("")
+        environment = {"PATH": str(bin_dir), "INSTALLED": installed, "RECORD": str(record), "USER_ID": str(user), "SUDO": sudo,
+                       "FAILS": fails}
+        done = tool("setup", which, env=environment, stdin=subprocess.DEVNULL)
+        return done, record.read_text().splitlines()
+
+    return setup
+
+
+def everything(machine, which="run"):
+    """What setup would install on a bare machine."""
+    _, ran = machine(which=which)
+    return ran[-1].split("--no-install-recommends ")[1]
+
+
+def test_setup_does_nothing_when_all_is_there(machine):
+    done, ran = machine(installed=everything(machine))
+    assert (done.returncode, done.stdout, done.stderr, ran) == (0, "", "", [])
+
+
+def test_setup_installs_only_what_is_missing(machine):
+    have = everything(machine).replace("libuv1-dev ", "")
+    done, ran = machine(installed=have)
+    assert done.returncode == 0
+    assert "update" in ran[0] and ran[1].endswith("install --no-install-recommends libuv1-dev")
+
+
+def test_setup_for_tests_adds_to_that_for_running(machine):
+    run, test, fuzz = (set(everything(machine, which).split()) for which in ("run", "test", "fuzz"))
+    assert run < test < fuzz
+    assert {"meson", "libuv1-dev", "libcmocka-dev"} <= run and "python3-pytest" in test and "clang" in fuzz
+
+
+def test_setup_uses_sudo(machine):
+    done, ran = machine(user=1000, sudo="yes")
+    assert done.returncode == 0 and any(line.startswith("apt-get") and "install" in line for line in ran)
+
+
+@pytest.mark.parametrize("options, word", [
+    ({"user": 1000}, "neither root nor sudo"),
+    ({"user": 1000, "sudo": "no"}, "sudo refused"),
+    ({"fails": "install"}, "could not install"),
+])
+def test_setup_says_why_it_cannot(machine, options, word):
+    done, _ = machine(**options)
+    assert done.returncode == 1 and word in done.stderr
+
+
+def test_setup_goes_on_when_only_the_lists_cannot_be_read(machine):
+    done, _ = machine(fails="update")
+    assert done.returncode == 0 and "update failed" in done.stderr
+
+
+def test_setup_without_apt_names_what_is_needed(machine):
+    done, ran = machine(apt=False)
+    assert done.returncode == 0 and "libuv1-dev" in done.stderr and not ran
+
+
+def test_setup_refuses_unknown_words(machine):
+    done, ran = machine(which="everything")
+    assert done.returncode == 2 and not ran
+
+
+# tools/check-rooms, on a small tree.
+
+PAGE = """
+| room | holds | may use | libraries |
+|---|---|---|---|
+| `src/base` | basics | | |
+| `src/gate` | decides; pure | `base` | |
+| `src/node` | carries out | `gate`, `base` | libuv |
+"""
+
+
+@pytest.fixture
+def tree(tmp_path):
+    for room in ("base", "gate", "node"):
+        (tmp_path / "src" / room).mkdir(parents=True)
+    (tmp_path / "docs").mkdir()
+
+    def check(page=PAGE, **files):
+        (tmp_path / "docs/architecture.md").write_text(page)
+        sources = {"base/a.h": "", "gate/b.c": '#include "base/a.h"\n', "node/c.c": '#include "gate/b.h"\n#include <uv.h>\n'}
+        sources.update({name.replace("__", "/", 1).replace("_", "."): text for name, text in files.items()})
+        for name, text in sources.items():
+            if not text.startswith("!"):
+                text = f"/* {os.path.basename(name)}: what it is. */\n" + text
+            (tmp_path / "src" / name).write_text(text.lstrip("!"))
+        return tool("check-rooms", str(tmp_path))
+
+    return check
+
+
+def test_rooms_accepts_what_the_table_allows(tree):
+    done = tree()
+    assert done.returncode == 0 and "0 wrong" in done.stdout
+
+
+@pytest.mark.parametrize("files, word", [
+    ({"base__a_h": '#include "gate/b.h"\n'}, 'src/base/a.h:2: src/base may not use "gate/b.h"'),
+    ({"gate__b_c": "\n#include <uv.h>\n"}, "src/gate/b.c:3: src/gate may not use libuv"),
+    ({"gate__b_c": "#include <time.h>\n"}, "is pure and includes <time.h>"),
+    ({"gate__b_c": '#include "base/clock.h"\n'}, 'is pure and includes "base/clock.h"'),
+    ({"gate__b_c": "int x = rand();\n"}, "is pure and calls rand()"),
+    ({"node__c_c": '#include "../gate/b.h"\n'}, "steps out of its folder"),
+    ({"node__c_c": "!int c;\n"}, "does not open with its paragraph"),
+    ({"node__c_c": "\n" * 700}, "701 lines"),
+    ({"page": PAGE.replace("basics | |", "basics | `node` |")}, "a circle of rooms"),
+    ({"page": PAGE.replace("| `src/node` | carries out | `gate`, `base` | libuv |\n", "")}, "src/node has no row"),
+    ({"page": PAGE + "\nSee `src/base/gone.h`.\n"}, "src/base/gone.h does not exist"),
+    ({"page": "nothing"}, "no table of rooms"),
+])
+def test_rooms_finds(tree, files, word):
+    done = tree(**files)
+    assert done.returncode == 1 and word in done.stdout, done.stdout
+
+
+# tools/test-report
+
+
+@pytest.fixture
+def report(tmp_path):
+    def run(*tests, arguments=()):
+        log = tmp_path / "log.json"
+        log.write_text("".join(json.dumps({"name": "x", "duration": 1.0, "stdout": "", **test}) + "\n" for test in tests))
+        done = tool("test-report", *arguments, str(log))
+        return done.returncode, done.stdout.splitlines()[-1]
+
+    return run
+
+
+CMOCKA = "[==========] Running 3 test(s).\n[  PASSED  ] %d test(s).\n"
+
+
+def test_report_counts(report):
+    assert report({"result": "OK"}, {"result": "OK", "stderr": CMOCKA % 3},
+                  {"result": "OK", "stdout": "..\n5 passed in 1.20s\n"}) == (0, "9 passed, 0 failed")
+
+
+def test_report_counts_failures(report):
+    failed = CMOCKA % 2 + "[  FAILED  ] 1 test(s), listed below:\n[  FAILED  ] test_x\n"
+    assert report({"result": "FAIL", "stderr": failed}) == (1, "2 passed, 1 failed")
+    assert report({"result": "FAIL", "stdout": "=== 2 failed, 3 passed in 0.1s ===\n"}) == (1, "3 passed, 2 failed")
+    assert report({"result": "OK"}, {"result": "TIMEOUT"}) == (1, "1 passed, 1 failed")
+
+
+def test_report_takes_nothing_for_granted(report, tmp_path):
+    assert report() == (1, "0 passed, 1 failed")
+    assert report({"result": "SKIP"}) == (1, "0 passed, 1 failed")
+    assert report({"result": "OK", "stdout": "1 passed, 1 skipped in 0.1s\n"})[0] == 1
+    assert report({"result": "OK"}, arguments=["--broken", "thread"]) == (1, "1 passed, 1 failed")
+    done = tool("test-report", str(tmp_path / "none.json"))
+    assert done.returncode == 1 and done.stdout.splitlines()[-1] == "0 passed, 1 failed"
+    assert tool("test-report").returncode == 1
+
+
+# tools/protocol-doc
+
+
+def test_the_dictionary_has_every_message():
+    done = tool("protocol-doc", "--dictionary")
+    assert done.returncode == 0 and "\nhello=" in done.stdout and "\nsegment_known=" in done.stdout
