@@ -1,0 +1,540 @@
+/* link.c: the helper thread's loop and what the daemon says; see link.h. What this side says is in tell.c.
+ *
+ * The helper blocks all signals, never touches stdio or the program's files, and is the only reader of the socket. Whatever happens to the
+ * daemon, every state here ends: a closed gate opens again when the daemon is away and all is resident (at once) or was
+ * brought back (after return_ns).
+ */
+#include "cuda/link.h"
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/fd.h"
+#include "cuda/host.h"
+#include "cuda/lane.h"
+#include "cuda/memory.h"
+#include "cuda/move.h"
+#include "cuda/say.h"
+#include "cuda/tell.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+
+static int kick_fd = -1;
+static _Atomic bool kicked;
+static uint64_t away_since, next_try;
+static bool gate_closing;
+static uint32_t said_wait; /* bits of reasons already told */
+
+#define RETRY_NS (250 * NS_PER_MS)
+
+void link_kick(void)
+{
+        uint64_t one = 1;
+
+        if (kick_fd < 0 || atomic_exchange(&kicked, true))
+                return;
+        if (write(kick_fd, &one, sizeof one) < 0) {
+        }
+}
+
+static void on_wait(void)
+{
+        link_kick();
+}
+
+/* The gate is open when every device that ever admitted us lets us run. */
+static void open_if_all_run(void)
+{
+        for (unsigned int i = 0; i < berth.devices_n; i++) {
+                const struct device *d = &berth.devices[i];
+
+                if (d->managed && d->admitted && !d->running)
+                        return;
+        }
+        gate_closing = false;
+        lane_open();
+        pthread_cond_broadcast(&berth_changed);
+}
+
+static void let_run(struct device *d)
+{
+        d->running = d->admitted = true;
+        d->draining = false;
+        d->want_sent = false;
+        open_if_all_run();
+}
+
+/* Closes the gate and waits, over several calls, until nothing of this process runs on a device. */
+static bool drain_step(void)
+{
+        unsigned int passed;
+        bool draining = false;
+
+        for (unsigned int i = 0; i < berth.devices_n; i++)
+                draining |= berth.devices[i].draining;
+        if (!draining)
+                return false;
+        if (!gate_closing) {
+                if (lane_captures())
+                        return true; /* never under an open capture; it ends soon */
+                lane_close();
+                gate_closing = true;
+        }
+        if (lane_captures() || !lane_quiet())
+                return true;
+        passed = lane_passed();
+        for (unsigned int i = 0; i < berth.devices_n; i++) {
+                for (unsigned int c = 0; c < berth.devices[i].contexts_n; c++) {
+                        CUcontext context = berth.devices[i].contexts[c], popped;
+
+                        books_unlock();
+                        if (real.cuCtxPushCurrent_v2(context) == CUDA_SUCCESS) {
+                                /* A broken context answers with its error: nothing runs there either. */
+                                (void)real.cuCtxSynchronize();
+                                real.cuCtxPopCurrent_v2(&popped);
+                        }
+                        books_lock();
+                }
+        }
+        if (lane_captures() || !lane_quiet() || lane_passed() != passed)
+                return true;
+        for (unsigned int i = 0; i < berth.devices_n; i++) {
+                struct device *d = &berth.devices[i];
+
+                if (d->draining) {
+                        bool wants = atomic_load(&berth_page->waiting) || d->asked;
+
+                        d->draining = d->running = false;
+                        d->want_sent = wants;
+                        d->ask_sent = false;
+                        tell_given_way(d, clock_now_ns() - d->drain_since, wants);
+                }
+        }
+        return false;
+}
+
+/* The daemon went away: nothing it ordered counts any more. Who is whole runs on. */
+static void went_away(void)
+{
+        tell_disconnect();
+        berth.link = LINK_AWAY;
+        away_since = clock_now_ns();
+        next_try = away_since + RETRY_NS;
+        for (unsigned int i = 0; i < berth.devices_n; i++) {
+                struct device *d = &berth.devices[i];
+
+                if (!d->managed)
+                        continue;
+                move_stop(d);
+                d->announce_sent = d->announced = d->want_sent = d->ask_sent = d->draining = false;
+                d->dirty = true;
+                if (d->admitted && !d->running && !move_out_bytes(d))
+                        d->running = true;
+        }
+        berth.host_wanted = 0;
+        open_if_all_run();
+        pthread_cond_broadcast(&berth_changed);
+}
+
+/* Without a daemon for too long: come back by ourselves, as memory allows. */
+static void return_alone(uint64_t now)
+{
+        if (now < away_since + berth.return_ns)
+                return;
+        for (unsigned int i = 0; i < berth.devices_n; i++) {
+                struct device *d = &berth.devices[i];
+
+                if (!d->managed || d->running || d->coming || now < d->retry_at)
+                        continue;
+                if (move_out_bytes(d)) {
+                        d->granted = d->pinned + d->movable;
+                        move_come(d);
+                } else {
+                        let_run(d);
+                }
+        }
+}
+
+static void on_evicted(struct device *d, uint64_t returned, bool done, int status)
+{
+        if (berth.link == LINK_CONNECTED)
+                tell_evicted(d, returned, done, status);
+}
+
+static void on_brought_in(struct device *d, uint64_t returned, bool done, int status)
+{
+        if (berth.link == LINK_CONNECTED)
+                tell_brought_in(d, returned, done, status);
+        else if (done && status == 0)
+                let_run(d);
+        else if (done)
+                d->retry_at = clock_now_ns() + 500 * NS_PER_MS;
+}
+
+static void say_waiting(const struct device *d, const struct wire_WAIT *wait)
+{
+        static const char *const why[WIRE_WAIT_REASON_N] = {
+                [WIRE_WAIT_NONE] = "",
+                [WIRE_WAIT_MEMORY] = "until others free it or their turn ends",
+                [WIRE_WAIT_QUEUE] = "others come first",
+                [WIRE_WAIT_ARENA] = "the host arena is too small to move enough out, so until others free memory (arena.size)",
+                [WIRE_WAIT_STUCK] = "a program that does not give way holds it",
+                [WIRE_WAIT_PINNED] = "others hold memory that can't be moved",
+        };
+
+        if (said_wait >> wait->reason & 1)
+                return;
+        said_wait |= 1u << wait->reason;
+        say("waits for %lu MiB of device memory, place %u in the queue: %s; see berth status", (unsigned long)(wait->short_bytes >> 20), wait->position,
+            why[wait->reason]);
+        (void)d;
+}
+
+static struct device *device_of(uint32_t ordinal)
+{
+        return ordinal < berth.devices_n && berth.devices[ordinal].managed ? &berth.devices[ordinal] : NULL;
+}
+
+static void take_segment(const struct wire_SEGMENT *m, int *fd)
+{
+        int r = *fd < 0 ? -EBADF : host_add_segment(m->segment, m->bytes, *fd);
+
+        if (r < 0)
+                tell_segment_back(m->segment);
+        else
+                *fd = -1;
+}
+
+static void hear_error(const struct wire_ERROR *m)
+{
+        struct device *d = device_of(m->ordinal);
+
+        say("%s", m->text);
+        if (m->about == WIRE_DEVICE && d) {
+                /* The daemon does not share this device: it stays ours alone. */
+                d->managed = false;
+                open_if_all_run();
+                pthread_cond_broadcast(&berth_changed);
+        }
+}
+
+/* One message of the daemon's, checked already. fd is taken (set to -1) when kept. */
+static void hear(const struct wire_message *m, int *fd)
+{
+        struct device *d;
+
+        switch (m->header.type) {
+        case WIRE_DEVICE_OK:
+                if ((d = device_of(m->DEVICE_OK.ordinal))) {
+                        d->announced = true;
+                        d->limit = m->DEVICE_OK.limit_bytes;
+                        d->room = m->DEVICE_OK.room_bytes;
+                }
+                break;
+        case WIRE_GO:
+                if ((d = device_of(m->GO.ordinal))) {
+                        d->granted += m->GO.more_bytes;
+                        if (m->GO.ticket == d->ticket)
+                                d->asked = d->ask_sent = false;
+                        let_run(d);
+                }
+                break;
+        case WIRE_AVAILABLE:
+                if ((d = device_of(m->AVAILABLE.ordinal))) {
+                        d->granted += m->AVAILABLE.more_bytes;
+                        if (m->AVAILABLE.ticket == d->ticket)
+                                d->asked = d->ask_sent = false;
+                        pthread_cond_broadcast(&berth_changed);
+                }
+                break;
+        case WIRE_WAIT:
+                if ((d = device_of(m->WAIT.ordinal)))
+                        say_waiting(d, &m->WAIT);
+                break;
+        case WIRE_DENIED:
+                if ((d = device_of(m->DENIED.ordinal)) && m->DENIED.ticket == d->ticket && d->asked) {
+                        d->denied = true;
+                        d->denied_code = m->DENIED.code < 0 ? m->DENIED.code : -E_DEVICE_SIZE;
+                        d->denied_have = m->DENIED.have_bytes;
+                        d->asked = d->ask_sent = false;
+                        d->want_sent = false;
+                        pthread_cond_broadcast(&berth_changed);
+                }
+                break;
+        case WIRE_GIVE_WAY:
+                if ((d = device_of(m->GIVE_WAY.ordinal))) {
+                        d->draining = true;
+                        d->drain_since = clock_now_ns();
+                }
+                break;
+        case WIRE_EVICT:
+                if ((d = device_of(m->EVICT.ordinal)) && !d->running)
+                        move_evict(d, m->EVICT.bytes);
+                break;
+        case WIRE_BRING_IN:
+                if ((d = device_of(m->BRING_IN.ordinal))) {
+                        d->granted += m->BRING_IN.more_bytes;
+                        move_come(d);
+                }
+                break;
+        case WIRE_SETTINGS:
+                if ((d = device_of(m->SETTINGS.ordinal))) {
+                        d->limit = m->SETTINGS.limit_bytes;
+                        d->slack = m->SETTINGS.slack_bytes;
+                        d->dirty = true;
+                }
+                break;
+        case WIRE_SEGMENT:
+                take_segment(&m->SEGMENT, fd);
+                break;
+        case WIRE_SEGMENT_KNOWN:
+                for (size_t i = 0; i < berth.segments_n; i++)
+                        if (berth.segments[i].id == m->SEGMENT_KNOWN.old_segment && berth.segments[i].resumed) {
+                                berth.segments[i].id = m->SEGMENT_KNOWN.segment;
+                                berth.segments[i].resumed = false;
+                                break;
+                        }
+                break;
+        case WIRE_ERROR:
+                hear_error(&m->ERROR);
+                break;
+        default:
+                break;
+        }
+}
+
+static void hear_all(void)
+{
+        while (berth.link == LINK_CONNECTED) {
+                struct wire_message m;
+                int fd;
+                ssize_t n = tell_receive(&m, &fd);
+
+                if (n == -EAGAIN)
+                        return;
+                if (n <= 0) {
+                        went_away();
+                        return;
+                }
+                if (wire_check(&m, (size_t)n, TO_CLIENT, WIRE_VERSION_MAX, NULL) == 0)
+                        hear(&m, &fd);
+                fd_close_at(&fd);
+        }
+}
+
+/* How long the helper may sleep: not at all with work at hand, forever when only others can bring news. */
+static int sleep_ms(bool busy, bool draining)
+{
+        if (busy)
+                return 0;
+        if (draining)
+                return 1;
+        return berth.link == LINK_AWAY ? 100 : -1;
+}
+
+static void *helper(void *unused)
+{
+        int relaxed = CU_STREAM_CAPTURE_MODE_RELAXED;
+
+        (void)unused;
+        prctl(PR_SET_NAME, "berth");
+        /* Our own calls must never disturb a capture of the program's. */
+        if (real.cuThreadExchangeStreamCaptureMode)
+                real.cuThreadExchangeStreamCaptureMode(&relaxed);
+        books_lock();
+        for (;;) {
+                struct pollfd polls[2] = {{.fd = kick_fd, .events = POLLIN}, {.fd = tell_socket(), .events = POLLIN}};
+                bool busy = false, draining;
+                uint64_t count, now = clock_now_ns();
+                int timeout;
+
+                if (berth.link == LINK_AWAY) {
+                        if (now >= next_try) {
+                                next_try = now + RETRY_NS;
+                                if (tell_connect(true) == 0)
+                                        berth.link = LINK_CONNECTED;
+                                polls[1].fd = tell_socket();
+                        }
+                        if (berth.link == LINK_AWAY)
+                                return_alone(now);
+                }
+                draining = drain_step();
+                for (unsigned int i = 0; i < berth.devices_n; i++)
+                        if (berth.devices[i].managed)
+                                busy |= move_step(&berth.devices[i]);
+                if (berth.link == LINK_CONNECTED && tell_due() < 0)
+                        went_away();
+                if (!busy && !draining)
+                        busy = host_register_next();
+                timeout = sleep_ms(busy, draining);
+                books_unlock();
+                memory_free_deferred();
+                if (poll(polls, 2, timeout) < 0 && errno != EINTR)
+                        usleep(1000);
+                if (polls[0].revents & POLLIN) {
+                        atomic_store(&kicked, false);
+                        if (read(kick_fd, &count, sizeof count) < 0) {
+                        }
+                }
+                books_lock();
+                hear_all();
+        }
+        return NULL;
+}
+
+/* Connects and starts the helper. Books held. */
+static void start(void)
+{
+        sigset_t all, before;
+        pthread_t thread;
+        int r;
+
+        move_on_evicted = on_evicted;
+        move_on_brought_in = on_brought_in;
+        lane_on_wait = on_wait;
+        r = tell_connect(false);
+        if (r < 0) {
+                berth.link = LINK_UNMANAGED;
+                say("no node daemon answers (%s): running without Berth; start berthd first, or use berth run", error_text(r));
+                return;
+        }
+        berth.link = LINK_CONNECTED;
+        kick_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+        sigfillset(&all);
+        pthread_sigmask(SIG_SETMASK, &all, &before);
+        r = kick_fd < 0 ? errno : pthread_create(&thread, NULL, helper, NULL);
+        pthread_sigmask(SIG_SETMASK, &before, NULL);
+        if (r) {
+                tell_disconnect();
+                berth.link = LINK_UNMANAGED;
+                say("can't start the helper thread (%s): running without Berth", error_text(r));
+                return;
+        }
+        pthread_detach(thread);
+}
+
+static struct device *find_device(CUdevice handle)
+{
+        for (unsigned int i = 0; i < berth.devices_n; i++)
+                if (berth.devices[i].known && berth.devices[i].handle == handle)
+                        return &berth.devices[i];
+        return NULL;
+}
+
+/* A page of its own for every device but the first, which has the process's. */
+static void give_page(struct device *d)
+{
+        if (d->ordinal == 0) {
+                d->page = berth_page;
+                d->page_fd = tell_page_fd();
+                return;
+        }
+        d->page_fd = memfd_create("berth-page", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+        if (d->page_fd < 0 || ftruncate(d->page_fd, PAGE_BYTES) < 0 ||
+            fcntl(d->page_fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW) < 0)
+                return;
+        d->page = mmap(NULL, PAGE_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, d->page_fd, 0);
+        if (d->page == MAP_FAILED) {
+                d->page = NULL;
+                return;
+        }
+        madvise(d->page, PAGE_BYTES, MADV_DONTFORK);
+        d->page->magic = PAGE_MAGIC;
+        d->page->version = PAGE_VERSION;
+        d->page->bytes = PAGE_BYTES;
+}
+
+static struct device *new_device(CUdevice handle)
+{
+        struct device *d;
+        CUuuid uuid;
+        size_t total;
+
+        if (berth.devices_n == MAX_DEVICES || !real.cuDeviceGetUuid || !real.cuMemAddressReserve ||
+            real.cuDeviceGetUuid(&uuid, handle) != CUDA_SUCCESS || real.cuDeviceTotalMem_v2(&total, handle) != CUDA_SUCCESS)
+                return NULL;
+        if (berth.link == LINK_NONE)
+                start();
+        d = &berth.devices[berth.devices_n];
+        *d = (struct device){.known = true, .handle = handle, .ordinal = berth.devices_n, .total = total, .slack = berth.slack_bytes, .page_fd = -1};
+        memcpy(d->uuid, uuid.bytes, sizeof d->uuid);
+        d->managed = berth.link != LINK_UNMANAGED;
+        if (d->managed)
+                give_page(d);
+        berth.devices_n++;
+        return d;
+}
+
+struct device *link_attach(CUdevice handle)
+{
+        struct device *d;
+
+        books_lock();
+        d = find_device(handle);
+        if (!d)
+                d = new_device(handle);
+        link_kick();
+        while (d && d->managed && !d->admitted) {
+                if (berth.link == LINK_AWAY) {
+                        let_run(d); /* nobody to ask; it is told when a daemon is back */
+                        break;
+                }
+                pthread_cond_wait(&berth_changed, &berth_books);
+        }
+        books_unlock();
+        return d;
+}
+
+int link_reserve(struct device *d, uint64_t bytes)
+{
+        for (;;) {
+                bool open = lane_is_open() || lane_captures();
+
+                if (d->limit && d->movable + d->pinned + bytes > d->limit)
+                        return -E_LIMIT;
+                if (open && device_spare(d) >= bytes)
+                        return 0;
+                if (open && berth.link == LINK_AWAY) {
+                        d->granted = d->resident + d->pinned + bytes;
+                        return 0;
+                }
+                if (!d->asked || d->ask_bytes != bytes) {
+                        d->asked = true;
+                        d->ask_sent = d->denied = false;
+                        d->ask_bytes = bytes;
+                        d->ticket++;
+                        link_kick();
+                }
+                pthread_cond_wait(&berth_changed, &berth_books);
+                if (d->denied) {
+                        d->denied = false;
+                        return d->denied_code;
+                }
+        }
+}
+
+void link_forked(bool used_driver)
+{
+        pthread_mutex_init(&berth_books, NULL);
+        pthread_cond_init(&berth_changed, NULL);
+        tell_forked();
+        fd_close_at(&kick_fd);
+        for (unsigned int i = 1; i < berth.devices_n; i++)
+                fd_close_at(&berth.devices[i].page_fd);
+        for (size_t i = 0; i < berth.segments_n; i++)
+                fd_close_at(&berth.segments[i].fd);
+        berth = (struct berth){.link = LINK_NONE};
+        atomic_store(&kicked, false);
+        gate_closing = false;
+        lane_on_wait = NULL;
+        /* The driver refuses to work in such a child; everything passes, and it says so itself. */
+        if (used_driver)
+                berth_enabled = false;
+}

@@ -1,0 +1,22 @@
+/* link.h: the helper thread: the conversation with the daemon.
+ *
+ * Started on first use; it alone reads the socket, closes and opens the gate and moves memory. Other threads change the books and call
+ * link_kick(). When the daemon goes away, resident programs run on; what is out comes back by itself after return_ns, and
+ * the helper registers again as soon as a daemon answers.
+ */
+#pragma once
+
+#include "cuda/state.h"
+
+/* Makes sure the device is announced to the daemon and this process was admitted to it (waits as long as that takes). Called before a context
+ * is made. Returns the device, managed or not; NULL: unknown device number. Takes and releases the books. */
+struct device *link_attach(CUdevice handle);
+
+/* The books changed: report what is due. Cheap; any thread, with or without the books held. */
+void link_kick(void);
+
+/* With the books held: waits until spare grant ≥ bytes and the gate is open. 0, or -E_LIMIT, -E_DEVICE_SIZE, -E_ARENA, -E_DEADLOCK. */
+int link_reserve(struct device *d, uint64_t bytes);
+
+/* In a forked child, where only the calling thread is left. used_driver: the parent had used the driver, so the child can't. */
+void link_forked(bool used_driver);

@@ -1,0 +1,421 @@
+/* memory.c: blocks and their units; see memory.h.
+ *
+ * Accounting is exact: movable counts the bytes of units, changes in the same critical section that creates or destroys them, and
+ * so does the peak. Source of the rules: CUDA driver API 13.0, section "Virtual Memory Management".
+ */
+#include "cuda/memory.h"
+
+#include "base/error.h"
+#include "base/scope.h"
+#include "cuda/host.h"
+#include "cuda/lane.h"
+#include "cuda/link.h"
+#include "cuda/say.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+struct berth berth;
+pthread_mutex_t berth_books = PTHREAD_MUTEX_INITIALIZER;
+pthread_cond_t berth_changed = PTHREAD_COND_INITIALIZER;
+
+/* One allocation at a time asks the daemon, so that a client has one open WANT. Taken before the books. */
+static pthread_mutex_t allocating = PTHREAD_MUTEX_INITIALIZER;
+
+/* Frees put off because a capture was open: cuMemFree waits for the device, which would break the capture. */
+static CUdeviceptr *deferred;
+static size_t deferred_n, deferred_size;
+
+static uint64_t round_up(uint64_t value, uint64_t to)
+{
+        return (value + to - 1) / to * to;
+}
+
+void memory_note(struct device *d)
+{
+        struct page *page = d->page;
+
+        if (d->movable + d->pinned > d->peak)
+                d->peak = d->movable + d->pinned;
+        if (page) {
+                atomic_store_explicit(&page->movable_bytes, d->movable, memory_order_relaxed);
+                atomic_store_explicit(&page->pinned_bytes, d->pinned, memory_order_relaxed);
+                atomic_store_explicit(&page->resident_bytes, d->resident, memory_order_relaxed);
+                atomic_store_explicit(&page->granted_bytes, d->granted, memory_order_relaxed);
+                atomic_store_explicit(&page->peak_bytes, d->peak, memory_order_relaxed);
+        }
+        d->dirty = true;
+}
+
+/* Index of the first block above the address. */
+static size_t upper(CUdeviceptr address)
+{
+        size_t low = 0, high = berth.blocks_n;
+
+        while (low < high) {
+                size_t middle = low + (high - low) / 2;
+
+                if (berth.blocks[middle]->address <= address)
+                        low = middle + 1;
+                else
+                        high = middle;
+        }
+        return low;
+}
+
+struct block *memory_find(CUdeviceptr address)
+{
+        size_t i = upper(address);
+
+        if (!i || address >= berth.blocks[i - 1]->address + berth.blocks[i - 1]->mapped)
+                return NULL;
+        return berth.blocks[i - 1];
+}
+
+static bool insert(struct block *block)
+{
+        size_t i;
+
+        if (berth.blocks_n == berth.blocks_size) {
+                size_t size = berth.blocks_size ? berth.blocks_size * 2 : 256;
+                struct block **grown = realloc(berth.blocks, size * sizeof *grown);
+
+                if (!grown)
+                        return false;
+                berth.blocks = grown;
+                berth.blocks_size = size;
+        }
+        i = upper(block->address);
+        memmove(&berth.blocks[i + 1], &berth.blocks[i], (berth.blocks_n - i) * sizeof *berth.blocks);
+        berth.blocks[i] = block;
+        berth.blocks_n++;
+        return true;
+}
+
+static void withdraw(struct block *block)
+{
+        size_t i = upper(block->address) - 1;
+
+        memmove(&berth.blocks[i], &berth.blocks[i + 1], (berth.blocks_n - i - 1) * sizeof *berth.blocks);
+        berth.blocks_n--;
+}
+
+/* Memory without access rights yet. Handles are made exportable so that a unit can later be handed to another process. */
+static CUresult back_unit(struct device *d, struct unit *unit)
+{
+        CUmemAllocationProp properties = {
+                .type = CU_MEM_ALLOCATION_TYPE_PINNED,
+                .requestedHandleTypes = CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR,
+                .location = {CU_MEM_LOCATION_TYPE_DEVICE, d->handle},
+        };
+        CUresult r = real.cuMemCreate(&unit->handle, unit->bytes, &properties, 0);
+
+        if (r != CUDA_SUCCESS)
+                return r;
+        r = real.cuMemMap(unit->address, unit->bytes, 0, unit->handle, 0);
+        if (r != CUDA_SUCCESS) {
+                real.cuMemRelease(unit->handle);
+                return r;
+        }
+        unit->resident = true;
+        return CUDA_SUCCESS;
+}
+
+static CUresult open_access(struct device *d, CUdeviceptr address, uint64_t bytes)
+{
+        CUmemAccessDesc access = {{CU_MEM_LOCATION_TYPE_DEVICE, d->handle}, CU_MEM_ACCESS_FLAGS_PROT_READWRITE};
+
+        return real.cuMemSetAccess(address, bytes, &access, 1);
+}
+
+CUresult memory_map_unit(struct device *d, struct unit *unit)
+{
+        CUresult r = back_unit(d, unit);
+
+        if (r == CUDA_SUCCESS) {
+                r = open_access(d, unit->address, unit->bytes);
+                if (r != CUDA_SUCCESS)
+                        memory_unmap_unit(unit);
+        }
+        return r;
+}
+
+CUresult memory_unmap_unit(struct unit *unit)
+{
+        CUresult r = real.cuMemUnmap(unit->address, unit->bytes);
+
+        if (r == CUDA_SUCCESS) {
+                real.cuMemRelease(unit->handle);
+                unit->resident = false;
+        }
+        return r;
+}
+
+/* Takes the block apart, wherever its bytes are, and settles the books. */
+static void destroy(struct block *block)
+{
+        struct device *d = block->device;
+
+        for (uint32_t i = 0; i < block->units_n; i++) {
+                struct unit *unit = &block->units[i];
+
+                if (unit->resident && memory_unmap_unit(unit) == CUDA_SUCCESS)
+                        d->resident -= unit->bytes;
+                if (unit->segment != NO_SEGMENT)
+                        d->backed -= unit->bytes;
+                host_release(unit);
+                d->movable -= unit->bytes;
+        }
+        real.cuMemAddressFree(block->address, block->mapped);
+        slab_free(block->slab);
+        free(block);
+        memory_note(d);
+}
+
+static CUresult new_block(struct device *d, uint64_t bytes, struct block **ret)
+{
+        uint64_t mapped = round_up(bytes, GRANULE), unit_bytes = berth.unit_bytes;
+        uint32_t n = (uint32_t)((mapped + unit_bytes - 1) / unit_bytes);
+        struct block *block = calloc(1, sizeof *block + n * sizeof block->units[0]);
+        CUresult r;
+
+        if (!block)
+                return CUDA_ERROR_OUT_OF_MEMORY;
+        block->bytes = bytes;
+        block->mapped = mapped;
+        block->device = d;
+        if (real.cuCtxGetCurrent(&block->context) != CUDA_SUCCESS || (r = real.cuMemAddressReserve(&block->address, mapped, 0, 0, 0)) != CUDA_SUCCESS) {
+                free(block);
+                return CUDA_ERROR_OUT_OF_MEMORY;
+        }
+        for (r = CUDA_SUCCESS; block->units_n < n && r == CUDA_SUCCESS;) {
+                struct unit *unit = &block->units[block->units_n];
+                uint64_t offset = block->units_n * unit_bytes;
+
+                unit->address = block->address + offset;
+                unit->bytes = mapped - offset < unit_bytes ? mapped - offset : unit_bytes;
+                unit->segment = NO_SEGMENT;
+                r = back_unit(d, unit);
+                if (r != CUDA_SUCCESS)
+                        break;
+                block->units_n++;
+                d->movable += unit->bytes;
+                d->resident += unit->bytes;
+                if (host_place(unit))
+                        d->backed += unit->bytes;
+        }
+        if (r == CUDA_SUCCESS)
+                r = open_access(d, block->address, mapped);
+        if (r != CUDA_SUCCESS || !insert(block)) {
+                destroy(block);
+                return r != CUDA_SUCCESS ? r : CUDA_ERROR_OUT_OF_MEMORY;
+        }
+        memory_note(d);
+        *ret = block;
+        return CUDA_SUCCESS;
+}
+
+static bool take_small(struct device *d, uint64_t bytes, CUdeviceptr *ret)
+{
+        for (size_t i = berth.blocks_n; i-- > 0;) {
+                struct block *block = berth.blocks[i];
+                uint64_t offset;
+
+                if (block->slab && block->device == d && slab_take(block->slab, bytes, &offset)) {
+                        *ret = block->address + offset;
+                        return true;
+                }
+        }
+        return false;
+}
+
+static void say_refused(const struct device *d, uint64_t bytes, int code)
+{
+        if (code == -E_LIMIT)
+                say("device memory limit reached: %lu MiB asked, %lu MiB in use, limit %lu MiB; see berth run --memory", (unsigned long)(bytes >> 20),
+                    (unsigned long)((d->movable + d->pinned) >> 20), (unsigned long)(d->limit >> 20));
+        else
+                say("%lu MiB of device memory refused: %s (in use %lu MiB, at most %lu MiB possible)", (unsigned long)(bytes >> 20), error_text(code),
+                    (unsigned long)((d->movable + d->pinned) >> 20), (unsigned long)((d->denied_have ? d->denied_have : d->room) >> 20));
+}
+
+CUresult memory_allocate(struct device *d, CUdeviceptr *ret, size_t bytes)
+{
+        struct block *block = NULL;
+        bool small = bytes <= SLAB_MAX;
+        uint64_t mapped;
+        CUresult result;
+        int r;
+
+        if (!ret || !bytes || bytes > UINT64_C(1) << 46)
+                return bytes > UINT64_C(1) << 46 ? CUDA_ERROR_OUT_OF_MEMORY : CUDA_ERROR_INVALID_VALUE;
+        mapped = small ? GRANULE : round_up(bytes, GRANULE);
+        pthread_mutex_lock(&allocating);
+        books_lock();
+        if (small && take_small(d, bytes, ret)) {
+                result = CUDA_SUCCESS;
+        } else if ((r = link_reserve(d, mapped)) < 0) {
+                say_refused(d, mapped, r);
+                result = CUDA_ERROR_OUT_OF_MEMORY;
+        } else {
+                result = new_block(d, small ? GRANULE : bytes, &block);
+                if (result == CUDA_SUCCESS && small) {
+                        uint64_t offset = 0;
+
+                        block->slab = slab_new();
+                        if (block->slab && slab_take(block->slab, bytes, &offset)) {
+                                *ret = block->address + offset;
+                        } else {
+                                withdraw(block);
+                                destroy(block);
+                                result = CUDA_ERROR_OUT_OF_MEMORY;
+                        }
+                } else if (result == CUDA_SUCCESS) {
+                        *ret = block->address;
+                }
+        }
+        books_unlock();
+        pthread_mutex_unlock(&allocating);
+        link_kick();
+        return result;
+}
+
+bool memory_range(CUdeviceptr address, CUdeviceptr *ret_base, uint64_t *ret_bytes, struct block **ret_block)
+{
+        struct block *block = memory_find(address);
+        uint64_t start = 0, bytes;
+
+        if (!block)
+                return false;
+        bytes = block->bytes;
+        if (block->slab && !slab_containing(block->slab, address - block->address, &start, &bytes))
+                return false;
+        if (address >= block->address + start + bytes)
+                return false;
+        *ret_base = block->address + start;
+        *ret_bytes = bytes;
+        *ret_block = block;
+        return true;
+}
+
+static bool defer(CUdeviceptr address)
+{
+        if (deferred_n == deferred_size) {
+                size_t size = deferred_size ? deferred_size * 2 : 64;
+                CUdeviceptr *grown = realloc(deferred, size * sizeof *grown);
+
+                if (!grown)
+                        return false;
+                deferred = grown;
+                deferred_size = size;
+        }
+        deferred[deferred_n++] = address;
+        return true;
+}
+
+CUresult memory_free(CUdeviceptr address)
+{
+        CUdeviceptr base;
+        uint64_t bytes;
+        struct block *block;
+        CUresult result = CUDA_SUCCESS;
+        CUcontext context, popped;
+        bool closed;
+
+        books_lock();
+        if (!memory_range(address, &base, &bytes, &block)) {
+                block = memory_find(address);
+                books_unlock();
+                return block ? CUDA_ERROR_INVALID_VALUE : CUDA_ERROR_NOT_FOUND;
+        }
+        if (base != address) {
+                books_unlock();
+                return CUDA_ERROR_INVALID_VALUE;
+        }
+        if (lane_captures() && defer(address)) {
+                books_unlock();
+                return CUDA_SUCCESS;
+        }
+        context = block->context;
+        closed = !lane_is_open();
+        books_unlock();
+        /* The driver's free waits until the device is done with the memory; so do we, unless nothing of us runs anyway. */
+        if (!closed && real.cuCtxPushCurrent_v2(context) == CUDA_SUCCESS) {
+                result = real.cuCtxSynchronize();
+                real.cuCtxPopCurrent_v2(&popped);
+        }
+        books_lock();
+        if (!memory_range(address, &base, &bytes, &block) || base != address) {
+                books_unlock();
+                return CUDA_ERROR_INVALID_VALUE; /* another thread freed it meanwhile */
+        }
+        if (block->slab) {
+                slab_release(block->slab, address - block->address);
+                if (!slab_is_empty(block->slab)) {
+                        books_unlock();
+                        return result;
+                }
+        }
+        while (block->device->flights_n)
+                pthread_cond_wait(&berth_changed, &berth_books);
+        /* The wait let others in: look again. */
+        block = memory_find(address);
+        if (block && (!block->slab || slab_is_empty(block->slab))) {
+                withdraw(block);
+                destroy(block);
+        }
+        books_unlock();
+        link_kick();
+        return result;
+}
+
+void memory_free_deferred(void)
+{
+        for (;;) {
+                CUdeviceptr address;
+
+                books_lock();
+                if (!deferred_n || lane_captures()) {
+                        books_unlock();
+                        return;
+                }
+                address = deferred[--deferred_n];
+                books_unlock();
+                (void)memory_free(address);
+        }
+}
+
+void memory_drop_context(CUcontext context)
+{
+        books_lock();
+        for (unsigned int i = 0; i < berth.devices_n; i++) {
+                struct device *d = &berth.devices[i];
+
+                while (d->flights_n)
+                        pthread_cond_wait(&berth_changed, &berth_books);
+                for (unsigned int c = 0; c < d->contexts_n; c++)
+                        if (d->contexts[c] == context)
+                                d->contexts[c--] = d->contexts[--d->contexts_n];
+                if (d->move_context == context) {
+                        d->move_context = NULL; /* its streams and events ended with it */
+                        memset(d->flights, 0, sizeof d->flights);
+                }
+        }
+        for (size_t i = berth.blocks_n; i-- > 0;) {
+                struct block *block = berth.blocks[i];
+
+                if (block->context == context) {
+                        withdraw(block);
+                        destroy(block);
+                }
+        }
+        host_forget_context(context);
+        books_unlock();
+        link_kick();
+}
+
+void memory_forked(void)
+{
+        pthread_mutex_init(&allocating, NULL);
+        deferred_n = 0;
+}

@@ -1,0 +1,53 @@
+/* memory.h: device memory that can move: blocks of physical units at addresses that stay.
+ *
+ * Every cuMemAlloc of a managed device reserves a range of addresses once and backs it with units of berth.unit_bytes (the last one
+ * smaller); allocations of up to SLAB_MAX share slabs of one granule. Units come and go, addresses stay until the free, so pointers,
+ * graphs and descriptors remain valid. Small print: with books held unless said otherwise.
+ */
+#pragma once
+
+#include "cuda/state.h"
+
+#define SLAB_MAX (UINT64_C(1) << 20)
+
+/* cuMemAlloc. Books not held. A CUresult. */
+CUresult memory_allocate(struct device *d, CUdeviceptr *ret, size_t bytes);
+/* cuMemFree of an address we handed out; books not held. CUDA_ERROR_NOT_FOUND: not ours. */
+CUresult memory_free(CUdeviceptr address);
+
+/* The block that contains the address, or NULL. */
+struct block *memory_find(CUdeviceptr address);
+/* Base and requested size of the allocation that contains the address; false: none of ours. */
+bool memory_range(CUdeviceptr address, CUdeviceptr *ret_base, uint64_t *ret_bytes, struct block **ret_block);
+
+/* Creates, maps and opens access to the unit's memory. The driver's result; resident is set on success, the books are the caller's. */
+CUresult memory_map_unit(struct device *d, struct unit *unit);
+CUresult memory_unmap_unit(struct unit *unit);
+
+/* Everything of a context that ends. Books not held. */
+void memory_drop_context(CUcontext context);
+/* Frees what was put off because a capture was open. Books not held. */
+void memory_free_deferred(void);
+
+/* Counts pinned memory of a driver object: key is its address or handle. reserve waits for room like an allocation (books not held; 0 or
+ * -error); keep and drop settle it. drop returns false when the key is not known. */
+int memory_pin_reserve(struct device *d, uint64_t bytes);
+void memory_pin_keep(struct device *d, uint64_t key, uint64_t bytes, bool failed);
+bool memory_pin_drop(uint64_t key);
+/* One more reference to a counted object that exists. */
+void memory_pin_again(uint64_t key);
+
+/* In a forked child: nobody else is allocating. */
+void memory_forked(void);
+
+/* After any change of the books: the shared page, peaks, the duty to report. */
+void memory_note(struct device *d);
+
+/* slab.c: small allocations of one block. */
+struct slab *slab_new(void);
+void slab_free(struct slab *slab);
+bool slab_take(struct slab *slab, uint64_t bytes, uint64_t *ret_offset);
+/* Bytes asked for at this offset, 0: nothing starts there. */
+uint64_t slab_release(struct slab *slab, uint64_t offset);
+bool slab_containing(const struct slab *slab, uint64_t offset, uint64_t *ret_start, uint64_t *ret_bytes);
+bool slab_is_empty(const struct slab *slab);

@@ -1,0 +1,388 @@
+/* own-memory.c: hooks of allocation and release, and the answers about memory that Berth makes up.
+ *
+ * On a device that is not managed (no daemon, or one that does not share it) all of these are the real call.
+ */
+#include "cuda/link.h"
+#include "cuda/lane.h"
+#include "cuda/memory.h"
+#include "cuda/say.h"
+
+#include <string.h>
+
+/* The managed device of the calling thread's context, or NULL. */
+static struct device *current_device(void)
+{
+        struct device *d;
+        CUdevice handle;
+
+        if (!berth_enabled || real.cuCtxGetDevice(&handle) != CUDA_SUCCESS)
+                return NULL;
+        d = link_attach(handle);
+        return d && d->managed ? d : NULL;
+}
+
+CUresult hook_cuMemAlloc_v2(CUdeviceptr *ret, size_t bytes)
+{
+        struct device *d = current_device();
+
+        return d ? memory_allocate(d, ret, bytes) : real.cuMemAlloc_v2(ret, bytes);
+}
+
+/* Rows start at multiples of 512 bytes, as the driver's own do on every device known. */
+CUresult hook_cuMemAllocPitch_v2(CUdeviceptr *ret, size_t *ret_pitch, size_t width, size_t height, unsigned int element)
+{
+        struct device *d = current_device();
+        size_t pitch, bytes;
+        CUresult r;
+
+        if (!d)
+                return real.cuMemAllocPitch_v2(ret, ret_pitch, width, height, element);
+        if (!ret || !ret_pitch || !width || !height || (element != 4 && element != 8 && element != 16))
+                return CUDA_ERROR_INVALID_VALUE;
+        if (__builtin_add_overflow(width, 511, &pitch) || __builtin_mul_overflow(pitch & ~(size_t)511, height, &bytes))
+                return CUDA_ERROR_INVALID_VALUE;
+        r = memory_allocate(d, ret, bytes);
+        if (r == CUDA_SUCCESS)
+                *ret_pitch = pitch & ~(size_t)511;
+        return r;
+}
+
+CUresult hook_cuMemFree_v2(CUdeviceptr address)
+{
+        CUresult r;
+
+        if (!berth_enabled || !address)
+                return real.cuMemFree_v2(address);
+        r = memory_free(address);
+        if (r != CUDA_ERROR_NOT_FOUND)
+                return r;
+        r = real.cuMemFree_v2(address);
+        if (r == CUDA_SUCCESS)
+                memory_pin_drop(address);
+        return r;
+}
+
+/* An allocation that can't move: wait for room, make it, count it under its address or handle. */
+#define PINNED(bytes, key, call)                                             \
+        do {                                                                 \
+                struct device *d_ = current_device();                        \
+                uint64_t bytes_ = (bytes);                                   \
+                CUresult r_;                                                 \
+                                                                             \
+                if (!d_)                                                     \
+                        return call;                                         \
+                if (memory_pin_reserve(d_, bytes_) < 0)                      \
+                        return CUDA_ERROR_OUT_OF_MEMORY;                     \
+                r_ = call;                                                   \
+                memory_pin_keep(d_, r_ == CUDA_SUCCESS ? (uint64_t)(key) : 0, bytes_, r_ != CUDA_SUCCESS); \
+                return r_;                                                   \
+        } while (0)
+
+CUresult hook_cuMemAllocManaged(CUdeviceptr *ret, size_t bytes, unsigned int flags)
+{
+        PINNED(bytes, *ret, real.cuMemAllocManaged(ret, bytes, flags));
+}
+
+/* A capture makes a graph node of an allocation in stream order: nothing is allocated yet, and nothing may wait. */
+#define POOLED(call)                                       \
+        do {                                               \
+                if (!ret || !bytes || lane_captures())     \
+                        return call;                       \
+                PINNED(bytes, *ret, call);                 \
+        } while (0)
+
+CUresult hook_cuMemAllocAsync(CUdeviceptr *ret, size_t bytes, CUstream s)
+{
+        POOLED(real.cuMemAllocAsync(ret, bytes, s));
+}
+
+CUresult hook_cuMemAllocAsync_ptsz(CUdeviceptr *ret, size_t bytes, CUstream s)
+{
+        POOLED(real.cuMemAllocAsync_ptsz(ret, bytes, s));
+}
+
+CUresult hook_cuMemAllocFromPoolAsync(CUdeviceptr *ret, size_t bytes, CUmemoryPool pool, CUstream s)
+{
+        POOLED(real.cuMemAllocFromPoolAsync(ret, bytes, pool, s));
+}
+
+CUresult hook_cuMemAllocFromPoolAsync_ptsz(CUdeviceptr *ret, size_t bytes, CUmemoryPool pool, CUstream s)
+{
+        POOLED(real.cuMemAllocFromPoolAsync_ptsz(ret, bytes, pool, s));
+}
+
+/* cuMemFreeAsync of ordinary memory is allowed and ordered after the stream's work; ours waits for the device, which is stricter. */
+static bool free_ours(CUdeviceptr address, CUresult *ret)
+{
+        if (!berth_enabled)
+                return false;
+        *ret = memory_free(address);
+        return *ret != CUDA_ERROR_NOT_FOUND;
+}
+
+CUresult hook_cuMemFreeAsync(CUdeviceptr address, CUstream s)
+{
+        CUresult r;
+
+        if (free_ours(address, &r))
+                return r;
+        r = real.cuMemFreeAsync(address, s);
+        if (r == CUDA_SUCCESS && !lane_captures())
+                memory_pin_drop(address);
+        return r;
+}
+
+CUresult hook_cuMemFreeAsync_ptsz(CUdeviceptr address, CUstream s)
+{
+        CUresult r;
+
+        if (free_ours(address, &r))
+                return r;
+        r = real.cuMemFreeAsync_ptsz(address, s);
+        if (r == CUDA_SUCCESS && !lane_captures())
+                memory_pin_drop(address);
+        return r;
+}
+
+/* The program's own virtual memory management. Host-located memory is none of ours: look at the location's type before its id. */
+CUresult hook_cuMemCreate(CUmemGenericAllocationHandle *ret, size_t bytes, const CUmemAllocationProp *properties,
+                          unsigned long long flags)
+{
+        struct device *d;
+        CUresult r;
+
+        if (!berth_enabled || !ret || !properties || properties->location.type != CU_MEM_LOCATION_TYPE_DEVICE)
+                return real.cuMemCreate(ret, bytes, properties, flags);
+        d = link_attach(properties->location.id);
+        if (!d || !d->managed)
+                return real.cuMemCreate(ret, bytes, properties, flags);
+        if (memory_pin_reserve(d, bytes) < 0)
+                return CUDA_ERROR_OUT_OF_MEMORY;
+        r = real.cuMemCreate(ret, bytes, properties, flags);
+        memory_pin_keep(d, r == CUDA_SUCCESS ? *ret : 0, bytes, r != CUDA_SUCCESS);
+        return r;
+}
+
+CUresult hook_cuMemRelease(CUmemGenericAllocationHandle handle)
+{
+        CUresult r = real.cuMemRelease(handle);
+
+        if (berth_enabled && r == CUDA_SUCCESS)
+                memory_pin_drop(handle);
+        return r;
+}
+
+CUresult hook_cuMemRetainAllocationHandle(CUmemGenericAllocationHandle *ret, void *address)
+{
+        CUresult r;
+
+        books_lock();
+        if (memory_find((CUdeviceptr)address)) {
+                /* cuMemAlloc memory has no handle that a program may retain, with or without Berth. */
+                books_unlock();
+                return CUDA_ERROR_INVALID_VALUE;
+        }
+        books_unlock();
+        r = real.cuMemRetainAllocationHandle(ret, address);
+        if (berth_enabled && r == CUDA_SUCCESS)
+                memory_pin_again(*ret);
+        return r;
+}
+
+/* Arrays are opaque. Their true size is the driver's secret; what leaves the device's free memory is counted. */
+static uint64_t free_before(void)
+{
+        size_t free_bytes = 0, total;
+
+        return real.cuMemGetInfo_v2(&free_bytes, &total) == CUDA_SUCCESS ? free_bytes : 0;
+}
+
+static void count_array(struct device *d, uint64_t key, uint64_t before, CUresult r)
+{
+        uint64_t after = free_before(), bytes = before > after ? before - after : 0;
+
+        if (r != CUDA_SUCCESS)
+                return;
+        books_lock();
+        d->pinned += bytes; /* afterwards: it is there, whatever the books would have said */
+        books_unlock();
+        memory_pin_keep(d, key, bytes, false);
+}
+
+#define ARRAY(call, key)                                           \
+        do {                                                       \
+                struct device *d_ = current_device();              \
+                uint64_t before_ = d_ ? free_before() : 0;         \
+                CUresult r_ = call;                                \
+                                                                   \
+                if (d_)                                            \
+                        count_array(d_, (uint64_t)(key), before_, r_); \
+                return r_;                                         \
+        } while (0)
+
+CUresult hook_cuArrayCreate_v2(CUarray *ret, const void *descriptor)
+{
+        ARRAY(real.cuArrayCreate_v2(ret, descriptor), *ret);
+}
+
+CUresult hook_cuArray3DCreate_v2(CUarray *ret, const void *descriptor)
+{
+        ARRAY(real.cuArray3DCreate_v2(ret, descriptor), *ret);
+}
+
+CUresult hook_cuMipmappedArrayCreate(CUmipmappedArray *ret, const void *descriptor, unsigned int levels)
+{
+        ARRAY(real.cuMipmappedArrayCreate(ret, descriptor, levels), *ret);
+}
+
+CUresult hook_cuArrayDestroy(CUarray array)
+{
+        CUresult r = real.cuArrayDestroy(array);
+
+        if (berth_enabled && r == CUDA_SUCCESS)
+                memory_pin_drop((uint64_t)array);
+        return r;
+}
+
+CUresult hook_cuMipmappedArrayDestroy(CUmipmappedArray array)
+{
+        CUresult r = real.cuMipmappedArrayDestroy(array);
+
+        if (berth_enabled && r == CUDA_SUCCESS)
+                memory_pin_drop((uint64_t)array);
+        return r;
+}
+
+CUresult hook_cuIpcGetMemHandle(void *ret, CUdeviceptr address)
+{
+        struct block *block;
+
+        books_lock();
+        block = berth_enabled ? memory_find(address) : NULL;
+        books_unlock();
+        if (!block)
+                return real.cuIpcGetMemHandle(ret, address);
+        say("legacy IPC handles are not supported for memory under Berth (BERTH_DISABLE=1 runs the program without)");
+        return CUDA_ERROR_NOT_SUPPORTED;
+}
+
+/* A program sees the device as if it were alone, within its limit. */
+CUresult hook_cuMemGetInfo_v2(size_t *ret_free, size_t *ret_total)
+{
+        struct device *d = current_device();
+        uint64_t used, most;
+
+        if (!d || !ret_free || !ret_total)
+                return real.cuMemGetInfo_v2(ret_free, ret_total);
+        books_lock();
+        used = d->movable + d->pinned;
+        most = d->limit ? d->limit : d->room ? d->room : d->total;
+        *ret_total = d->limit && d->limit < d->total ? d->limit : d->total;
+        *ret_free = most > used ? most - used : 0;
+        books_unlock();
+        return CUDA_SUCCESS;
+}
+
+CUresult hook_cuDeviceTotalMem_v2(size_t *ret, CUdevice device)
+{
+        CUresult r = real.cuDeviceTotalMem_v2(ret, device);
+
+        if (r != CUDA_SUCCESS || !berth_enabled)
+                return r;
+        books_lock();
+        for (unsigned int i = 0; i < berth.devices_n; i++)
+                if (berth.devices[i].managed && berth.devices[i].handle == device && berth.devices[i].limit &&
+                    berth.devices[i].limit < *ret)
+                        *ret = berth.devices[i].limit;
+        books_unlock();
+        return r;
+}
+
+CUresult hook_cuMemGetAddressRange_v2(CUdeviceptr *ret_base, size_t *ret_bytes, CUdeviceptr address)
+{
+        CUdeviceptr base;
+        struct block *block;
+        uint64_t bytes;
+        bool ours;
+
+        books_lock();
+        ours = berth_enabled && memory_range(address, &base, &bytes, &block);
+        books_unlock();
+        if (!ours)
+                return real.cuMemGetAddressRange_v2(ret_base, ret_bytes, address);
+        if (ret_base)
+                *ret_base = base;
+        if (ret_bytes)
+                *ret_bytes = bytes;
+        return CUDA_SUCCESS;
+}
+
+/* What the driver would say of cuMemAlloc memory. false: ask the driver, which knows the memory only while it is on the device. */
+static bool answer_attribute(void *ret, int attribute, CUdeviceptr address)
+{
+        CUdeviceptr base;
+        struct block *block;
+        uint64_t bytes;
+        bool known = true;
+
+        books_lock();
+        if (!berth_enabled || !memory_range(address, &base, &bytes, &block)) {
+                books_unlock();
+                return false;
+        }
+        switch (attribute) {
+        case CU_POINTER_ATTRIBUTE_CONTEXT:
+                *(CUcontext *)ret = block->context;
+                break;
+        case CU_POINTER_ATTRIBUTE_MEMORY_TYPE:
+                *(unsigned int *)ret = CU_MEMORYTYPE_DEVICE;
+                break;
+        case CU_POINTER_ATTRIBUTE_DEVICE_POINTER:
+                *(CUdeviceptr *)ret = address;
+                break;
+        case CU_POINTER_ATTRIBUTE_IS_MANAGED:
+                *(unsigned int *)ret = 0;
+                break;
+        case CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL:
+                *(int *)ret = block->device->handle;
+                break;
+        case CU_POINTER_ATTRIBUTE_RANGE_START_ADDR:
+                *(CUdeviceptr *)ret = base;
+                break;
+        case CU_POINTER_ATTRIBUTE_RANGE_SIZE:
+                *(size_t *)ret = bytes;
+                break;
+        case CU_POINTER_ATTRIBUTE_MAPPED:
+                *(int *)ret = 1;
+                break;
+        default:
+                known = false;
+        }
+        books_unlock();
+        return known;
+}
+
+CUresult hook_cuPointerGetAttribute(void *ret, int attribute, CUdeviceptr address)
+{
+        struct page_lane *lane;
+        CUresult r;
+
+        if (ret && answer_attribute(ret, attribute, address))
+                return CUDA_SUCCESS;
+        lane = lane_enter();
+        r = real.cuPointerGetAttribute(ret, attribute, address);
+        lane_leave(lane, false);
+        return r;
+}
+
+CUresult hook_cuPointerGetAttributes(unsigned int n, int *attributes, void **data, CUdeviceptr address)
+{
+        struct page_lane *lane = lane_enter();
+        CUresult r = real.cuPointerGetAttributes(n, attributes, data, address);
+
+        lane_leave(lane, false);
+        for (unsigned int i = 0; r == CUDA_SUCCESS && i < n; i++)
+                if (data[i])
+                        (void)answer_attribute(data[i], attributes[i], address);
+        return r;
+}

@@ -1,0 +1,152 @@
+/* state.h: the interposer's books in one place: devices, memory, host segments, and who may touch them.
+ *
+ * One mutex, berth_books, guards everything here; the launch path never takes it. Threads that wait for memory sleep on berth_changed. The helper
+ * thread (link.c) talks to the daemon and moves memory; it holds the mutex for one step at a time. Driver calls that wait for the
+ * device are made without it.
+ */
+#pragma once
+
+#include "cuda/real.h"
+#include "wire/page.h"
+#include "wire/wire.h"
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#define MAX_DEVICES 16
+#define MAX_CONTEXTS 16
+#define GRANULE (UINT64_C(2) << 20) /* physical memory comes in multiples of this on all devices known */
+#define MOVE_WINDOW 64              /* copies in flight */
+#define NO_SEGMENT UINT32_MAX
+
+/* One physical piece of memory, the unit of moving. It lies wholly in one block and, when it has a place, in one host segment. */
+struct unit {
+        CUmemGenericAllocationHandle handle; /* valid while resident */
+        CUdeviceptr address;
+        uint64_t bytes;
+        uint64_t host_offset;
+        uint32_t segment; /* index into berth.segments, NO_SEGMENT: no place in the host arena yet */
+        bool resident, in_flight;
+};
+
+struct slab; /* slab.c: the small allocations inside a block */
+
+/* One reserved address range with its units: an allocation of the program, or a slab of small ones. */
+struct block {
+        CUdeviceptr address;
+        uint64_t bytes;  /* as asked for */
+        uint64_t mapped; /* multiple of GRANULE */
+        struct device *device;
+        CUcontext context; /* it goes when this goes */
+        struct slab *slab;
+        uint32_t units_n;
+        struct unit units[];
+};
+
+struct flight {
+        struct unit *unit;
+        CUevent event;
+        bool out;
+};
+
+struct device {
+        bool known;      /* the slot is used */
+        bool managed;    /* the daemon knows it: memory is VMM-backed, calls are gated */
+        CUdevice handle;
+        uint8_t uuid[16];
+        uint32_t ordinal; /* index in berth.devices; names it on the wire */
+        struct page *page; /* device 0 of the process: berth_page, with the lanes */
+        int page_fd;
+        CUcontext contexts[MAX_CONTEXTS];
+        unsigned int contexts_n;
+
+        /* Books, in bytes. spare = granted − pinned − resident. */
+        uint64_t total, limit, room, slack;
+        uint64_t movable, pinned, resident, granted, backed, peak, device_peak;
+
+        /* Conversation */
+        bool announce_sent, announced; /* DEVICE went out on this connection; DEVICE_OK came */
+        bool admitted;   /* a first GO came: the process may have a context here */
+        bool running;    /* GO came, no GIVE_WAY since */
+        bool draining;   /* GIVE_WAY came, GIVEN_WAY not yet sent */
+        bool want_sent;  /* a WANT is open for this closed time */
+        bool asked, ask_sent; /* a thread waits for ask_bytes */
+        uint64_t ask_bytes;
+        uint32_t ticket;
+        bool denied;
+        int denied_code;
+        uint64_t denied_have;
+        bool dirty;      /* MEMORY is due */
+        uint64_t returned; /* grant to return with the next MEMORY */
+        uint64_t drain_since;
+
+        /* Moving */
+        uint64_t evict_left;
+        bool evicting, coming;
+        uint64_t move_since, moved, move_ns, progress_returned, progress_at;
+        int move_status;
+        CUcontext move_context;
+        CUstream out_stream, in_stream;
+        struct flight flights[MOVE_WINDOW];
+        unsigned int flight_head, flights_n;
+        size_t cursor_block;
+        uint32_t cursor_unit;
+        uint64_t retry_at; /* no daemon: when to try coming in again */
+};
+
+struct segment {
+        bool used, registered;
+        bool resumed; /* told to a new daemon, its number there is not known yet */
+        uint32_t id;
+        int fd;
+        uint64_t bytes;
+        uint64_t free_bytes;
+        char *map;
+        uint64_t *bits; /* one per granule, 1: taken */
+        CUcontext context; /* registered through this one */
+};
+
+/* How it stands with the daemon. */
+enum link_state {
+        LINK_NONE,      /* never tried */
+        LINK_UNMANAGED, /* there was no daemon when first needed: everything passes for good */
+        LINK_CONNECTED,
+        LINK_AWAY,      /* was connected; trying again */
+};
+
+struct berth {
+        enum link_state link;
+        uint64_t unit_bytes, segment_bytes, slack_bytes, return_ns;
+        struct device devices[MAX_DEVICES];
+        unsigned int devices_n;
+        struct block **blocks; /* sorted by address */
+        size_t blocks_n, blocks_size;
+        struct segment *segments;
+        size_t segments_n;
+        uint64_t host_wanted; /* last told to the daemon */
+        uint64_t limit_bytes, need_bytes;
+        uint32_t limit_permille, priority;
+        char job[48];
+};
+
+extern struct berth berth;
+extern pthread_mutex_t berth_books;
+extern pthread_cond_t berth_changed;
+
+static inline void books_lock(void)
+{
+        pthread_mutex_lock(&berth_books);
+}
+
+static inline void books_unlock(void)
+{
+        pthread_mutex_unlock(&berth_books);
+}
+
+static inline uint64_t device_spare(const struct device *d)
+{
+        uint64_t used = d->resident + d->pinned;
+
+        return d->granted > used ? d->granted - used : 0;
+}

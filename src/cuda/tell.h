@@ -1,0 +1,24 @@
+/* tell.h: what a program says to the daemon: the socket, HELLO, and reports of the books. Books held. */
+#pragma once
+
+#include "cuda/state.h"
+
+#include <sys/types.h>
+
+/* Connects and agrees on a version; resumes: brings along what earlier daemons knew. Books are released while it waits. 0 or -errno. */
+int tell_connect(bool resumes);
+void tell_disconnect(void);
+int tell_socket(void);
+/* The next message, without waiting; as fd_receive. */
+ssize_t tell_receive(struct wire_message *message, int *ret_fd);
+
+/* Everything that is due: DEVICE, WANT, MEMORY, HOST. 0, or -errno: the connection is lost. */
+int tell_due(void);
+void tell_given_way(struct device *d, uint64_t drain_ns, bool wants);
+void tell_evicted(struct device *d, uint64_t returned, bool done, int status);
+void tell_brought_in(struct device *d, uint64_t returned, bool done, int status);
+void tell_segment_back(uint32_t segment);
+
+void tell_set_page_fd(int fd);
+int tell_page_fd(void);
+void tell_forked(void);
