@@ -1,0 +1,70 @@
+/* verbs.c: the one table of verbs, in the order of `berth --help`, and looking one up. */
+#include "cli/cli.h"
+
+#include <string.h>
+
+extern const struct verb verb_run, verb_status, verb_top, verb_doctor, verb_config, verb_reload, verb_dump, verb_completion,
+        verb_help;
+
+const struct verb *const verbs[] = {
+        &verb_run,    &verb_status, &verb_top,        &verb_doctor, &verb_config,
+        &verb_reload, &verb_dump,   &verb_completion, &verb_help,   NULL,
+};
+
+const struct verb *verb_find(const char *name)
+{
+        for (const struct verb *const *v = verbs; *v; v++)
+                if (!strcmp((*v)->name, name))
+                        return *v;
+        return NULL;
+}
+
+#define LONGEST 24
+
+/* Edits (insert, delete, replace, swap of neighbours) between two short words. */
+static unsigned int distance(const char *a, const char *b)
+{
+        unsigned int d[LONGEST + 1][LONGEST + 1];
+        size_t n = strlen(a), m = strlen(b);
+
+        if (n > LONGEST || m > LONGEST)
+                return LONGEST;
+        for (size_t i = 0; i <= n; i++)
+                d[i][0] = (unsigned int)i;
+        for (size_t j = 0; j <= m; j++)
+                d[0][j] = (unsigned int)j;
+        for (size_t i = 1; i <= n; i++) {
+                for (size_t j = 1; j <= m; j++) {
+                        unsigned int best = d[i - 1][j - 1] + (a[i - 1] != b[j - 1]);
+
+                        if (d[i - 1][j] + 1 < best)
+                                best = d[i - 1][j] + 1;
+                        if (d[i][j - 1] + 1 < best)
+                                best = d[i][j - 1] + 1;
+                        if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] && d[i - 2][j - 2] + 1 < best)
+                                best = d[i - 2][j - 2] + 1;
+                        d[i][j] = best;
+                }
+        }
+        return d[n][m];
+}
+
+const struct verb *verb_nearest(const char *name)
+{
+        const struct verb *nearest = NULL;
+        unsigned int least = LONGEST;
+        size_t length = strlen(name);
+
+        for (const struct verb *const *v = verbs; *v; v++) {
+                unsigned int d = distance(name, (*v)->name);
+
+                /* A beginning counts as near: "stat" means status. */
+                if (length >= 2 && !strncmp(name, (*v)->name, length))
+                        d = 0;
+                if (d < least) {
+                        least = d;
+                        nearest = *v;
+                }
+        }
+        return least <= 2 && least < length ? nearest : NULL;
+}
