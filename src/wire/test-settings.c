@@ -1,9 +1,11 @@
 /* test-settings.c: the daemon's table of settings: its defaults hold, its names are unique, and paths follow the environment. */
+#include "base/error.h"
 #include "wire/settings.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -69,6 +71,60 @@ static void test_ranges(void **state)
         assert_int_equal(s.reserve_percent, 90);
 }
 
+static int load(const char *text, struct settings *s, char message[CONFIG_MESSAGE])
+{
+        char path[] = "/tmp/test-settings-XXXXXX";
+        int fd = mkstemp(path), r;
+
+        assert_true(fd >= 0);
+        assert_int_equal(write(fd, text, strlen(text)), (ssize_t)strlen(text));
+        close(fd);
+        r = settings_load(path, true, s, message);
+        unlink(path);
+        return r;
+}
+
+/* What no value alone is wrong about. */
+static void test_together(void **state)
+{
+        struct settings s = {.reserve_percent = 77};
+        char message[CONFIG_MESSAGE];
+
+        (void)state;
+        assert_int_equal(load("[slice]\nmin = 10s\nmax = 5s\n", &s, message), -E_CONFIG);
+        assert_non_null(strstr(message, "slice.min"));
+        assert_int_equal(load("[client]\nunit = 4MiB\n[arena]\nsegment = 6MiB\n", &s, message), -E_CONFIG);
+        assert_non_null(strstr(message, "segment"));
+        assert_int_equal(s.reserve_percent, 77); /* both changed nothing */
+        assert_int_equal(load("[slice]\nmin = 1s\nmax = 5s\n", &s, message), 0);
+        assert_int_equal(s.slice_max, UINT64_C(5000000000));
+        assert_int_equal(s.reserve_percent, 10);
+}
+
+/* Those who come with the forerunner's variables find its shortest slice, unless they set ours. */
+static void test_aliases(void **state)
+{
+        struct settings s;
+        char message[CONFIG_MESSAGE];
+
+        (void)state;
+        assert_int_equal(settings_load(NULL, false, &s, message), 0);
+        assert_int_equal(s.slice_min, UINT64_C(2000000000));
+        setenv("NVSHARE_SWITCH_TIME_MULTIPLIER", "7", 1);
+        setenv("NVSHARE_MEMORY_RESERVE_PERCENT", "15", 1);
+        assert_int_equal(settings_load(NULL, false, &s, message), 0);
+        assert_int_equal(s.slice_min, UINT64_C(10000000000));
+        assert_int_equal(s.slice_multiplier, 7);
+        assert_int_equal(s.reserve_percent, 15);
+        assert_int_equal(load("[slice]\nmin = 3s\n", &s, message), 0);
+        assert_int_equal(s.slice_min, UINT64_C(3000000000));
+        setenv("NVSHARE_SWITCH_TIME_MULTIPLIER", "often", 1);
+        assert_int_equal(settings_load(NULL, false, &s, message), -E_CONFIG);
+        assert_non_null(strstr(message, "NVSHARE_SWITCH_TIME_MULTIPLIER"));
+        unsetenv("NVSHARE_SWITCH_TIME_MULTIPLIER");
+        unsetenv("NVSHARE_MEMORY_RESERVE_PERCENT");
+}
+
 static void test_paths(void **state)
 {
         struct settings s;
@@ -114,6 +170,8 @@ int main(void)
                 cmocka_unit_test(test_table),
                 cmocka_unit_test(test_defaults),
                 cmocka_unit_test(test_ranges),
+                cmocka_unit_test(test_together),
+                cmocka_unit_test(test_aliases),
                 cmocka_unit_test(test_paths),
         };
 
