@@ -95,11 +95,13 @@ void cli_parse(const struct verb *verb, int argc, char **argv, void *input)
 void cli_help(const struct verb *verb)
 {
         char *doc scoped_free = NULL, *name scoped_free = NULL;
+        char *argv[] = {(char *)"berth", (char *)"--help", NULL};
         struct argp argp = verb ? verb_argp(verb, &doc) : general_argp(&doc);
 
-        if (asprintf(&name, verb ? "berth %s" : "berth", verb ? verb->name : "") < 0)
-                name = NULL;
-        argp_help(&argp, stdout, ARGP_HELP_STD_HELP & ~(unsigned int)ARGP_HELP_EXIT_OK, name);
+        if (verb && asprintf(&name, "berth %s", verb->name) >= 0)
+                argv[0] = name;
+        /* argp_help() alone knows nothing of --help itself. */
+        (void)argp_parse(&argp, 2, argv, ARGP_NO_EXIT, NULL, NULL);
 }
 
 int cli_parse_general(int argc, char **argv)

@@ -32,7 +32,7 @@ static const char *bytes_if(struct words *w, bool valid, uint64_t value)
 
 static const char *duration(struct words *w, uint64_t ns)
 {
-        return text_duration(ns, slot(w), sizeof w->s[0]);
+        return ns ? text_duration(ns, slot(w), sizeof w->s[0]) : "0 s";
 }
 
 static const char *rate(struct words *w, uint64_t moved, uint64_t ns)

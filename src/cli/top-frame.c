@@ -55,6 +55,25 @@ static void rate(struct pen *p, double value)
         put(p, value > 0 ? STYLE_STRONG : STYLE_PLAIN, "%s", value < 0 ? "..." : cli_rate(value, text, sizeof text));
 }
 
+/* "200M" for 200 MiB: columns are narrow. */
+static char *compact(uint64_t bytes, char *buffer, size_t size)
+{
+        char *space, *unit;
+
+        text_bytes(bytes, buffer, size);
+        space = strchr(buffer, ' ');
+        unit = space ? space + 1 : buffer;
+        if (space)
+                snprintf(space, size - (size_t)(space - buffer), "%c", *unit);
+        return buffer;
+}
+
+static const char *priority(uint32_t value)
+{
+        static const char *const names[WIRE_PRIORITY_N] = {"inter", "norm", "batch"};
+        return value < WIRE_PRIORITY_N ? names[value] : "?";
+}
+
 /* The shade of a client: its place among those of its device, so that bar and list agree. */
 static unsigned int shade_of(const struct snapshot *s, size_t client)
 {
@@ -183,16 +202,16 @@ static void draw_client(struct pen *p, const struct snapshot *s, const struct sn
         if (speeds[0] < 0 || speeds[1] < 0)
                 snprintf(moved, sizeof moved, "...");
         else
-                text_bytes((uint64_t)(speeds[0] + speeds[1]), moved, sizeof moved);
+                compact((uint64_t)(speeds[0] + speeds[1]), moved, sizeof moved);
         state = chosen ? STYLE_CHOSEN : c->stuck ? STYLE_BAD : c->state == WIRE_RUNNING ? STYLE_GOOD : STYLE_WAIT;
         put(p, STYLE_SHADE + shade, "%c", snapshot_resident(c) ? shades[shade] : ' ');
         put(p, plain, " %2u %7u %-*.*s ", c->device, c->pid, (int)(12 + (wide > 40 ? 40 : wide)), (int)(12 + (wide > 40 ? 40 : wide)), c->name);
         if (wide >= 40)
                 put(p, plain, "%-8.8s %-8.8s ", cli_user(c->uid, user, sizeof user), c->job[0] ? c->job : "-");
-        put(p, plain, "%-5.5s ", wire_priority_name(c->priority));
+        put(p, plain, "%-5s ", priority(c->priority));
         put(p, state, "%-10s ", c->stuck ? "stuck" : wire_state_name(c->state));
-        put(p, plain, "%8s/%-8s ", text_bytes(snapshot_resident(c), a, sizeof a), text_bytes(snapshot_owned(c), b, sizeof b));
-        put(p, plain, "%8s ", moved);
+        put(p, plain, "%6s/%-6s ", compact(snapshot_resident(c), a, sizeof a), compact(snapshot_owned(c), b, sizeof b));
+        put(p, plain, "%7s ", moved);
         if (c->position)
                 put(p, chosen ? STYLE_CHOSEN : STYLE_WAIT, "%u. %s %s", c->position, wire_reason_name(c->reason),
                     text_duration(c->wait_ns, a, sizeof a));
@@ -219,7 +238,7 @@ static void draw_list(struct pen *p, const struct snapshot *s, const struct snap
         put(p, STYLE_TITLE, "  %2s %7s %-*s ", "DV", "PID", (int)(12 + (wide > 40 ? 40 : wide)), "NAME");
         if (wide >= 40)
                 put(p, STYLE_TITLE, "%-8s %-8s ", "USER", "JOB");
-        put(p, STYLE_TITLE, "%-5s %-10s %8s/%-8s %8s %s", "PRIO", "STATE", "RESIDENT", "OWNED", "MOVED/S", "WAIT OR SLICE");
+        put(p, STYLE_TITLE, "%-5s %-10s %6s/%-6s %7s %s", "PRIO", "STATE", "ON DEV", "OWNED", "MOVED/S", "WAIT, SLICE");
         while (p->column < p->f->width)
                 put(p, STYLE_TITLE, " ");
         next(p);
@@ -267,10 +286,10 @@ void top_frame(const struct snapshot *now, const struct snapshot *before, struct
                         ret->cells[row][column] = (struct cell){' ', STYLE_PLAIN};
         if (now) {
                 put(&p, STYLE_STRONG, "berth top");
-                put(&p, STYLE_PLAIN, "%s%s  berthd %s pid %u up %s  arena %s lent of %s", view->clock ? "  " : "",
-                    view->clock ? view->clock : "", now->daemon.version, now->daemon.pid,
-                    text_duration(now->daemon.uptime_ns, a, sizeof a), text_bytes(now->daemon.arena_lent_bytes, b, sizeof b),
-                    text_bytes(now->daemon.arena_bytes, c, sizeof c));
+                put(&p, STYLE_PLAIN, "%s%s  up %s  arena %s lent of %s  berthd %s pid %u", view->clock ? "  " : "",
+                    view->clock ? view->clock : "", text_duration(now->daemon.uptime_ns, a, sizeof a),
+                    text_bytes(now->daemon.arena_lent_bytes, b, sizeof b), text_bytes(now->daemon.arena_bytes, c, sizeof c),
+                    now->daemon.version, now->daemon.pid);
                 next(&p);
                 if (view->help) {
                         draw_help(&p);
