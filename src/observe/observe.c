@@ -27,11 +27,11 @@ static void describe_software(const struct observe_options *options)
         char text[32];
 
         snprintf(text, sizeof text, "%" PRIu64, options->software_devices);
-        setenv("BERTH_FAKE_DEVICES", text, 0);
+        setenv("BERTH_SOFTWARE_DEVICES", text, 0);
         snprintf(text, sizeof text, "%" PRIu64, options->software_memory);
-        setenv("BERTH_FAKE_MEMORY", text, 0);
+        setenv("BERTH_SOFTWARE_MEMORY", text, 0);
         snprintf(text, sizeof text, "%" PRIu64, options->software_link);
-        setenv("BERTH_FAKE_LINK", text, 0);
+        setenv("BERTH_SOFTWARE_LINK", text, 0);
 }
 
 /* Beside the executable in the build tree, then where it is installed. */

@@ -1,0 +1,253 @@
+/* lend.c: arena segments on their way to programs and back; see node.h and arena.h.
+ *
+ * A program asks for host memory in all; segments follow as they are ready, oldest connection first. What it may hold is bounded by what it could ever
+ * have on its devices. When a connection ends, the process may still use its segments (it runs on without a daemon): they
+ * stay its own, as a ghost, until it ends or comes back.
+ */
+#define LOG_ROOM "arena"
+#include "node/node.h"
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/fd.h"
+#include "base/log.h"
+#include "base/text.h"
+
+#include <string.h>
+
+/* Nobody can need more host memory than it may have on its devices, and a segment that is partly used. */
+static uint64_t cap(const struct client *c)
+{
+        uint64_t bytes = 0;
+
+        for (uint32_t i = 0; i < WIRE_MAX_DEVICES; i++)
+                if (c->devices[i])
+                        bytes += c->node->devices[c->devices[i]->device].info.total_bytes + c->node->segment;
+        return bytes;
+}
+
+static bool contended(const struct client *c)
+{
+        for (uint32_t i = 0; i < WIRE_MAX_DEVICES; i++)
+                if (c->devices[i] && gate_contended(c->node->gate, c->devices[i]->device))
+                        return true;
+        return false;
+}
+
+static uint64_t missing(const struct client *c)
+{
+        uint64_t most = cap(c), wanted = c->host_wanted < most ? c->host_wanted : most;
+
+        if (c->doomed || wanted <= c->host_lent || (!c->node->settings.arena_eager && !contended(c)))
+                return 0;
+        return wanted - c->host_lent;
+}
+
+static void refuse(struct client *c, uint64_t short_bytes)
+{
+        struct arena_stats s;
+        char a[16], b[16], d[16];
+
+        if (c->host_refused)
+                return;
+        c->host_refused = true;
+        arena_stats(c->node->arena, &s);
+        client_error(c, -E_ARENA, WIRE_HOST, 0, UINT32_MAX,
+                     "host arena: %s more wanted; %s of %s are lent; programs wait for each other to end. "
+                     "Set arena.size higher or end something",
+                     text_bytes(short_bytes, a, sizeof a), text_bytes(s.lent, b, sizeof b), text_bytes(s.budget, d, sizeof d));
+        log_warning("client=%u pid=%d wants %s more host memory; %s of %s are lent: raise arena.size", c->number, (int)c->pid, a, b, d);
+}
+
+/* True: go on with this client. */
+static bool lend_one(struct client *c)
+{
+        struct arena_segment segment;
+        struct wire_message m = {0};
+        int r = arena_lend(c->node->arena, c->uid, c->owner, &segment);
+
+        if (r == -E_ARENA)
+                refuse(c, missing(c));
+        if (r < 0)
+                return false;
+        c->host_lent += segment.bytes;
+        c->host_refused = false;
+        m.SEGMENT = (struct wire_SEGMENT){.bytes = segment.bytes, .segment = segment.number};
+        client_send(c, WIRE_SEGMENT, &m, segment.fd);
+        return true;
+}
+
+void lend_serve(struct node *n)
+{
+        struct client *oldest[64];
+        struct arena_stats stats;
+        uint64_t wanted = 0;
+        size_t count = 0;
+
+        /* The list has the newest first; a round serves the oldest few that miss something. */
+        for (struct client *c = n->clients; c; c = c->next) {
+                if (!missing(c))
+                        continue;
+                wanted += missing(c);
+                memmove(oldest + 1, oldest, (count < ARRAY_SIZE(oldest) ? count : ARRAY_SIZE(oldest) - 1) * sizeof oldest[0]);
+                oldest[0] = c;
+                count += count < ARRAY_SIZE(oldest);
+        }
+        arena_want(n->arena, wanted);
+        for (size_t i = 0; i < count; i++)
+                while (missing(oldest[i]) && lend_one(oldest[i]))
+                        ;
+        arena_stats(n->arena, &stats);
+        if (stats.free != n->arena_told) {
+                n->arena_told = stats.free;
+                gate_arena(n->gate, clock_now_ns(), stats.free);
+        }
+        if (stats.lent > stats.budget && !n->budget_warned)
+                log_warning("programs of an earlier daemon hold more host memory than arena.size allows; nothing more is lent until they end");
+        n->budget_warned = stats.lent > stats.budget;
+}
+
+void lend_wanted(struct client *c, uint64_t bytes)
+{
+        c->host_wanted = bytes;
+}
+
+void lend_return(struct client *c, const struct wire_message *m)
+{
+        if (arena_return(c->node->arena, c->owner, m->SEGMENT_BACK.segment) < 0) {
+                client_fault(c, &m->header, UINT32_MAX, "this segment is not lent to you");
+                return;
+        }
+        c->host_lent = arena_lent_to(c->node->arena, c->owner);
+        c->host_refused = false;
+}
+
+static struct ghost *find_ghost(const struct node *n, pid_t pid, uid_t uid)
+{
+        for (struct ghost *g = n->ghosts; g; g = g->next)
+                if (g->pid == pid && g->uid == uid)
+                        return g;
+        return NULL;
+}
+
+void lend_adopt(struct client *c, const struct wire_message *m, int fd)
+{
+        struct ghost *ghost = find_ghost(c->node, c->pid, c->uid);
+        uint64_t before = ghost ? ghost->owner : c->owner;
+        struct wire_message answer = {0};
+        uint64_t most = 0;
+        uint32_t number;
+        int r;
+
+        if (!c->resumes || fd < 0) {
+                client_fault(c, &m->header, UINT32_MAX, "only a resumed connection has segments, with a descriptor each");
+                return;
+        }
+        for (uint32_t i = 0; i < c->node->devices_n; i++)
+                most += c->node->devices[i].info.total_bytes + c->node->segment;
+        if (m->SEGMENT_HAVE.bytes > most || c->host_lent > most - m->SEGMENT_HAVE.bytes) {
+                client_fault(c, &m->header, UINT32_MAX, "more host memory than all devices could have filled");
+                return;
+        }
+        /* The end of the old connection may not have been seen yet. */
+        for (struct client *o = c->node->clients; o && !ghost; o = o->next)
+                if (o != c && o->pid == c->pid && o->uid == c->uid)
+                        before = o->owner;
+        r = arena_adopt(c->node->arena, c->uid, c->owner, before, fd, m->SEGMENT_HAVE.bytes, &number);
+        if (r < 0) {
+                client_fault(c, &m->header, UINT32_MAX, r == -EBUSY ? "lent to another program" : "not a segment of an arena");
+                return;
+        }
+        c->host_lent = arena_lent_to(c->node->arena, c->owner);
+        answer.SEGMENT_KNOWN = (struct wire_SEGMENT_KNOWN){.old_segment = m->SEGMENT_HAVE.segment, .segment = number};
+        client_send(c, WIRE_SEGMENT_KNOWN, &answer, -1);
+}
+
+static void close_poll(uv_handle_t *handle)
+{
+        free(handle);
+}
+
+static void free_ghost(struct ghost *ghost)
+{
+        struct ghost **p = &ghost->node->ghosts;
+
+        while (*p != ghost)
+                p = &(*p)->next;
+        *p = ghost->next;
+        if (ghost->poll) {
+                uv_poll_stop(ghost->poll);
+                uv_close((uv_handle_t *)ghost->poll, close_poll);
+        }
+        fd_close_at(&ghost->pidfd);
+        free(ghost);
+}
+
+static void on_end(uv_poll_t *poll, int status, int events)
+{
+        struct ghost *ghost = poll->data;
+        struct node *n = ghost->node;
+        char text[16];
+        uint64_t bytes = arena_orphan(n->arena, ghost->owner, true);
+
+        if (bytes)
+                log_info("pid=%d ended: %s of host memory are back", (int)ghost->pid, text_bytes(bytes, text, sizeof text));
+        free_ghost(ghost);
+        node_turn(n);
+}
+
+void lend_greeted(struct client *c)
+{
+        struct ghost *ghost;
+
+        /* A process that starts over, by exec, has no mapping of the old segments. */
+        while (!c->resumes && (ghost = find_ghost(c->node, c->pid, c->uid))) {
+                (void)arena_orphan(c->node->arena, ghost->owner, true);
+                free_ghost(ghost);
+        }
+}
+
+void lend_gone(struct client *c)
+{
+        struct ghost *ghost;
+
+        if (!c->host_lent)
+                return;
+        ghost = c->pidfd >= 0 && c->poll ? calloc(1, sizeof *ghost) : NULL;
+        if (ghost)
+                ghost->poll = calloc(1, sizeof *ghost->poll);
+        if (!ghost || !ghost->poll || uv_poll_init(c->node->loop, ghost->poll, c->pidfd) < 0) {
+                if (ghost)
+                        free(ghost->poll);
+                free(ghost);
+                (void)arena_orphan(c->node->arena, c->owner, false);
+                return;
+        }
+        ghost->node = c->node;
+        ghost->pidfd = take_fd(c->pidfd);
+        ghost->pid = c->pid;
+        ghost->uid = c->uid;
+        ghost->owner = c->owner;
+        ghost->poll->data = ghost;
+        ghost->next = c->node->ghosts;
+        c->node->ghosts = ghost;
+        if (uv_poll_start(ghost->poll, UV_READABLE, on_end) < 0) {
+                (void)arena_orphan(c->node->arena, ghost->owner, false);
+                free_ghost(ghost);
+        }
+}
+
+void lend_free_ghosts(struct node *n)
+{
+        while (n->ghosts)
+                free_ghost(n->ghosts);
+}
+
+uint32_t lend_ghosts_of(const struct node *n, uid_t uid)
+{
+        uint32_t count = 0;
+
+        for (struct ghost *g = n->ghosts; g; g = g->next)
+                count += g->uid == uid;
+        return count;
+}

@@ -1,0 +1,250 @@
+/* main.c: berthd, the node daemon: options, settings, devices, the loop, and an orderly end. */
+#define LOG_ROOM "node"
+#include "node/node.h"
+
+#include "base/error.h"
+#include "base/log.h"
+#include "base/text.h"
+
+#include <argp.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/resource.h>
+
+#define MAX_OVERRIDES 64
+/* Drivers take seconds to wake a machine's devices; one that takes longer than this will not come. */
+#define DRIVER_PATIENCE_S 60
+
+const char *argp_program_version = "berthd " BERTH_VERSION;
+
+static struct {
+        const char *config, *socket;
+        const char *overrides[MAX_OVERRIDES];
+        size_t overrides_n;
+        bool check;
+} options;
+
+static const struct argp_option option_table[] = {
+        {"config", 'c', "FILE", 0, "Settings file (FILE.d/*.conf are read after it); default: /etc/berth/berthd.conf for root, else "
+                                   "~/.config/berth/berthd.conf, when they exist", 0},
+        {"socket", 's', "PATH", 0, "Listen at PATH; the same as --set node.socket=PATH, and stronger than $BERTH_SOCKET", 0},
+        {"set", 'o', "SECTION.NAME=VALUE", 0, "One setting, stronger than files and environment; may be repeated", 0},
+        {"check-config", 'n', NULL, 0, "Read the settings, say whether they are good, and end", 0},
+        {"foreground", 'f', NULL, 0, "Stay in the foreground; berthd always does", 0},
+        {0},
+};
+
+static error_t parse_option(int key, char *arg, struct argp_state *state)
+{
+        switch (key) {
+        case 'c':
+                options.config = arg;
+                return 0;
+        case 's':
+                options.socket = arg;
+                return 0;
+        case 'o':
+                if (options.overrides_n == MAX_OVERRIDES)
+                        argp_error(state, "more than %d --set", MAX_OVERRIDES);
+                options.overrides[options.overrides_n++] = arg;
+                return 0;
+        case 'n':
+                options.check = true;
+                return 0;
+        case 'f':
+                return 0;
+        default:
+                return ARGP_ERR_UNKNOWN;
+        }
+}
+
+static int override(struct settings *settings, const char *text, char message[CONFIG_MESSAGE])
+{
+        const char *dot = strchr(text, '.'), *equals = strchr(text, '=');
+        char section[64], name[64];
+
+        if (!dot || !equals || dot > equals || dot - text >= (ptrdiff_t)sizeof section || equals - dot > (ptrdiff_t)sizeof name) {
+                char shown[64];
+
+                text_copy_clean(shown, sizeof shown, text);
+                snprintf(message, CONFIG_MESSAGE, "--set %s: not of the form SECTION.NAME=VALUE", shown);
+                return -E_CONFIG;
+        }
+        snprintf(section, sizeof section, "%.*s", (int)(dot - text), text);
+        snprintf(name, sizeof name, "%.*s", (int)(equals - dot - 1), dot + 1);
+        return config_set(&settings_table, settings, section, name, equals + 1, message);
+}
+
+/* Files, environment, command line, then the checks across values: the same at the start and at every reload. */
+static int load(struct settings *ret, char message[CONFIG_MESSAGE])
+{
+        struct settings fresh;
+        char path[4096];
+        int r;
+
+        r = options.config ? 0 : settings_default_path(path, sizeof path);
+        if (r < 0 && r != -ENOENT) {
+                snprintf(message, CONFIG_MESSAGE, "the path of the settings file: %s", error_text(r));
+                return r;
+        }
+        r = settings_load(options.config ? options.config : r == 0 ? path : NULL, options.config != NULL, &fresh, message);
+        for (size_t i = 0; r == 0 && i < options.overrides_n; i++)
+                r = override(&fresh, options.overrides[i], message);
+        if (r == 0 && options.socket)
+                r = config_set(&settings_table, &fresh, "node", "socket", options.socket, message);
+        if (r == 0)
+                r = settings_check(&fresh, message);
+        if (r == 0)
+                *ret = fresh;
+        return r;
+}
+
+/* The driver is asked on a thread of its own: a call that hangs must not hang the daemon. */
+struct opening {
+        struct observe_options options;
+        struct observe *observe;
+        char message[256];
+        int result;
+};
+
+static void *open_devices(void *user)
+{
+        struct opening *o = user;
+
+        o->result = observe_open(&o->options, &o->observe, o->message);
+        return NULL;
+}
+
+static int find_devices(struct opening *o, const struct settings *s)
+{
+        struct timespec until;
+        pthread_t thread;
+
+        o->options = (struct observe_options){.choice = s->device, .nvml = s->nvml, .software_devices = s->software_devices,
+                                              .software_memory = s->software_memory, .software_link = s->software_link};
+        if (pthread_create(&thread, NULL, open_devices, o) != 0)
+                return -EAGAIN;
+        clock_gettime(CLOCK_REALTIME, &until);
+        until.tv_sec += DRIVER_PATIENCE_S;
+        if (pthread_timedjoin_np(thread, NULL, &until) != 0) {
+                log_error("the device driver did not answer within %d s", DRIVER_PATIENCE_S);
+                _exit(EXIT_FAILURE); /* that thread can't be ended */
+        }
+        if (o->result < 0)
+                log_error("%s", o->message[0] ? o->message : error_text(o->result));
+        return o->result;
+}
+
+static void on_end(uv_signal_t *handle, int number)
+{
+        log_notice("signal %d (%s): stopping; programs run on", number, strsignal(number));
+        uv_stop(handle->loop);
+}
+
+static void on_hangup(uv_signal_t *handle, int number)
+{
+        struct node *n = handle->data;
+        char message[CONFIG_MESSAGE];
+
+        if (node_reload(n, message) < 0)
+                log_error("settings not reloaded: %s", message);
+        node_turn(n);
+}
+
+/* Each segment and each connection is a descriptor. */
+static void raise_limits(void)
+{
+        struct rlimit limit;
+
+        if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
+                limit.rlim_cur = limit.rlim_max;
+                (void)setrlimit(RLIMIT_NOFILE, &limit);
+        }
+}
+
+static int serve(uv_loop_t *loop, const struct settings *settings, struct observe *observe)
+{
+        char path[4096], message[CONFIG_MESSAGE] = "";
+        uv_signal_t signals[3];
+        struct node *node;
+        bool clean;
+        int r;
+
+        r = node_new(loop, settings, observe, &node, message);
+        if (r < 0) {
+                observe_free(observe);
+                log_error("%s", message);
+                return r;
+        }
+        node->load = load;
+        for (size_t i = 0; i < ARRAY_SIZE(signals); i++) {
+                static const int numbers[] = {SIGTERM, SIGINT, SIGHUP};
+
+                uv_signal_init(loop, &signals[i]);
+                signals[i].data = node;
+                uv_signal_start(&signals[i], numbers[i] == SIGHUP ? on_hangup : on_end, numbers[i]);
+        }
+        if (options.socket)
+                r = snprintf(path, sizeof path, "%s", options.socket) < (int)sizeof path ? 0 : -ENAMETOOLONG;
+        else
+                r = settings_socket_path(settings, path, sizeof path);
+        if (r < 0)
+                snprintf(message, sizeof message, "the path of the socket: %s", error_text(r));
+        else
+                r = server_open(node, path, message);
+        if (r < 0) {
+                log_error("%s", message);
+        } else {
+                log_notice("berthd " BERTH_VERSION " serves %s", path);
+                uv_run(loop, UV_RUN_DEFAULT);
+        }
+        for (size_t i = 0; i < ARRAY_SIZE(signals); i++)
+                uv_close((uv_handle_t *)&signals[i], NULL);
+        clean = node_free(node);
+        while (uv_run(loop, UV_RUN_NOWAIT) != 0 && clean)
+                ;
+        if (!clean)
+                _exit(r < 0 ? EXIT_FAILURE : EXIT_SUCCESS);
+        return r;
+}
+
+int main(int argc, char **argv)
+{
+        static const struct argp parser = {
+                .options = option_table,
+                .parser = parse_option,
+                .doc = "Shares this machine's accelerators between programs: decides who is resident in a device's memory and who may run.\v"
+                       "Settings: berthd.conf(5). SIGHUP reads them again. Programs take part when started with `berth run`.",
+        };
+        char message[CONFIG_MESSAGE];
+        struct opening opening = {0};
+        struct settings settings;
+        uv_loop_t loop;
+        int r;
+
+        argp_parse(&parser, argc, argv, 0, NULL, NULL);
+        r = load(&settings, message);
+        if (r < 0) {
+                log_error("%s", message);
+                return EXIT_FAILURE;
+        }
+        if (options.check) {
+                puts("the settings are good");
+                return EXIT_SUCCESS;
+        }
+        log_set_level((enum log_level)settings.log_level);
+        signal(SIGPIPE, SIG_IGN);
+        raise_limits();
+        if (find_devices(&opening, &settings) < 0)
+                return EXIT_FAILURE;
+        r = uv_loop_init(&loop);
+        if (r < 0) {
+                log_error("no event loop: %s", uv_strerror(r));
+                return EXIT_FAILURE;
+        }
+        r = serve(&loop, &settings, opening.observe);
+        (void)uv_loop_close(&loop);
+        return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
+}

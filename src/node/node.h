@@ -1,0 +1,232 @@
+/* node.h: berthd inside: one struct node, owned by the loop thread, and what its files offer each other.
+ *
+ *   server.c   the socket: who may connect            client.c   one connection: receive, check, queue, drop
+ *   program.c  what programs ask                      control.c  what the command line asks (status, dump, reload)
+ *   carry.c    the gate's actions as messages          lend.c     arena segments to and from programs
+ *   sensor.c   device samples on a worker thread       node.c     life, timers, settings
+ *
+ * Everything runs on the loop thread but sensor.c's work and the arena's workers, which share nothing with it but their own results. After
+ * every event node_turn() carries out what follows from it, then gives up the connections that ended; nobody frees a connection inside the
+ * event that uses it.
+ */
+#pragma once
+
+#include "gate/gate.h"
+#include "node/arena.h"
+#include "observe/observe.h"
+#include "wire/page.h"
+#include "wire/settings.h"
+#include "wire/wire.h"
+
+#include <limits.h>
+#include <uv.h>
+
+#define NODE_MAX_CONNECTIONS 4096
+#define NODE_MAX_GATE_CLIENTS 2048
+#define NODE_MAX_QUEUE 8192     /* messages to one connection that its socket does not take yet */
+#define NODE_MAX_FAULTS 16      /* out-of-turn messages before a connection is dropped */
+#define NODE_ROUND 64           /* messages read from one connection before the others get their turn */
+
+struct sensor;
+struct server;
+
+/* A device given to the gate: its number there is its place here. */
+struct node_device {
+        struct observe_device info;
+        size_t observed; /* its place in node.observe */
+};
+
+/* One program on one device. */
+struct client_device {
+        uint32_t device, ordinal, gate; /* gate: its number there */
+        uint64_t limit, room;
+        struct page *page;
+        int page_fd;
+        uint64_t work_seen; /* launches and copies at the last look */
+        bool slack_taken;   /* told to keep no unused grant */
+};
+
+struct queued {
+        struct queued *next;
+        int fd;
+        size_t bytes;
+        char data[];
+};
+
+struct client {
+        struct node *node;
+        struct client *next, **at;
+        uv_poll_t *poll; /* NULL in fuzz runs */
+        int fd, pidfd;
+        pid_t pid;
+        uid_t uid;
+        uint32_t number;
+        uint64_t owner; /* of arena segments */
+        uint64_t came_ns;
+
+        bool greeted, doomed, paused;
+        uint16_t version;
+        uint32_t role, priority, sequence, faults;
+        uint64_t tokens_ns; /* time not yet spent on messages */
+        uint64_t refilled_ns;
+        struct queued *queue, **queue_end;
+        uint32_t queued;
+
+        bool resumes;
+        uint64_t need, limit_bytes, job;
+        uint32_t limit_permille;
+        char job_name[48], name[72];
+        struct client_device *devices[WIRE_MAX_DEVICES]; /* by the client's ordinal */
+
+        uint64_t host_wanted, host_lent;
+        bool host_refused; /* told that the arena is too small */
+};
+
+/* A process whose connection ended but that may still use its arena segments. */
+struct ghost {
+        struct ghost *next;
+        struct node *node;
+        uv_poll_t *poll;
+        int pidfd;
+        pid_t pid;
+        uid_t uid;
+        uint64_t owner;
+};
+
+struct job {
+        uint64_t id;
+        uid_t uid;
+        char name[48];
+        uint32_t users;
+};
+
+struct node {
+        uv_loop_t *loop;
+        struct settings settings;
+        /* Reads the settings anew, command line included; NULL: nothing to reload (tests). */
+        int (*load)(struct settings *ret, char message[CONFIG_MESSAGE]);
+
+        struct observe *observe;
+        struct sensor *sensor;
+        struct gate *gate;
+        struct arena *arena;
+        struct server *server;
+        struct node_device devices[WIRE_MAX_DEVICES];
+        uint32_t devices_n;
+        uint64_t unit, segment, part, arena_budget;
+
+        struct client *clients;
+        uint32_t clients_n, last_client;
+        uint64_t last_owner, last_job;
+        struct ghost *ghosts;
+        struct job *jobs;
+        size_t jobs_n;
+        struct {
+                struct client *client;
+                uint32_t ordinal;
+        } by_gate[NODE_MAX_GATE_CLIENTS];
+
+        uint64_t started_ns, messages, refused, killed, arena_told;
+        uv_timer_t deadline, activity, pace;
+        uv_async_t arena_async;
+        int handles_open; /* the four above */
+        bool activity_on, pace_on, turning, budget_warned;
+};
+
+/* --- node.c --- */
+
+/* Takes observe over on success. -E_CONFIG with message when the settings don't fit the machine. */
+must_check int node_new(uv_loop_t *loop, const struct settings *settings, struct observe *observe, struct node **ret,
+                        char message[CONFIG_MESSAGE]);
+/* Ends every connection and closes every handle; the loop must then run once more (uv_run) before it is closed. False: a driver call
+ * hangs, and the process must end by _exit. */
+bool node_free(struct node *node);
+/* Carries out everything that is due; call after every event. */
+void node_turn(struct node *node);
+/* Parse all, check all, then swap. On failure nothing has changed and message says why. */
+must_check int node_reload(struct node *node, char message[CONFIG_MESSAGE]);
+/* The job's number for this user; 0 for the empty name or when out of memory. Each call needs its node_job_release. */
+uint64_t node_job(struct node *node, uid_t uid, const char *name);
+void node_job_release(struct node *node, uint64_t id);
+uint32_t node_find_device(const struct node *node, const uint8_t uuid[16]); /* GATE_NONE: unknown */
+void node_pace(struct node *node); /* makes sure the pace timer runs */
+
+/* --- server.c --- */
+
+/* Listens at path. -E_RUNNING when another daemon does; message explains any failure. */
+must_check int server_open(struct node *node, const char *path, char message[CONFIG_MESSAGE]);
+/* Removes the socket. */
+void server_close(struct server *server);
+/* Descriptors may be free again: goes on accepting. */
+void server_resume(struct server *server);
+
+/* --- client.c --- */
+
+struct client_peer {
+        pid_t pid;
+        uid_t uid;
+        int pidfd; /* taken over; -1: the process can't be watched */
+};
+
+/* A connection on fd, which it takes over, also on failure (NULL). */
+struct client *client_new(struct node *node, int fd, const struct client_peer *peer, bool poll);
+/* One datagram of the true length bytes (of which at most WIRE_MAX_BYTES are at data), with a descriptor or -1, taken over. */
+void client_datagram(struct client *client, const void *data, size_t bytes, int fd);
+/* Fills the header and sends, now or when the socket takes it; fd stays the caller's. A peer that does not read is dropped. */
+void client_send(struct client *client, enum wire_type type, struct wire_message *message, int fd);
+void client_error(struct client *client, int code, uint32_t about, uint32_t sequence, uint32_t ordinal, const char *format, ...)
+        __attribute__((format(printf, 6, 7)));
+/* To be ended by the end of the turn; why is for the log, NULL: it left by itself. */
+void client_drop(struct client *client, const char *why);
+/* The event was out of turn or false: counted, answered, and too many end the connection. */
+void client_fault(struct client *client, const struct wire_header *about, uint32_t ordinal, const char *what);
+/* For node_turn: ends it now. */
+void client_end(struct client *client);
+/* Tokens came back: goes on reading. False: still has to wait. */
+bool client_unpause(struct client *client, uint64_t now);
+void client_free_queue(struct client *client);
+
+/* --- program.c --- */
+
+void program_message(struct client *client, const struct wire_message *message, int fd);
+/* Forgets all its devices. */
+void program_gone(struct client *client);
+
+/* --- control.c, dump.c --- */
+
+void control_message(struct client *client, const struct wire_message *message);
+/* The whole state as JSON in a memfd; the fd or -errno. */
+must_check int dump_open(struct node *node);
+uint64_t dump_own_rss(void);
+void dump_client(struct client *client, const struct client_device *d, uint64_t now, struct wire_STATUS_CLIENT *ret);
+void dump_device(struct node *node, uint32_t device, uint64_t now, struct wire_STATUS_DEVICE *ret);
+void dump_observed(struct node *node, size_t observed, struct wire_STATUS_DEVICE *ret);
+
+/* --- carry.c --- */
+
+/* All actions that wait. True when there were any. */
+bool carry_out(struct node *node);
+
+/* --- lend.c --- */
+
+/* Lends what was asked for, as far as the arena has it; tells the gate what is left. */
+void lend_serve(struct node *node);
+void lend_wanted(struct client *client, uint64_t bytes);
+void lend_return(struct client *client, const struct wire_message *message);
+void lend_adopt(struct client *client, const struct wire_message *message, int fd);
+/* A program said hello: what an earlier image of the same process left is its own (resumes), or free. */
+void lend_greeted(struct client *client);
+/* Its connection ends: segments stay until the process has ended. */
+void lend_gone(struct client *client);
+void lend_free_ghosts(struct node *node);
+uint32_t lend_ghosts_of(const struct node *node, uid_t uid);
+
+/* --- sensor.c --- */
+
+must_check int sensor_new(struct node *node, struct sensor **ret);
+/* False: a driver call hangs; then observe must not be freed and the process has to end by _exit. */
+bool sensor_free(struct sensor *sensor);
+/* The last sample, or NULL when it is too old or there is none. */
+const struct observe_sample *sensor_last(const struct sensor *sensor, size_t observed);
+/* What others use of a device, if it is known. */
+bool sensor_foreign(const struct sensor *sensor, size_t observed, uint64_t *ret_bytes);

@@ -1,0 +1,24 @@
+/* touch.h: threads that fill memfds with pages ahead of their use, in pieces, so that all of them work on the same file when there is
+ * only one. For arena.c. */
+#pragma once
+
+#include "base/scope.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct touch;
+
+struct touch_result {
+        uint32_t number;
+        int status; /* 0 or -errno */
+};
+
+/* notify is called from a worker after each finished file; may be NULL. Threads start with the first file. */
+must_check int touch_new(unsigned int threads, void (*notify)(void *), void *user, struct touch **ret);
+/* Gives up unfinished files; waits for the piece each thread is at. */
+void touch_free(struct touch *touch);
+/* All pages of fd, which stays the caller's and open until the result came; wipe: what it holds is thrown away first. */
+must_check int touch_start(struct touch *touch, uint32_t number, int fd, uint64_t bytes, bool wipe);
+/* The next finished file; false: none. */
+bool touch_next(struct touch *touch, struct touch_result *ret);
