@@ -108,7 +108,7 @@ void sample_manual(struct strbuf *b)
                 __attribute__((cleanup(strbuf_done_at))) struct strbuf words = {0};
 
                 if (strcmp(section, e->section)) {
-                        strbuf_add(b, "## \\[%s\\]\n\n", e->section);
+                        strbuf_add(b, "## [%s]\n\n", e->section);
                         section = e->section;
                 }
                 strbuf_add(b, "*%s* = ", e->name);
