@@ -1,0 +1,264 @@
+/* pool.c: stream-ordered allocation, in its simplest form: memory is there at once and goes when the stream gets to it. A pool keeps nothing
+ * back, so it only counts.
+ */
+#include "fake.h"
+#include "table.h"
+
+#include <string.h>
+
+struct CUmemPoolHandle_st {
+        uint32_t mark;
+        int device;
+        uint64_t threshold, used, peak;
+        int reuse[3];
+        struct CUmemPoolHandle_st *next;
+};
+
+struct loan {
+        CUdeviceptr base;
+        uint64_t bytes;
+        CUmemoryPool pool;
+};
+
+static pthread_mutex_t pool_lock = PTHREAD_MUTEX_INITIALIZER;
+static struct CUmemPoolHandle_st defaults[STORE_DEVICES];
+static CUmemoryPool chosen[STORE_DEVICES]; /* NULL: the default one */
+static CUmemoryPool made;                  /* every one ever made */
+static struct table loans = {.bytes = sizeof(struct loan)};
+
+static CUmemoryPool default_pool(int device)
+{
+        defaults[device].mark = MARK_POOL;
+        defaults[device].device = device;
+        return &defaults[device];
+}
+
+static CUmemoryPool current_pool(int device)
+{
+        return chosen[device] ? chosen[device] : default_pool(device);
+}
+
+void pool_freed(CUdeviceptr at)
+{
+        struct loan *l;
+
+        pthread_mutex_lock(&pool_lock);
+        l = table_find(&loans, at);
+        if (l && l->base == at) {
+                l->pool->used -= l->bytes;
+                table_remove(&loans, l);
+        }
+        pthread_mutex_unlock(&pool_lock);
+}
+
+static CUresult allocate(CUdeviceptr *at, size_t bytes, CUmemoryPool pool, CUstream s)
+{
+        struct loan l = {.bytes = bytes};
+
+        TRY(stream_of(s, &s));
+        if (!at || bytes == 0)
+                return CUDA_ERROR_INVALID_VALUE;
+        if (atomic_load(&s->capture))
+                return capture_observed(s);
+        pthread_mutex_lock(&pool_lock);
+        if (!pool)
+                pool = current_pool(s->context->device);
+        pthread_mutex_unlock(&pool_lock);
+        if (pool->mark != MARK_POOL)
+                return CUDA_ERROR_INVALID_VALUE;
+        TRY(memory_alloc(pool->device, bytes, &l.base));
+        l.pool = pool;
+        pthread_mutex_lock(&pool_lock);
+        if (table_add(&loans, &l)) {
+                pool->used += bytes;
+                if (pool->used > pool->peak)
+                        pool->peak = pool->used;
+        }
+        pthread_mutex_unlock(&pool_lock);
+        *at = l.base;
+        return CUDA_SUCCESS;
+}
+
+API_STREAM(cuMemAllocAsync, (CUdeviceptr *at, size_t bytes, CUstream s), (at, bytes, s))
+{
+        return allocate(at, bytes, NULL, s);
+}
+
+API_STREAM(cuMemAllocFromPoolAsync, (CUdeviceptr *at, size_t bytes, CUmemoryPool pool, CUstream s), (at, bytes, pool, s))
+{
+        return pool ? allocate(at, bytes, pool, s) : CUDA_ERROR_INVALID_VALUE;
+}
+
+API_STREAM(cuMemFreeAsync, (CUdeviceptr at, CUstream s), (at, s))
+{
+        struct work w = {.kind = WORK_FREE, .free_at = at};
+        CUdeviceptr base = 0;
+        uint64_t bytes;
+        bool found;
+
+        TRY(stream_of(s, &s));
+        pthread_rwlock_rdlock(&memory_lock);
+        found = memory_find(at, &base, &bytes);
+        pthread_rwlock_unlock(&memory_lock);
+        return found && base == at ? stream_submit(s, &w, false) : CUDA_ERROR_INVALID_VALUE;
+}
+
+static CUresult give_pool(CUmemoryPool *pool, CUdevice d, bool is_default)
+{
+        TRY(device_check(d));
+        if (!pool)
+                return CUDA_ERROR_INVALID_VALUE;
+        pthread_mutex_lock(&pool_lock);
+        *pool = is_default ? default_pool(d) : current_pool(d);
+        pthread_mutex_unlock(&pool_lock);
+        return CUDA_SUCCESS;
+}
+
+static CUresult choose_pool(CUdevice d, CUmemoryPool pool)
+{
+        TRY(device_check(d));
+        if (!pool || pool->mark != MARK_POOL || pool->device != d)
+                return CUDA_ERROR_INVALID_VALUE;
+        pthread_mutex_lock(&pool_lock);
+        chosen[d] = pool;
+        pthread_mutex_unlock(&pool_lock);
+        return CUDA_SUCCESS;
+}
+
+API(cuDeviceGetDefaultMemPool, (CUmemoryPool *pool, CUdevice d), (pool, d))
+{
+        return give_pool(pool, d, true);
+}
+
+API(cuDeviceGetMemPool, (CUmemoryPool *pool, CUdevice d), (pool, d))
+{
+        return give_pool(pool, d, false);
+}
+
+API(cuDeviceSetMemPool, (CUdevice d, CUmemoryPool pool), (d, pool))
+{
+        return choose_pool(d, pool);
+}
+
+static CUresult pool_place(const CUmemLocation *location, int type)
+{
+        if (!location)
+                return CUDA_ERROR_INVALID_VALUE;
+        return type == CU_MEM_ALLOCATION_TYPE_PINNED && location->type == CU_MEM_LOCATION_TYPE_DEVICE ? CUDA_SUCCESS
+                                                                                                      : CUDA_ERROR_NOT_SUPPORTED;
+}
+
+API(cuMemGetDefaultMemPool, (CUmemoryPool *pool, CUmemLocation *location, int type), (pool, location, type))
+{
+        TRY(pool_place(location, type));
+        return give_pool(pool, location->id, true);
+}
+
+API(cuMemGetMemPool, (CUmemoryPool *pool, CUmemLocation *location, int type), (pool, location, type))
+{
+        TRY(pool_place(location, type));
+        return give_pool(pool, location->id, false);
+}
+
+API(cuMemSetMemPool, (CUmemLocation *location, int type, CUmemoryPool pool), (location, type, pool))
+{
+        TRY(pool_place(location, type));
+        return choose_pool(location->id, pool);
+}
+
+/* The beginning of CUmemPoolProps. */
+struct pool_props {
+        int type, handle_types;
+        CUmemLocation location;
+};
+
+API(cuMemPoolCreate, (CUmemoryPool *pool, const struct pool_props *props), (pool, props))
+{
+        CUmemoryPool p;
+
+        TRY(need_ready());
+        if (!pool || !props)
+                return CUDA_ERROR_INVALID_VALUE;
+        TRY(pool_place(&props->location, props->type));
+        TRY(device_check(props->location.id));
+        p = calloc(1, sizeof(*p));
+        if (!p)
+                return CUDA_ERROR_OUT_OF_MEMORY;
+        p->mark = MARK_POOL;
+        p->device = props->location.id;
+        pthread_mutex_lock(&pool_lock);
+        p->next = made;
+        made = p;
+        pthread_mutex_unlock(&pool_lock);
+        *pool = p;
+        return CUDA_SUCCESS;
+}
+
+static CUresult pool_check(CUmemoryPool p)
+{
+        TRY(need_ready());
+        return p && p->mark == MARK_POOL ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;
+}
+
+API(cuMemPoolDestroy, (CUmemoryPool p), (p))
+{
+        TRY(pool_check(p));
+        if (p >= defaults && p < defaults + STORE_DEVICES)
+                return CUDA_ERROR_INVALID_VALUE;
+        pthread_mutex_lock(&pool_lock);
+        p->mark = MARK_GONE;
+        if (chosen[p->device] == p)
+                chosen[p->device] = NULL;
+        pthread_mutex_unlock(&pool_lock);
+        return CUDA_SUCCESS;
+}
+
+API(cuMemPoolTrimTo, (CUmemoryPool p, size_t keep), (p, keep))
+{
+        return pool_check(p);
+}
+
+API(cuMemPoolSetAccess, (CUmemoryPool p, const CUmemAccessDesc *access, size_t count), (p, access, count))
+{
+        return pool_check(p);
+}
+
+API(cuMemPoolGetAccess, (int *flags, CUmemoryPool p, CUmemLocation *location), (flags, p, location))
+{
+        TRY(pool_check(p));
+        if (!flags || !location)
+                return CUDA_ERROR_INVALID_VALUE;
+        *flags = CU_MEM_ACCESS_FLAGS_PROT_READWRITE;
+        return CUDA_SUCCESS;
+}
+
+/* CUmemPool_attribute: 1 to 3 how freed memory is used again, 4 what is kept back, 5 to 8 reserved and used, now and at most. */
+API(cuMemPoolGetAttribute, (CUmemoryPool p, int which, void *value), (p, which, value))
+{
+        TRY(pool_check(p));
+        if (!value || which < 1 || which > 8)
+                return CUDA_ERROR_INVALID_VALUE;
+        pthread_mutex_lock(&pool_lock);
+        if (which <= 3)
+                memcpy(value, &p->reuse[which - 1], sizeof(int));
+        else
+                memcpy(value, which == 4 ? &p->threshold : which % 2 ? &p->used : &p->peak, sizeof(uint64_t));
+        pthread_mutex_unlock(&pool_lock);
+        return CUDA_SUCCESS;
+}
+
+API(cuMemPoolSetAttribute, (CUmemoryPool p, int which, void *value), (p, which, value))
+{
+        TRY(pool_check(p));
+        if (!value || which < 1 || which > 8 || which == 5 || which == 7)
+                return CUDA_ERROR_INVALID_VALUE;
+        pthread_mutex_lock(&pool_lock);
+        if (which <= 3)
+                memcpy(&p->reuse[which - 1], value, sizeof(int));
+        else if (which == 4)
+                memcpy(&p->threshold, value, sizeof(uint64_t));
+        else
+                p->peak = p->used;
+        pthread_mutex_unlock(&pool_lock);
+        return CUDA_SUCCESS;
+}

@@ -1,0 +1,601 @@
+/* vmm.c: reserved addresses, physical allocations, and the mappings between them.
+ *
+ * A reserved address range is never accessible to the CPU, as with a real device: each physical allocation is mapped once, elsewhere, and
+ * kernels and copies look addresses up here. So memory that is not mapped, or has no access rights, cannot be touched by accident. Tables are
+ * sorted by address, under memory_lock.
+ */
+#include "fake.h"
+#include "table.h"
+
+#include <fcntl.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+struct handle {
+        uint32_t generation;
+        unsigned users;    /* creations, imports and retains not yet released */
+        unsigned mappings; /* addresses it is mapped at */
+        bool live;
+        CUmemAllocationProp prop;
+        struct store_file file;
+        unsigned char *host; /* NULL until first mapped */
+};
+
+struct reservation {
+        CUdeviceptr base;
+        uint64_t bytes;
+};
+
+struct mapping {
+        CUdeviceptr base;
+        uint64_t bytes;
+        struct handle *handle;
+        unsigned char access[STORE_DEVICES];
+};
+
+pthread_rwlock_t memory_lock = PTHREAD_RWLOCK_WRITER_NONRECURSIVE_INITIALIZER_NP;
+static struct table reservations = {.bytes = sizeof(struct reservation)};
+static struct table mappings = {.bytes = sizeof(struct mapping)};
+static struct handle **handles;
+static size_t handle_count;
+
+/* --- physical allocations --- */
+
+static struct handle *handle_new(CUmemGenericAllocationHandle *ret)
+{
+        size_t i;
+
+        for (i = 0; i < handle_count && handles[i]->live; i++)
+                ;
+        if (i == handle_count) {
+                struct handle **p = realloc(handles, (handle_count + 1) * sizeof(*p));
+
+                if (!p)
+                        return NULL;
+                handles = p;
+                handles[i] = calloc(1, sizeof(**p));
+                if (!handles[i])
+                        return NULL;
+                handle_count++;
+        }
+        *handles[i] = (struct handle){.generation = handles[i]->generation + 1, .users = 1, .live = true};
+        *ret = (CUmemGenericAllocationHandle)handles[i]->generation << 32 | (i + 1);
+        return handles[i];
+}
+
+static CUmemGenericAllocationHandle handle_value(const struct handle *h)
+{
+        for (size_t i = 0; i < handle_count; i++)
+                if (handles[i] == h)
+                        return (CUmemGenericAllocationHandle)h->generation << 32 | (i + 1);
+        return 0;
+}
+
+static struct handle *handle_get(CUmemGenericAllocationHandle value)
+{
+        size_t i = (size_t)(value & UINT32_MAX);
+
+        if (i == 0 || i > handle_count || !handles[i - 1]->live || handles[i - 1]->users == 0 ||
+            handles[i - 1]->generation != (uint32_t)(value >> 32))
+                return NULL;
+        return handles[i - 1];
+}
+
+static void handle_put(struct handle *h)
+{
+        if (h->users > 0 || h->mappings > 0)
+                return;
+        if (h->host)
+                munmap(h->host, h->file.bytes);
+        h->host = NULL;
+        store_drop(&h->file);
+        h->live = false;
+}
+
+static bool handle_map(struct handle *h)
+{
+        void *p;
+
+        if (h->host)
+                return true;
+        p = mmap(NULL, h->file.bytes, PROT_READ | PROT_WRITE, MAP_SHARED, h->file.fd, 0);
+        if (p == MAP_FAILED)
+                return false;
+        madvise(p, h->file.bytes, MADV_DONTFORK);
+        h->host = p;
+        return true;
+}
+
+static CUresult check_prop(const CUmemAllocationProp *p)
+{
+        if (!p || p->type != CU_MEM_ALLOCATION_TYPE_PINNED)
+                return CUDA_ERROR_INVALID_VALUE;
+        if (p->location.type == CU_MEM_LOCATION_TYPE_HOST || p->location.type == CU_MEM_LOCATION_TYPE_HOST_NUMA)
+                return CUDA_ERROR_NOT_SUPPORTED;
+        if (p->location.type != CU_MEM_LOCATION_TYPE_DEVICE)
+                return CUDA_ERROR_INVALID_VALUE;
+        if (p->requestedHandleTypes & ~CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR)
+                return CUDA_ERROR_NOT_SUPPORTED;
+        return device_check(p->location.id);
+}
+
+/* Under memory_lock: file becomes a handle's. */
+static struct handle *physical_add(struct store_file *file, const CUmemAllocationProp *prop, CUmemGenericAllocationHandle *ret)
+{
+        struct handle *h = handle_new(ret);
+
+        if (!h)
+                return NULL;
+        store_move(file, &h->file);
+        h->prop = *prop;
+        return h;
+}
+
+static CUresult physical_create(int device, uint64_t bytes, struct store_file *file)
+{
+        int e = store_create(device, bytes, true, file);
+
+        if (e == 0)
+                return CUDA_SUCCESS;
+        return e == -ENOMEM ? CUDA_ERROR_OUT_OF_MEMORY : FAKE_ERROR_OPERATING_SYSTEM;
+}
+
+API(cuMemCreate, (CUmemGenericAllocationHandle *handle, size_t bytes, const CUmemAllocationProp *prop, unsigned long long flags),
+    (handle, bytes, prop, flags))
+{
+        struct store_file file;
+        struct handle *h;
+
+        TRY(need_ready());
+        if (!handle || bytes == 0 || bytes % GRANULE || flags)
+                return CUDA_ERROR_INVALID_VALUE;
+        TRY(check_prop(prop));
+        TRY(physical_create(prop->location.id, bytes, &file));
+        pthread_rwlock_wrlock(&memory_lock);
+        h = physical_add(&file, prop, handle);
+        pthread_rwlock_unlock(&memory_lock);
+        if (h)
+                return CUDA_SUCCESS;
+        store_drop(&file);
+        return CUDA_ERROR_OUT_OF_MEMORY;
+}
+
+API(cuMemRelease, (CUmemGenericAllocationHandle handle), (handle))
+{
+        struct handle *h;
+
+        TRY(need_ready());
+        pthread_rwlock_wrlock(&memory_lock);
+        h = handle_get(handle);
+        if (h) {
+                h->users--;
+                handle_put(h);
+        }
+        pthread_rwlock_unlock(&memory_lock);
+        return h ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;
+}
+
+API(cuMemRetainAllocationHandle, (CUmemGenericAllocationHandle *handle, void *address), (handle, address))
+{
+        struct mapping *m;
+
+        TRY(need_ready());
+        if (!handle)
+                return CUDA_ERROR_INVALID_VALUE;
+        pthread_rwlock_wrlock(&memory_lock);
+        m = table_find(&mappings, (CUdeviceptr)(uintptr_t)address);
+        if (m) {
+                m->handle->users++;
+                *handle = handle_value(m->handle);
+        }
+        pthread_rwlock_unlock(&memory_lock);
+        return m ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;
+}
+
+API(cuMemExportToShareableHandle, (void *shareable, CUmemGenericAllocationHandle handle, int type, unsigned long long flags),
+    (shareable, handle, type, flags))
+{
+        struct handle *h;
+        CUresult r = CUDA_SUCCESS;
+        int fd;
+
+        TRY(need_ready());
+        if (!shareable || flags || type != CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR)
+                return CUDA_ERROR_INVALID_VALUE;
+        pthread_rwlock_wrlock(&memory_lock);
+        h = handle_get(handle);
+        if (!h || !(h->prop.requestedHandleTypes & CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR)) {
+                r = CUDA_ERROR_INVALID_VALUE;
+        } else {
+                fd = store_share(&h->file);
+                if (fd < 0)
+                        r = FAKE_ERROR_OPERATING_SYSTEM;
+                else
+                        memcpy(shareable, &fd, sizeof(fd));
+        }
+        pthread_rwlock_unlock(&memory_lock);
+        return r;
+}
+
+API(cuMemImportFromShareableHandle, (CUmemGenericAllocationHandle *handle, void *shareable, int type), (handle, shareable, type))
+{
+        CUmemAllocationProp prop = {.type = CU_MEM_ALLOCATION_TYPE_PINNED,
+                                    .requestedHandleTypes = CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR,
+                                    .location = {CU_MEM_LOCATION_TYPE_DEVICE, 0}};
+        struct store_file file;
+        struct handle *h;
+        int fd;
+
+        TRY(need_ready());
+        if (!handle || type != CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR)
+                return CUDA_ERROR_INVALID_VALUE;
+        fd = fcntl((int)(intptr_t)shareable, F_DUPFD_CLOEXEC, 3);
+        if (fd < 0)
+                return errno == EBADF ? CUDA_ERROR_INVALID_VALUE : FAKE_ERROR_OPERATING_SYSTEM;
+        if (store_adopt(fd, &file) < 0) {
+                close(fd);
+                return CUDA_ERROR_INVALID_VALUE;
+        }
+        prop.location.id = file.device;
+        pthread_rwlock_wrlock(&memory_lock);
+        h = physical_add(&file, &prop, handle);
+        pthread_rwlock_unlock(&memory_lock);
+        if (h)
+                return CUDA_SUCCESS;
+        store_drop(&file);
+        return CUDA_ERROR_OUT_OF_MEMORY;
+}
+
+API(cuMemGetAllocationGranularity, (size_t *bytes, const CUmemAllocationProp *prop, int option), (bytes, prop, option))
+{
+        TRY(need_ready());
+        if (!bytes || option < 0 || option > CU_MEM_ALLOC_GRANULARITY_RECOMMENDED)
+                return CUDA_ERROR_INVALID_VALUE;
+        TRY(check_prop(prop));
+        *bytes = GRANULE;
+        return CUDA_SUCCESS;
+}
+
+API(cuMemGetAllocationPropertiesFromHandle, (CUmemAllocationProp *prop, CUmemGenericAllocationHandle handle), (prop, handle))
+{
+        struct handle *h;
+
+        TRY(need_ready());
+        if (!prop)
+                return CUDA_ERROR_INVALID_VALUE;
+        pthread_rwlock_rdlock(&memory_lock);
+        h = handle_get(handle);
+        if (h)
+                *prop = h->prop;
+        pthread_rwlock_unlock(&memory_lock);
+        return h ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;
+}
+
+/* --- addresses --- */
+
+/* Space of this size and alignment, at the wish if it is free there. */
+static CUdeviceptr reserve(uint64_t bytes, uint64_t alignment, CUdeviceptr wish)
+{
+        const int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
+        char *p, *at;
+
+        if (wish && wish % alignment == 0) {
+                p = mmap((void *)(uintptr_t)wish, bytes, PROT_NONE, flags | MAP_FIXED_NOREPLACE, -1, 0);
+                if (p != MAP_FAILED && (uintptr_t)p == wish)
+                        return wish;
+                if (p != MAP_FAILED)
+                        munmap(p, bytes);
+        }
+        p = mmap(NULL, bytes + alignment, PROT_NONE, flags, -1, 0);
+        if (p == MAP_FAILED)
+                return 0;
+        at = (char *)(((uintptr_t)p + alignment - 1) / alignment * alignment);
+        if (at > p)
+                munmap(p, (size_t)(at - p));
+        munmap(at + bytes, alignment - (size_t)(at - p));
+        return (CUdeviceptr)(uintptr_t)at;
+}
+
+static CUresult reserve_locked(uint64_t bytes, uint64_t alignment, CUdeviceptr wish, CUdeviceptr *ret)
+{
+        CUdeviceptr at = reserve(bytes, alignment, wish);
+        struct reservation r = {at, bytes};
+
+        if (!at)
+                return CUDA_ERROR_OUT_OF_MEMORY;
+        if (!table_add(&reservations, &r)) {
+                munmap((void *)(uintptr_t)at, bytes);
+                return CUDA_ERROR_OUT_OF_MEMORY;
+        }
+        *ret = at;
+        return CUDA_SUCCESS;
+}
+
+API(cuMemAddressReserve, (CUdeviceptr *at, size_t bytes, size_t alignment, CUdeviceptr wish, unsigned long long flags),
+    (at, bytes, alignment, wish, flags))
+{
+        CUresult r;
+
+        TRY(need_ready());
+        if (!at || bytes == 0 || bytes % GRANULE || flags || (alignment & (alignment - 1)) || bytes > (uint64_t)1 << 46 ||
+            alignment > (uint64_t)1 << 40)
+                return CUDA_ERROR_INVALID_VALUE;
+        pthread_rwlock_wrlock(&memory_lock);
+        r = reserve_locked(bytes, alignment > GRANULE ? alignment : GRANULE, wish, at);
+        pthread_rwlock_unlock(&memory_lock);
+        return r;
+}
+
+static CUresult unreserve_locked(CUdeviceptr at, uint64_t bytes)
+{
+        struct reservation *r = table_find(&reservations, at);
+
+        if (!r || r->base != at || r->bytes != bytes || table_meets(&mappings, at, bytes))
+                return CUDA_ERROR_INVALID_VALUE;
+        table_remove(&reservations, r);
+        munmap((void *)(uintptr_t)at, bytes);
+        return CUDA_SUCCESS;
+}
+
+API(cuMemAddressFree, (CUdeviceptr at, size_t bytes), (at, bytes))
+{
+        CUresult r;
+
+        TRY(need_ready());
+        pthread_rwlock_wrlock(&memory_lock);
+        r = unreserve_locked(at, bytes);
+        pthread_rwlock_unlock(&memory_lock);
+        return r;
+}
+
+static CUresult map_locked(CUdeviceptr at, uint64_t bytes, struct handle *h)
+{
+        struct reservation *r = table_find(&reservations, at);
+        struct mapping m = {.base = at, .bytes = bytes, .handle = h};
+
+        if (!h || !r || bytes == 0 || bytes > h->file.bytes || at % GRANULE || bytes % GRANULE || at - r->base + bytes > r->bytes ||
+            table_meets(&mappings, at, bytes))
+                return CUDA_ERROR_INVALID_VALUE;
+        if (!handle_map(h) || !table_add(&mappings, &m))
+                return CUDA_ERROR_OUT_OF_MEMORY;
+        h->mappings++;
+        return CUDA_SUCCESS;
+}
+
+API(cuMemMap, (CUdeviceptr at, size_t bytes, size_t offset, CUmemGenericAllocationHandle handle, unsigned long long flags),
+    (at, bytes, offset, handle, flags))
+{
+        CUresult r;
+
+        TRY(need_ready());
+        if (offset || flags)
+                return CUDA_ERROR_INVALID_VALUE;
+        pthread_rwlock_wrlock(&memory_lock);
+        r = map_locked(at, bytes, handle_get(handle));
+        pthread_rwlock_unlock(&memory_lock);
+        return r;
+}
+
+/* Whether [at, at + bytes) is whole mappings without a gap. */
+static bool whole_mappings(CUdeviceptr at, uint64_t bytes)
+{
+        CUdeviceptr end = at + bytes;
+
+        if (bytes == 0 || end < at)
+                return false;
+        while (at < end) {
+                struct mapping *m = table_find(&mappings, at);
+
+                if (!m || m->base != at || m->bytes > end - at)
+                        return false;
+                at += m->bytes;
+        }
+        return true;
+}
+
+static CUresult unmap_locked(CUdeviceptr at, uint64_t bytes)
+{
+        if (!whole_mappings(at, bytes))
+                return CUDA_ERROR_INVALID_VALUE;
+        for (CUdeviceptr end = at + bytes; at < end;) {
+                struct mapping *m = table_find(&mappings, at);
+                struct handle *h = m->handle;
+
+                at += m->bytes;
+                table_remove(&mappings, m);
+                h->mappings--;
+                handle_put(h);
+        }
+        return CUDA_SUCCESS;
+}
+
+API(cuMemUnmap, (CUdeviceptr at, size_t bytes), (at, bytes))
+{
+        CUresult r;
+
+        TRY(need_ready());
+        pthread_rwlock_wrlock(&memory_lock);
+        r = unmap_locked(at, bytes);
+        pthread_rwlock_unlock(&memory_lock);
+        return r;
+}
+
+static bool access_known(const CUmemAccessDesc *d)
+{
+        return d->location.type == CU_MEM_LOCATION_TYPE_DEVICE && device_check(d->location.id) == CUDA_SUCCESS &&
+               (d->flags == CU_MEM_ACCESS_FLAGS_PROT_NONE || d->flags == CU_MEM_ACCESS_FLAGS_PROT_READ ||
+                d->flags == CU_MEM_ACCESS_FLAGS_PROT_READWRITE);
+}
+
+API(cuMemSetAccess, (CUdeviceptr at, size_t bytes, const CUmemAccessDesc *access, size_t count), (at, bytes, access, count))
+{
+        CUresult r = CUDA_ERROR_INVALID_VALUE;
+
+        TRY(need_ready());
+        if (!access || count == 0)
+                return CUDA_ERROR_INVALID_VALUE;
+        for (size_t i = 0; i < count; i++)
+                if (!access_known(&access[i]))
+                        return CUDA_ERROR_INVALID_VALUE;
+        pthread_rwlock_wrlock(&memory_lock);
+        if (whole_mappings(at, bytes)) {
+                for (CUdeviceptr end = at + bytes; at < end;) {
+                        struct mapping *m = table_find(&mappings, at);
+
+                        for (size_t i = 0; i < count; i++)
+                                m->access[access[i].location.id] = (unsigned char)access[i].flags;
+                        at += m->bytes;
+                }
+                r = CUDA_SUCCESS;
+        }
+        pthread_rwlock_unlock(&memory_lock);
+        return r;
+}
+
+API(cuMemGetAccess, (unsigned long long *flags, const CUmemLocation *location, CUdeviceptr at), (flags, location, at))
+{
+        struct mapping *m;
+
+        TRY(need_ready());
+        if (!flags || !location || location->type != CU_MEM_LOCATION_TYPE_DEVICE || device_check(location->id))
+                return CUDA_ERROR_INVALID_VALUE;
+        pthread_rwlock_rdlock(&memory_lock);
+        m = table_find(&mappings, at);
+        if (m)
+                *flags = m->access[location->id];
+        pthread_rwlock_unlock(&memory_lock);
+        return m ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;
+}
+
+/* --- for the rest of the device --- */
+
+CUresult span_device(CUdeviceptr at, uint64_t length, int device, bool write, void **ret_host, uint64_t *ret_length)
+{
+        const struct mapping *m = table_find(&mappings, at);
+        uint64_t rest;
+
+        if (m) {
+                int need = write ? CU_MEM_ACCESS_FLAGS_PROT_READWRITE : CU_MEM_ACCESS_FLAGS_PROT_READ;
+
+                if ((m->access[device] & need) != need)
+                        return CUDA_ERROR_ILLEGAL_ADDRESS;
+                rest = m->bytes - (at - m->base);
+                *ret_host = m->handle->host + (at - m->base);
+        } else {
+                const struct host_range *h = host_find(at);
+
+                if (!h)
+                        return CUDA_ERROR_ILLEGAL_ADDRESS;
+                rest = h->bytes - (at - h->base);
+                *ret_host = (void *)(uintptr_t)at;
+        }
+        *ret_length = length < rest ? length : rest;
+        return CUDA_SUCCESS;
+}
+
+CUresult span_any(CUdeviceptr at, uint64_t length, int device, bool write, void **ret_host, uint64_t *ret_length)
+{
+        if (is_device_address(at))
+                return span_device(at, length, device, write, ret_host, ret_length);
+        *ret_host = (void *)(uintptr_t)at;
+        *ret_length = length;
+        return CUDA_SUCCESS;
+}
+
+CUresult range_check(CUdeviceptr at, uint64_t length, int device, bool write)
+{
+        uint64_t n;
+        void *host;
+
+        if (at + length < at)
+                return CUDA_ERROR_ILLEGAL_ADDRESS;
+        for (; length > 0; at += n, length -= n)
+                TRY(span_device(at, length, device, write, &host, &n));
+        return CUDA_SUCCESS;
+}
+
+bool is_device_address(CUdeviceptr at)
+{
+        return table_find(&reservations, at) != NULL;
+}
+
+bool vmm_reserved(CUdeviceptr at, CUdeviceptr *ret_base, uint64_t *ret_bytes)
+{
+        const struct reservation *r = table_find(&reservations, at);
+
+        if (!r)
+                return false;
+        *ret_base = r->base;
+        *ret_bytes = r->bytes;
+        return true;
+}
+
+bool vmm_find(CUdeviceptr at, CUdeviceptr *ret_base, uint64_t *ret_bytes, int *ret_device)
+{
+        const struct mapping *m = table_find(&mappings, at);
+
+        if (!m)
+                return false;
+        *ret_base = m->base;
+        *ret_bytes = m->bytes;
+        *ret_device = m->handle->file.device;
+        return true;
+}
+
+static CUresult back_locked(struct handle *h, uint64_t bytes, CUdeviceptr *ret_at)
+{
+        struct mapping *m;
+        CUresult r;
+
+        TRY(reserve_locked(bytes, GRANULE, 0, ret_at));
+        r = map_locked(*ret_at, bytes, h);
+        if (r) {
+                (void)unreserve_locked(*ret_at, bytes);
+                return r;
+        }
+        m = table_find(&mappings, *ret_at);
+        memset(m->access, CU_MEM_ACCESS_FLAGS_PROT_READWRITE, sizeof(m->access));
+        store_seal(&h->file); /* the mapping holds it; a descriptor for each allocation would be too many */
+        return CUDA_SUCCESS;
+}
+
+CUresult vmm_back(int device, uint64_t bytes, CUdeviceptr *ret_at)
+{
+        const CUmemAllocationProp prop = {.type = CU_MEM_ALLOCATION_TYPE_PINNED, .location = {CU_MEM_LOCATION_TYPE_DEVICE, device}};
+        CUmemGenericAllocationHandle value;
+        struct store_file file;
+        struct handle *h;
+        CUresult r = CUDA_ERROR_OUT_OF_MEMORY;
+
+        TRY(physical_create(device, bytes, &file));
+        pthread_rwlock_wrlock(&memory_lock);
+        h = physical_add(&file, &prop, &value);
+        if (h) {
+                r = back_locked(h, bytes, ret_at);
+                h->users--;
+                handle_put(h);
+        }
+        pthread_rwlock_unlock(&memory_lock);
+        if (!h)
+                store_drop(&file);
+        return r;
+}
+
+void vmm_unback(CUdeviceptr at)
+{
+        struct mapping *m = table_find(&mappings, at);
+        uint64_t bytes;
+
+        if (!m)
+                return;
+        bytes = m->bytes;
+        (void)unmap_locked(at, bytes);
+        (void)unreserve_locked(at, bytes);
+}
+
+/* The memory itself did not come along (MADV_DONTFORK), the descriptors are closed: only the tables are left, and nobody may use them. */
+void vmm_forked(void)
+{
+        reservations.count = mappings.count = 0;
+}
