@@ -3,10 +3,12 @@
 
 #include "base/fd.h"
 
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 
 const struct wire_message fake_welcome = {.WELCOME = {.unit_bytes = 2 << 20, .segment_bytes = 32 << 20, .version = WIRE_VERSION_MAX, .client = 7}};
 
@@ -73,4 +75,87 @@ int fake_stop(struct fake_daemon *d)
 {
         pthread_join(d->thread, NULL);
         return d->wrong;
+}
+
+static void answer(int fd, const struct wire_message *request, const struct snapshot *world, uint32_t *sequence)
+{
+        struct wire_message m = {0};
+        scoped_fd int file = -1;
+
+        switch (request->header.type) {
+        case WIRE_HELLO:
+                m = fake_welcome;
+                (void)!fd_send(fd, &m, wire_seal(&m, WIRE_WELCOME, WIRE_VERSION_MAX, ++*sequence), -1, 0);
+                break;
+        case WIRE_STATUS_ASK:
+                m.STATUS_DAEMON = world->daemon;
+                (void)!fd_send(fd, &m, wire_seal(&m, WIRE_STATUS_DAEMON, WIRE_VERSION_MAX, ++*sequence), -1, 0);
+                for (size_t i = 0; i < world->device_count; i++) {
+                        m.STATUS_DEVICE = world->devices[i];
+                        (void)!fd_send(fd, &m, wire_seal(&m, WIRE_STATUS_DEVICE, WIRE_VERSION_MAX, ++*sequence), -1, 0);
+                }
+                for (size_t i = 0; i < world->client_count; i++) {
+                        m.STATUS_CLIENT = world->clients[i];
+                        (void)!fd_send(fd, &m, wire_seal(&m, WIRE_STATUS_CLIENT, WIRE_VERSION_MAX, ++*sequence), -1, 0);
+                }
+                m.STATUS_END = (struct wire_STATUS_END){.devices = (uint32_t)world->device_count, .clients = (uint32_t)world->client_count};
+                (void)!fd_send(fd, &m, wire_seal(&m, WIRE_STATUS_END, WIRE_VERSION_MAX, ++*sequence), -1, 0);
+                break;
+        default:
+                if (request->header.type == WIRE_DUMP)
+                        file = text_fd("{}\n");
+                m.DONE.about = request->header.type;
+                (void)!fd_send(fd, &m, wire_seal(&m, WIRE_DONE, WIRE_VERSION_MAX, ++*sequence), file, 0);
+        }
+}
+
+/* true when fd is readable, false when the server is to stop. */
+static bool readable(const struct fake_server *s, int fd)
+{
+        struct pollfd p[2] = {{.fd = s->wake[0], .events = POLLIN}, {.fd = fd, .events = POLLIN}};
+
+        while (poll(p, 2, -1) < 0)
+                ;
+        return !p[0].revents;
+}
+
+static void *serve(void *arg)
+{
+        struct fake_server *s = arg;
+
+        while (readable(s, s->listener)) {
+                scoped_fd int fd = accept4(s->listener, NULL, NULL, SOCK_CLOEXEC);
+                struct wire_message m;
+                uint32_t sequence = 0;
+
+                while (fd >= 0 && readable(s, fd) && fd_receive(fd, &m, sizeof m, 0, NULL) > 0)
+                        answer(fd, &m, s->world, &sequence);
+        }
+        return NULL;
+}
+
+void fake_serve(struct fake_server *s, const struct snapshot *world)
+{
+        struct sockaddr_un address = {.sun_family = AF_UNIX};
+
+        *s = (struct fake_server){.world = world, .folder = "/tmp/berth-test-XXXXXX"};
+        s->listener = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+        if (s->listener < 0 || !mkdtemp(s->folder) || pipe(s->wake) < 0)
+                abort();
+        snprintf(s->path, sizeof s->path, "%s/node.sock", s->folder);
+        memcpy(address.sun_path, s->path, sizeof s->path);
+        if (bind(s->listener, (struct sockaddr *)&address, sizeof address) < 0 || listen(s->listener, 8) < 0 ||
+            pthread_create(&s->thread, NULL, serve, s) != 0)
+                abort();
+}
+
+void fake_serve_stop(struct fake_server *s)
+{
+        (void)!write(s->wake[1], "", 1);
+        pthread_join(s->thread, NULL);
+        close(s->listener);
+        close(s->wake[0]);
+        close(s->wake[1]);
+        unlink(s->path);
+        rmdir(s->folder);
 }
