@@ -1,0 +1,172 @@
+/* check.c: the invariants of gate.h, worked out anew from the books and not by the code that keeps them. For the simulation, the model and the
+ * fuzzer, after every step. Invariants about decisions (1, 3, 4, 6) hold when all actions have been handed out; before that only the
+ * books are checked.
+ */
+#include "gate/gate-internal.h"
+
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+
+static int broken(int invariant, char *message, size_t size, const char *format, ...)
+        __attribute__((format(printf, 4, 5)));
+
+static int broken(int invariant, char *message, size_t size, const char *format, ...)
+{
+        va_list args;
+
+        va_start(args, format);
+        if (size)
+                vsnprintf(message, size, format, args);
+        va_end(args);
+        return invariant;
+}
+
+static int check_books(const struct gate *g, char *message, size_t size)
+{
+        for (uint32_t i = 0; i < g->max_devices; i++) {
+                const struct device *d = device_at(g, i);
+                uint64_t used = 0;
+
+                if (!d->present)
+                        continue;
+                for_each_on_device (g, d, c)
+                        used += c->grant + c->part + c->reserved;
+                if (used != d->used)
+                        return broken(1, message, size, "device %u: books say %" PRIu64 " used, clients hold %" PRIu64, i,
+                                      d->used, used);
+        }
+        for_each_client (g, c) {
+                uint32_t i = client_index(g, c);
+
+                if (c->resident > c->movable || c->resident + c->pinned > c->grant)
+                        return broken(2, message, size, "client %u: %" PRIu64 " + %" PRIu64 " on the device, grant %" PRIu64, i,
+                                      c->resident, c->pinned, c->grant);
+                if (c->state == WIRE_RUNNING && (c->resident != c->movable || !c->admitted || c->grant < owned(c)))
+                        return broken(2, message, size, "client %u runs with %" PRIu64 " outside, grant %" PRIu64, i,
+                                      outside(c), c->grant);
+                if (!c->admitted && (c->grant || c->part))
+                        return broken(2, message, size, "client %u holds %" PRIu64 " and is not admitted", i, c->grant);
+                if (c->reserved && !c->filling)
+                        return broken(3, message, size, "client %u: %" PRIu64 " reserved for nothing", i, c->reserved);
+                if (c->state != WIRE_WAITING && c->state != WIRE_RUNNING && !c->stuck && c->deadline == GATE_NEVER)
+                        return broken(5, message, size, "client %u: %s without a deadline", i, wire_state_name(c->state));
+        }
+        if (g->refused_moves)
+                return broken(8, message, size, "%" PRIu64 " decisions that must not happen", g->refused_moves);
+        return 0;
+}
+
+static int check_jobs(const struct gate *g, char *message, size_t size)
+{
+        for_each_client (g, c) {
+                if (c->state != WIRE_RUNNING || !c->job)
+                        continue;
+                for_each_in_job (g, client_index(g, c), mate)
+                        if (mate->state == WIRE_GIVING_WAY || mate->state == WIRE_GOING_OUT)
+                                return broken(7, message, size, "client %u runs while %u of its job is %s",
+                                              client_index(g, c), client_index(g, mate), wire_state_name(mate->state));
+        }
+        return 0;
+}
+
+static bool moving(const struct client *c)
+{
+        return !c->stuck && c->state != WIRE_WAITING && c->state != WIRE_RUNNING;
+}
+
+/* Too full: something is on its way, or nothing can be moved. */
+static int check_room(const struct gate *g, char *message, size_t size)
+{
+        for (uint32_t i = 0; i < g->max_devices; i++) {
+                const struct device *d = device_at(g, i);
+                uint32_t running = 0;
+                bool under_way = false, more = false;
+
+                if (!d->present || gate_free_bytes(g, i) >= 0)
+                        continue;
+                for_each_on_device (g, d, c) {
+                        running += c->state == WIRE_RUNNING;
+                        under_way |= moving(c) || c->trim_until > g->now || c->keep_until > g->now;
+                }
+                for_each_on_device (g, d, c)
+                        more |= c->state == WIRE_WAITING && !c->stuck && !c->filling && gate_evictable(c, g->arena_free);
+                if (more && !under_way)
+                        return broken(1, message, size, "device %u is %" PRId64 " too full and nothing leaves", i,
+                                      -gate_free_bytes(g, i));
+        }
+        return 0;
+}
+
+static int check_units(struct gate *g, char *message, size_t size)
+{
+        struct scratch *s = scratch_of(g);
+
+        gate_collect_units(g);
+        for (uint32_t i = 0; i < s->units_n; i++) {
+                struct unit *u = unit_at(g, i);
+                bool first = true, fits = true, waits = false, moves = false, reasoned = true;
+
+                gate_measure(g, u);
+                for_each_in_job (g, u->lead, c) {
+                        struct pass *p = pass_at(g, c->device);
+
+                        if (!gate_in_unit(u, g, c))
+                                continue;
+                        if (u->filling && p->free > 0 && p->shortage)
+                                return broken(3, message, size, "device %u: %" PRId64 " free while client %u is being filled",
+                                              c->device, p->free, client_index(g, c));
+                        first &= !p->claim;
+                        fits &= !p->shortage || (p->free > 0 && (uint64_t)p->free >= p->shortage);
+                        waits |= c->hold_until > g->now;
+                        moves |= moving(c);
+                        reasoned &= c->told_reason == WIRE_WAIT_STUCK || c->told_reason == WIRE_WAIT_ARENA ||
+                                    c->told_reason == WIRE_WAIT_PINNED || !c->wants ||
+                                    (c->told_reason == WIRE_WAIT_MEMORY && gate_required(g, c) > gate_room(g, c->device));
+                }
+                if (!u->filling && first && fits && !waits)
+                        return broken(3, message, size, "client %u fits and waits", u->lead);
+                for_each_in_job (g, u->lead, c) {
+                        if (!gate_in_unit(u, g, c))
+                                continue;
+                        /* A unit that could not be filled even if all left claims nothing. */
+                        if (!reasoned || u->filling)
+                                pass_at(g, c->device)->claim = 1;
+                        for_each_on_device (g, device_at(g, c->device), other)
+                                moves |= moving(other) || (other->state == WIRE_RUNNING && !other->wants);
+                }
+                if (!moves && !waits && !reasoned && g->deadline == GATE_NEVER)
+                        return broken(4, message, size, "client %u waits (reason %u) and nothing will end it", u->lead,
+                                      client_at(g, u->lead)->reason);
+        }
+        return 0;
+}
+
+static int check_calm(const struct gate *g, char *message, size_t size)
+{
+        for_each_client (g, c) {
+                if (c->state == WIRE_GIVING_WAY && c->gave_at == g->now && c->give_reason != WIRE_GIVE_SETTINGS &&
+                    !device_at(g, c->device)->contended && !c->job && !c->stuck)
+                        return broken(6, message, size, "client %u was asked to give way for nobody", client_index(g, c));
+                if (!c->stuck && c->deadline < g->deadline && c->deadline > g->now)
+                        return broken(5, message, size, "client %u: no timer for its deadline", client_index(g, c));
+        }
+        return 0;
+}
+
+int gate_check(const struct gate *gate, uint64_t now, char *message, size_t size)
+{
+        int invariant = check_books(gate, message, size);
+
+        (void)now;
+        if (!invariant)
+                invariant = check_jobs(gate, message, size);
+        if (invariant || gate->dirty || gate->ring_count)
+                return invariant;
+        invariant = check_room(gate, message, size);
+        if (!invariant)
+                invariant = check_calm(gate, message, size);
+        if (!invariant) /* uses the scratch only */
+                invariant = check_units((struct gate *)(uintptr_t)gate, message, size);
+        return invariant;
+}
