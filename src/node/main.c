@@ -164,10 +164,24 @@ static void raise_limits(void)
         }
 }
 
-static int serve(uv_loop_t *loop, const struct settings *settings, struct observe *observe)
+static int socket_path(const struct settings *settings, char *path, size_t size, char message[CONFIG_MESSAGE])
 {
-        char path[4096], message[CONFIG_MESSAGE] = "";
-        uv_signal_t signals[3];
+        int r = 0;
+
+        if (options.socket)
+                r = snprintf(path, size, "%s", options.socket) < (int)size ? 0 : -ENAMETOOLONG;
+        else
+                r = settings_socket_path(settings, path, size);
+        if (r < 0)
+                snprintf(message, CONFIG_MESSAGE, "the path of the socket: %s", error_text(r));
+        return r;
+}
+
+static int serve(uv_loop_t *loop, const struct settings *settings, struct observe *observe, const char *path, int lock)
+{
+        static const int numbers[] = {SIGTERM, SIGINT, SIGHUP};
+        char message[CONFIG_MESSAGE] = "";
+        uv_signal_t signals[ARRAY_SIZE(numbers)];
         struct node *node;
         bool clean;
         int r;
@@ -175,25 +189,17 @@ static int serve(uv_loop_t *loop, const struct settings *settings, struct observ
         r = node_new(loop, settings, observe, &node, message);
         if (r < 0) {
                 observe_free(observe);
+                close(lock);
                 log_error("%s", message);
                 return r;
         }
         node->load = load;
         for (size_t i = 0; i < ARRAY_SIZE(signals); i++) {
-                static const int numbers[] = {SIGTERM, SIGINT, SIGHUP};
-
                 uv_signal_init(loop, &signals[i]);
                 signals[i].data = node;
                 uv_signal_start(&signals[i], numbers[i] == SIGHUP ? on_hangup : on_end, numbers[i]);
         }
-        if (options.socket)
-                r = snprintf(path, sizeof path, "%s", options.socket) < (int)sizeof path ? 0 : -ENAMETOOLONG;
-        else
-                r = settings_socket_path(settings, path, sizeof path);
-        if (r < 0)
-                snprintf(message, sizeof message, "the path of the socket: %s", error_text(r));
-        else
-                r = server_open(node, path, message);
+        r = server_open(node, path, lock, message);
         if (r < 0) {
                 log_error("%s", message);
         } else {
@@ -218,11 +224,11 @@ int main(int argc, char **argv)
                 .doc = "Shares this machine's accelerators between programs: decides who is resident in a device's memory and who may run.\v"
                        "Settings: berthd.conf(5). SIGHUP reads them again. Programs take part when started with `berth run`.",
         };
-        char message[CONFIG_MESSAGE];
+        char message[CONFIG_MESSAGE], path[4096];
         struct opening opening = {0};
         struct settings settings;
         uv_loop_t loop;
-        int r;
+        int r, lock;
 
         argp_parse(&parser, argc, argv, 0, NULL, NULL);
         r = load(&settings, message);
@@ -237,6 +243,14 @@ int main(int argc, char **argv)
         log_set_level((enum log_level)settings.log_level);
         signal(SIGPIPE, SIG_IGN);
         raise_limits();
+        /* Before anything that takes time or memory: another daemon may be serving. */
+        lock = socket_path(&settings, path, sizeof path, message);
+        if (lock == 0)
+                lock = server_lock(path, message);
+        if (lock < 0) {
+                log_error("%s", message);
+                return EXIT_FAILURE;
+        }
         if (find_devices(&opening, &settings) < 0)
                 return EXIT_FAILURE;
         r = uv_loop_init(&loop);
@@ -244,7 +258,7 @@ int main(int argc, char **argv)
                 log_error("no event loop: %s", uv_strerror(r));
                 return EXIT_FAILURE;
         }
-        r = serve(&loop, &settings, opening.observe);
+        r = serve(&loop, &settings, opening.observe, path, lock);
         (void)uv_loop_close(&loop);
         return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
 }

@@ -153,8 +153,10 @@ void node_pace(struct node *node); /* makes sure the pace timer runs */
 
 /* --- server.c --- */
 
-/* Listens at path. -E_RUNNING when another daemon does; message explains any failure. */
-must_check int server_open(struct node *node, const char *path, char message[CONFIG_MESSAGE]);
+/* Makes this process the one that serves path: a lock to hold for life. -E_RUNNING when another daemon does; message explains any failure. */
+must_check int server_lock(const char *path, char message[CONFIG_MESSAGE]);
+/* Listens at path, in place of a socket that a daemon left there; takes the lock over, also on failure. */
+must_check int server_open(struct node *node, const char *path, int lock, char message[CONFIG_MESSAGE]);
 /* Removes the socket. */
 void server_close(struct server *server);
 /* Descriptors may be free again: goes on accepting. */

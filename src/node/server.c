@@ -182,24 +182,27 @@ void server_resume(struct server *s)
                 s->stopped = false;
 }
 
-int server_open(struct node *node, const char *path, char message[CONFIG_MESSAGE])
+int server_lock(const char *path, char message[CONFIG_MESSAGE])
+{
+        int r;
+
+        message[0] = 0;
+        if (strlen(path) >= sizeof(((struct sockaddr_un *)0)->sun_path))
+                return explain(message, -ENAMETOOLONG, "%s: the path of a socket has at most %zu characters", path,
+                               sizeof(((struct sockaddr_un *)0)->sun_path) - 1);
+        r = make_folder(path, message);
+        return r < 0 ? r : take_lock(path, message);
+}
+
+int server_open(struct node *node, const char *path, int lock, char message[CONFIG_MESSAGE])
 {
         struct sockaddr_un address = {.sun_family = AF_UNIX};
-        scoped_fd int fd = -1, lock = -1;
+        scoped_fd int fd = -1, own_lock = lock;
         struct server *s;
         mode_t mask;
         int r;
 
-        if (strlen(path) >= sizeof address.sun_path)
-                return explain(message, -ENAMETOOLONG, "%s: the path of a socket has at most %zu characters", path,
-                               sizeof address.sun_path - 1);
         memcpy(address.sun_path, path, strlen(path) + 1);
-        r = make_folder(path, message);
-        if (r < 0)
-                return r;
-        lock = take_lock(path, message);
-        if (lock < 0)
-                return lock;
         if (unlink(path) < 0 && errno != ENOENT)
                 return explain(message, -errno, "%s: can't be removed: %s", path, error_text(errno));
         fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
@@ -220,7 +223,7 @@ int server_open(struct node *node, const char *path, char message[CONFIG_MESSAGE
         }
         s->node = node;
         s->fd = take_fd(fd);
-        s->lock = take_fd(lock);
+        s->lock = take_fd(own_lock);
         memcpy(s->path, path, strlen(path) + 1);
         s->poll.data = s;
         node->server = s;
