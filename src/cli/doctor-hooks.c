@@ -7,27 +7,33 @@
 #include <stdio.h>
 #include <string.h>
 
-static bool among(const char *s, const char *const *words)
+/* The interposer's word, and the one for people. */
+static const struct road {
+        const char *word, *shown;
+} roads[] = {{"export", "link, dlsym"}, {"proc", "cuGetProcAddress"}, {"link", "link"}, {"dlsym", "dlsym"}};
+
+static const char *road_shown(const char *word)
 {
-        for (; *words; words++)
-                if (!strcmp(s, *words))
-                        return true;
-        return false;
+        for (size_t i = 0; i < ARRAY_SIZE(roads); i++)
+                if (!strcmp(word, roads[i].word))
+                        return roads[i].shown;
+        return NULL;
 }
 
 static int parse_line(const char *line, size_t length, struct hook *ret)
 {
-        static const char *const roads[] = {"link", "dlsym", "cuGetProcAddress", NULL}, *const results[] = {"hooked", "passed", "missing", NULL};
-        char copy[160], extra;
+        char copy[160], road[20], extra;
         struct hook h = {.times = 1};
 
         if (length >= sizeof copy || memchr(line, 0, length))
                 return -EINVAL;
         memcpy(copy, line, length);
         copy[length] = 0;
-        if (sscanf(copy, "%19s %79s %u %11s %c", h.road, h.name, &h.version, h.result, &extra) != 4)
+        if (sscanf(copy, "%19s %79s %u %11s %c", road, h.name, &h.version, h.result, &extra) != 4)
                 return -EINVAL;
-        if (!among(h.road, roads) || !among(h.result, results) || !text_is_clean(h.name, sizeof h.name))
+        h.road = road_shown(road);
+        if (!h.road || !text_is_clean(h.name, sizeof h.name) ||
+            (strcmp(h.result, "hooked") && strcmp(h.result, "passed") && strcmp(h.result, "missing")))
                 return -EINVAL;
         *ret = h;
         return 0;

@@ -1,7 +1,7 @@
 /* doctor-hooks.h: what a program asked the driver for, and what it got: the file that the interposer writes under BERTH_DOCTOR.
  *
- * One line a lookup: "road name version result"; road is link, dlsym or cuGetProcAddress, version a number (0: none), result hooked,
- * passed or missing. Lines of any other form are counted and left out; so are those beyond HOOKS_LIMIT.
+ * One line a lookup: "road name version result"; road is export (what linking and dlsym find), proc (cuGetProcAddress), link or dlsym;
+ * version a number (0: none), result hooked, passed or missing. Lines of any other form are counted and left out; so are those beyond HOOKS_LIMIT.
  */
 #pragma once
 
@@ -13,7 +13,8 @@
 #define HOOKS_LIMIT 65536
 
 struct hook {
-        char road[20], name[80], result[12];
+        const char *road; /* static, for people */
+        char name[80], result[12];
         uint32_t version;
         uint64_t times;
 };

@@ -10,12 +10,12 @@
 static void test_hooks(void **state)
 {
         static const char text[] = "dlsym cuMemAlloc_v2 0 hooked\n"
-                                   "cuGetProcAddress cuMemAlloc 3020 hooked\n"
+                                   "proc cuMemAlloc 3020 hooked\n"
                                    "dlsym cuMemAlloc_v2 0 hooked\n"
-                                   "link cuInit 0 passed\n"
-                                   "cuGetProcAddress cuNewThing 13000 missing";
+                                   "export cuInit 0 passed\n"
+                                   "proc cuNewThing 13000 missing";
         static const char golden[] = "SYMBOL         ROAD              VERSION  RESULT   TIMES\n"
-                                     "cuInit         link                    -  passed       1\n"
+                                     "cuInit         link, dlsym             -  passed       1\n"
                                      "cuMemAlloc     cuGetProcAddress     3020  hooked       1\n"
                                      "cuMemAlloc_v2  dlsym                   -  hooked       2\n"
                                      "cuNewThing     cuGetProcAddress    13000  missing      1\n"
