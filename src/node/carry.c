@@ -48,6 +48,9 @@ static void kill_stuck(struct client *c, int32_t code)
                 log_error("client=%u pid=%d is stuck and can't be ended: %s", c->number, (int)c->pid, error_text(errno));
                 return;
         }
+        if (c->killed)
+                return; /* asked again before the kernel was done with it */
+        c->killed = true;
         c->node->killed++;
         log_error("client=%u pid=%d uid=%u name=\"%s\" killed: %s, and others wait for its memory", c->number, (int)c->pid,
                   (unsigned int)c->uid, c->name, error_text(code ? code : E_STUCK));

@@ -64,7 +64,7 @@ struct client {
         uint64_t owner; /* of arena segments */
         uint64_t came_ns;
 
-        bool greeted, doomed, paused;
+        bool greeted, doomed, paused, killed;
         uint16_t version;
         uint32_t role, priority, sequence, faults;
         uint64_t tokens_ns; /* time not yet spent on messages */
