@@ -32,7 +32,7 @@ HELLO = wire.encode("HELLO", name="x", version_min=1, version_max=1)
     HELLO + b"\0",
     HELLO + b"\0" * 4096,
     b"\xff" + HELLO[1:],
-    HELLO[:-1] + b"x",
+    HELLO[:-48] + b"x" * 48,
     HELLO[:6] + b"\xff\x7f" + HELLO[8:],
     wire.encode("WANT", need_bytes=1),
     wire.encode("WELCOME"),
