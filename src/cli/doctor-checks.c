@@ -88,6 +88,7 @@ static size_t check_daemon(struct check *c, bool *ret_software)
         scoped_connection struct connection connection = CONNECTION_CLOSED;
         scoped_snapshot struct snapshot s = {0};
         char message[CLI_MESSAGE];
+        size_t shared = 0;
         uint64_t total = 0;
         bool known = true;
         int r;
@@ -116,17 +117,20 @@ static size_t check_daemon(struct check *c, bool *ret_software)
                 found(daemon, FINDING_OK, "berthd %s, pid %u, %zu device%s", s.daemon.version, s.daemon.pid, s.device_count,
                       s.device_count == 1 ? "" : "s");
         }
-        if (!s.device_count) {
-                daemon->finding = FINDING_MISSING;
-                advise(daemon, "it found no device: install the NVIDIA driver, or set device.kind = software in berthd.conf");
-        }
         for (size_t i = 0; i < s.device_count; i++) {
+                if (!snapshot_shared(&s.devices[i]))
+                        continue;
+                shared++;
                 known &= !!(s.devices[i].valid & WIRE_VALID_TOTAL);
                 if (__builtin_add_overflow(total, s.devices[i].total_bytes, &total))
                         total = UINT64_MAX;
                 *ret_software |= s.devices[i].kind == WIRE_SOFTWARE;
         }
-        if (s.device_count && known) {
+        if (!shared) {
+                daemon->finding = FINDING_MISSING;
+                advise(daemon, "it found no device to share: install the NVIDIA driver, or set device.kind = software in berthd.conf");
+        }
+        if (shared && known) {
                 doctor_judge_arena(arena, s.daemon.arena_bytes, total);
         } else {
                 found(arena, FINDING_WARNING, "unavailable");

@@ -55,19 +55,22 @@ static int parse(int key, char *arg, struct argp_state *state)
 /* What kind of device the daemon shares decides which driver the program gets. */
 static int look_at_devices(struct launch *l, const struct snapshot *s, char message[CLI_MESSAGE])
 {
-        if (!s->device_count) {
-                snprintf(message, CLI_MESSAGE, "the daemon shares no device; `berth doctor' tells what is missing");
-                return -ENODEV;
-        }
+        size_t shared = 0;
+
         for (size_t i = 0; i < s->device_count; i++) {
                 const struct wire_STATUS_DEVICE *d = &s->devices[i];
 
+                shared += snapshot_shared(d);
                 if (d->kind != WIRE_SOFTWARE)
                         continue;
                 l->software = true;
                 l->software_devices++;
                 if (d->valid & WIRE_VALID_TOTAL)
                         l->software_bytes = d->total_bytes;
+        }
+        if (!shared) {
+                snprintf(message, CLI_MESSAGE, "the daemon shares no device; `berth doctor' tells what is missing");
+                return -ENODEV;
         }
         return 0;
 }

@@ -118,6 +118,11 @@ const struct wire_STATUS_DEVICE *snapshot_device(const struct snapshot *s, uint3
         return NULL;
 }
 
+bool snapshot_shared(const struct wire_STATUS_DEVICE *device)
+{
+        return device->kind == WIRE_CUDA || device->kind == WIRE_SOFTWARE;
+}
+
 static uint64_t sum(uint64_t a, uint64_t b)
 {
         uint64_t total;

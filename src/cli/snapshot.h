@@ -24,6 +24,9 @@ void snapshot_done(struct snapshot *s);
 const struct wire_STATUS_CLIENT *snapshot_client(const struct snapshot *s, const struct wire_STATUS_CLIENT *like);
 const struct wire_STATUS_DEVICE *snapshot_device(const struct snapshot *s, uint32_t index);
 
+/* Shared between programs; others (the CPU, an NPU) are only watched. */
+bool snapshot_shared(const struct wire_STATUS_DEVICE *device);
+
 /* Owned by the client: movable and pinned, never wrapping. And what of it is on the device. */
 uint64_t snapshot_owned(const struct wire_STATUS_CLIENT *client);
 uint64_t snapshot_resident(const struct wire_STATUS_CLIENT *client);

@@ -59,29 +59,8 @@ static void bar(const struct wire_STATUS_DEVICE *d, struct strbuf *b)
         strbuf_add(b, "] ");
 }
 
-static void device_text(const struct wire_STATUS_DEVICE *d, struct strbuf *b)
+static void sensors(const struct wire_STATUS_DEVICE *d, struct strbuf *b)
 {
-        struct words w = {0};
-        char uuid[WIRE_UUID_TEXT];
-
-        strbuf_add(b, "\ndevice %u  %s (%s)  %s\n", d->index, d->name, wire_kind_name(d->kind), wire_uuid_text(d->uuid, uuid));
-        strbuf_add(b, "  memory    ");
-        bar(d, b);
-        strbuf_add(b, "%s granted of %s room, %s in all\n", bytes(&w, d->granted_bytes), bytes(&w, d->room_bytes),
-                   bytes_if(&w, d->valid & WIRE_VALID_TOTAL, d->total_bytes));
-        strbuf_add(b, "  in use    %s by the driver's count, %s by programs outside Berth\n",
-                   bytes_if(&w, d->valid & WIRE_VALID_USED, d->used_bytes),
-                   bytes_if(&w, d->valid & WIRE_VALID_FOREIGN, d->foreign_bytes));
-        strbuf_add(b, "  moved     out %s (%s), in %s (%s); %s swapped out now\n", bytes(&w, d->out_bytes), rate(&w, d->out_bytes, d->out_ns),
-                   bytes(&w, d->in_bytes), rate(&w, d->in_bytes, d->in_ns), bytes(&w, d->swapped_bytes));
-        strbuf_add(b, "  switches  %llu, slice %s\n", (unsigned long long)d->switches, d->slice_ns ? duration(&w, d->slice_ns) : "not set yet");
-        strbuf_add(b, "  waiting   %u of %u", d->waiting, d->clients);
-        if (d->max_wait_ns)
-                strbuf_add(b, "; longest wait %s, bound %s%s", duration(&w, d->max_wait_ns), duration(&w, d->max_wait_bound_ns),
-                           d->max_wait_ns > d->max_wait_bound_ns ? " (exceeded)" : "");
-        strbuf_add(b, "\n");
-        if (d->stuck)
-                strbuf_add(b, "  stuck     %u did not give way in time\n", d->stuck);
         if (d->valid & (WIRE_VALID_UTILISATION | WIRE_VALID_POWER | WIRE_VALID_TEMPERATURE)) {
                 strbuf_add(b, "  sensors   utilisation ");
                 if (d->valid & WIRE_VALID_UTILISATION)
@@ -101,6 +80,47 @@ static void device_text(const struct wire_STATUS_DEVICE *d, struct strbuf *b)
         } else {
                 strbuf_add(b, "  sensors   unavailable\n");
         }
+}
+
+/* A device that Berth only watches. */
+static void watched_text(const struct wire_STATUS_DEVICE *d, struct strbuf *b)
+{
+        struct words w = {0};
+
+        strbuf_add(b, "\ndevice %u  %s (%s), watched only\n", d->index, d->name, wire_kind_name(d->kind));
+        strbuf_add(b, "  in use    %s of %s\n", bytes_if(&w, d->valid & WIRE_VALID_USED, d->used_bytes),
+                   bytes_if(&w, d->valid & WIRE_VALID_TOTAL, d->total_bytes));
+        sensors(d, b);
+}
+
+static void device_text(const struct wire_STATUS_DEVICE *d, struct strbuf *b)
+{
+        struct words w = {0};
+        char uuid[WIRE_UUID_TEXT];
+
+        if (!snapshot_shared(d)) {
+                watched_text(d, b);
+                return;
+        }
+        strbuf_add(b, "\ndevice %u  %s (%s)  %s\n", d->index, d->name, wire_kind_name(d->kind), wire_uuid_text(d->uuid, uuid));
+        strbuf_add(b, "  memory    ");
+        bar(d, b);
+        strbuf_add(b, "%s granted of %s room, %s in all\n", bytes(&w, d->granted_bytes), bytes(&w, d->room_bytes),
+                   bytes_if(&w, d->valid & WIRE_VALID_TOTAL, d->total_bytes));
+        strbuf_add(b, "  in use    %s by the driver's count, %s by programs outside Berth\n",
+                   bytes_if(&w, d->valid & WIRE_VALID_USED, d->used_bytes),
+                   bytes_if(&w, d->valid & WIRE_VALID_FOREIGN, d->foreign_bytes));
+        strbuf_add(b, "  moved     out %s (%s), in %s (%s); %s swapped out now\n", bytes(&w, d->out_bytes), rate(&w, d->out_bytes, d->out_ns),
+                   bytes(&w, d->in_bytes), rate(&w, d->in_bytes, d->in_ns), bytes(&w, d->swapped_bytes));
+        strbuf_add(b, "  switches  %llu, slice %s\n", (unsigned long long)d->switches, d->slice_ns ? duration(&w, d->slice_ns) : "not set yet");
+        strbuf_add(b, "  waiting   %u of %u", d->waiting, d->clients);
+        if (d->max_wait_ns)
+                strbuf_add(b, "; longest wait %s, bound %s%s", duration(&w, d->max_wait_ns), duration(&w, d->max_wait_bound_ns),
+                           d->max_wait_ns > d->max_wait_bound_ns ? " (exceeded)" : "");
+        strbuf_add(b, "\n");
+        if (d->stuck)
+                strbuf_add(b, "  stuck     %u did not give way in time\n", d->stuck);
+        sensors(d, b);
 }
 
 static void client_row(const struct wire_STATUS_CLIENT *c, struct table *t)
@@ -130,15 +150,17 @@ void status_text(const struct snapshot *s, struct strbuf *b)
                                              ">LIMIT", "WAITING", ">WAITED", ">SLICE LEFT", NULL};
         const struct wire_STATUS_DAEMON *d = &s->daemon;
         struct words w = {0};
-        size_t listed = 0;
+        size_t listed = 0, shared = 0;
 
         strbuf_add(b, "berthd %s  pid %u, up %s, %u program%s, memory %s\n", d->version[0] ? d->version : "(version unavailable)", d->pid,
                    duration(&w, d->uptime_ns), d->clients, d->clients == 1 ? "" : "s", bytes_if(&w, d->rss_bytes, d->rss_bytes));
         strbuf_add(b, "host arena  %s lent, %s ready, of %s; messages %llu, refused %llu\n", bytes(&w, d->arena_lent_bytes),
                    bytes(&w, d->arena_ready_bytes), bytes(&w, d->arena_bytes), (unsigned long long)d->messages,
                    (unsigned long long)d->refused);
-        if (!s->device_count)
-                strbuf_add(b, "\nno device; `berth doctor' tells what is missing\n");
+        for (size_t i = 0; i < s->device_count; i++)
+                shared += snapshot_shared(&s->devices[i]);
+        if (!shared)
+                strbuf_add(b, "\nno device to share; `berth doctor' tells what is missing\n");
         /* Clients of devices that were not listed come last, under no device: nothing is hidden. */
         for (size_t i = 0; i <= s->device_count && (i < s->device_count || listed < s->client_count); i++) {
                 scoped_table struct table t;
@@ -223,6 +245,7 @@ static json_t *device_json(const struct wire_STATUS_DEVICE *d)
         PUT("uuid", json_string(wire_uuid_text(d->uuid, uuid)));
         PUT("name", json_string(d->name));
         PUT("kind", json_string(wire_kind_name(d->kind)));
+        PUT("shared", json_boolean(snapshot_shared(d)));
         PUT("total_bytes", number_if(d->valid & WIRE_VALID_TOTAL, d->total_bytes));
         PUT("room_bytes", number(d->room_bytes));
         PUT("granted_bytes", number(d->granted_bytes));

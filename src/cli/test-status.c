@@ -42,7 +42,7 @@ static void test_empty(void **state)
         struct strbuf b = {0};
 
         status_text(&s, &b);
-        assert_non_null(strstr(b.text, "no device; `berth doctor' tells what is missing\n"));
+        assert_non_null(strstr(b.text, "no device to share; `berth doctor' tells what is missing\n"));
         assert_non_null(strstr(b.text, "memory unavailable"));
         strbuf_done(&b);
 }
@@ -74,6 +74,20 @@ static void test_nothing_measured(void **state)
         strbuf_done(&b);
 }
 
+static void test_watched_device(void **state)
+{
+        struct snapshot s = test_world();
+        struct strbuf b = {0};
+
+        s.devices[0].kind = WIRE_CPU;
+        s.devices[0].valid |= WIRE_VALID_UTILISATION;
+        s.devices[0].utilisation_permille = 55;
+        status_text(&s, &b);
+        assert_non_null(strstr(b.text, "(cpu), watched only\n  in use    unavailable of 256 MiB\n  sensors   utilisation 5.5 %"));
+        assert_null(strstr(b.text, "GPU-"));
+        strbuf_done(&b);
+}
+
 static void test_extremes(void **state)
 {
         struct snapshot s = test_world();
@@ -83,6 +97,7 @@ static void test_extremes(void **state)
         memset(&s.clients[0], 0xff, offsetof(struct wire_STATUS_CLIENT, job));
         memset(&s.devices[0], 0xff, offsetof(struct wire_STATUS_DEVICE, name));
         s.devices[0].total_bytes = 1;
+        s.devices[0].kind = WIRE_CUDA;
         status_text(&s, &b);
         assert_false(b.failed);
         strbuf_done(&b);
@@ -164,6 +179,7 @@ int main(void)
                 cmocka_unit_test(test_empty),
                 cmocka_unit_test(test_unknown_device),
                 cmocka_unit_test(test_nothing_measured),
+                cmocka_unit_test(test_watched_device),
                 cmocka_unit_test(test_extremes),
                 cmocka_unit_test(test_json),
                 cmocka_unit_test(test_json_of_nothing),

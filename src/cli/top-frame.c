@@ -122,6 +122,14 @@ static void draw_device(struct pen *p, const struct snapshot *s, const struct sn
         char a[16], b[16], c[16];
         double out, in;
 
+        if (!snapshot_shared(d)) {
+                put(p, STYLE_STRONG, "%u %.36s", d->index, d->name);
+                put(p, STYLE_PLAIN, " %s, watched only: %s of %s in use", wire_kind_name(d->kind),
+                    d->valid & WIRE_VALID_USED ? text_bytes(d->used_bytes, a, sizeof a) : "unavailable",
+                    d->valid & WIRE_VALID_TOTAL ? text_bytes(d->total_bytes, b, sizeof b) : "unavailable");
+                next(p);
+                return;
+        }
         put(p, STYLE_STRONG, "%u %.36s", d->index, d->name);
         put(p, STYLE_PLAIN, " %s ", wire_kind_name(d->kind));
         put(p, STYLE_PLAIN, " %u program%s, ", d->clients, d->clients == 1 ? "" : "s");
@@ -152,6 +160,15 @@ static void draw_device(struct pen *p, const struct snapshot *s, const struct sn
                     text_duration(d->max_wait_bound_ns, b, sizeof b), over ? ", over its bound" : "");
                 next(p);
         }
+}
+
+/* Of the width beyond the least: names first, then user and job too, and always something for the last column. */
+static int name_width(const struct frame *f)
+{
+        unsigned int more = f->width - TOP_WIDTH_MIN;
+
+        more = more >= 40 ? more - 28 : more * 2 / 3;
+        return 12 + (int)(more > 40 ? 40 : more);
 }
 
 /* qsort has no argument for its caller; ties and the order within a device are settled by the index. */
@@ -205,7 +222,7 @@ static void draw_client(struct pen *p, const struct snapshot *s, const struct sn
                 compact((uint64_t)(speeds[0] + speeds[1]), moved, sizeof moved);
         state = chosen ? STYLE_CHOSEN : c->stuck ? STYLE_BAD : c->state == WIRE_RUNNING ? STYLE_GOOD : STYLE_WAIT;
         put(p, STYLE_SHADE + shade, "%c", snapshot_resident(c) ? shades[shade] : ' ');
-        put(p, plain, " %2u %7u %-*.*s ", c->device, c->pid, (int)(12 + (wide > 40 ? 40 : wide)), (int)(12 + (wide > 40 ? 40 : wide)), c->name);
+        put(p, plain, " %2u %7u %-*.*s ", c->device, c->pid, name_width(p->f), name_width(p->f), c->name);
         if (wide >= 40)
                 put(p, plain, "%-8.8s %-8.8s ", cli_user(c->uid, user, sizeof user), c->job[0] ? c->job : "-");
         put(p, plain, "%-5s ", priority(c->priority));
@@ -235,7 +252,7 @@ static void draw_list(struct pen *p, const struct snapshot *s, const struct snap
         for (size_t i = 0; i < s->client_count; i++)
                 lines[i] = (struct line){key_of(&s->clients[i], view->sort), i};
         qsort(lines, s->client_count, sizeof *lines, by_key);
-        put(p, STYLE_TITLE, "  %2s %7s %-*s ", "DV", "PID", (int)(12 + (wide > 40 ? 40 : wide)), "NAME");
+        put(p, STYLE_TITLE, "  %2s %7s %-*s ", "DV", "PID", name_width(p->f), "NAME");
         if (wide >= 40)
                 put(p, STYLE_TITLE, "%-8s %-8s ", "USER", "JOB");
         put(p, STYLE_TITLE, "%-5s %-10s %6s/%-6s %7s %s", "PRIO", "STATE", "ON DEV", "OWNED", "MOVED/S", "WAIT, SLICE");
