@@ -63,7 +63,7 @@ static int check_jobs(const struct gate *g, char *message, size_t size)
                 if (c->state != WIRE_RUNNING || !c->job)
                         continue;
                 for_each_in_job (g, client_index(g, c), mate)
-                        if (mate->state == WIRE_GIVING_WAY || mate->state == WIRE_GOING_OUT)
+                        if (mate->state == WIRE_GIVING_WAY) /* one that has yet to join may go out */
                                 return broken(7, message, size, "client %u runs while %u of its job is %s",
                                               client_index(g, c), client_index(g, mate), wire_state_name(mate->state));
         }
@@ -145,8 +145,11 @@ static int check_units(struct gate *g, char *message, size_t size)
 static int check_calm(const struct gate *g, char *message, size_t size)
 {
         for_each_client (g, c) {
+                const struct device *d = device_at(g, c->device);
+
+                /* Unless the one it was for went away in the same instant. */
                 if (c->state == WIRE_GIVING_WAY && c->gave_at == g->now && c->give_reason != WIRE_GIVE_SETTINGS &&
-                    !device_at(g, c->device)->contended && !c->job && !c->stuck)
+                    !d->contended && d->contended_since != g->now && !c->job && !c->stuck)
                         return broken(6, message, size, "client %u was asked to give way for nobody", client_index(g, c));
                 if (!c->stuck && c->deadline < g->deadline && c->deadline > g->now)
                         return broken(5, message, size, "client %u: no timer for its deadline", client_index(g, c));

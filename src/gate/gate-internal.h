@@ -47,6 +47,8 @@ struct client {
         uint32_t filling;  /* member of a unit that gets bytes, or has them and comes in */
         uint32_t backfill; /* let in past a better waiter: its slice does not protect it */
         uint32_t whole;    /* goes out whole: two grew and both waited */
+        uint32_t modest;   /* its declared need does not fit beside the others: it comes in without */
+        uint32_t spare;
         uint32_t stuck, bringing /* BRING_IN sent, end not reported yet */, late;
 };
 
@@ -201,6 +203,8 @@ uint64_t gate_evictable(const struct client *c, uint64_t arena);
 uint64_t gate_arena_use(const struct client *c, uint64_t bytes);
 /* Bytes that may leave the device for the unit now, at most need (NULL: the device is too full); act: and make them leave. */
 uint64_t gate_victims(struct gate *g, const struct unit *u, uint32_t device, uint64_t need, bool act);
+void gate_evict(struct gate *g, struct client *c, uint64_t bytes);
+uint64_t gate_trimmable(const struct gate *g, const struct client *c);
 void gate_give_way(struct gate *g, struct client *c, uint32_t reason);
 uint64_t gate_trims(struct gate *g, const struct unit *u, uint32_t device);
 

@@ -283,7 +283,7 @@ int gate_add_client(struct gate *gate, uint64_t now, const struct gate_client_sp
         c->job = spec->job;
         c->born = ++gate->born;
         c->limit = spec->limit_bytes;
-        c->need = spec->limit_bytes ? least(spec->need_bytes, spec->limit_bytes) : spec->need_bytes;
+        c->need = least(spec->limit_bytes ? least(spec->need_bytes, spec->limit_bytes) : spec->need_bytes, INT64_MAX / 4);
         c->came = gate->now;
         c->deadline = c->kill_at = GATE_NEVER;
         c->state = spec->running ? WIRE_RUNNING : WIRE_WAITING;
@@ -334,6 +334,7 @@ void gate_gone(struct gate *gate, uint64_t now, uint32_t client)
 void gate_begin_wait(struct gate *g, struct client *c)
 {
         c->wants = 1;
+        c->modest = 0;
         c->wait_since = g->now;
         c->told_reason = WIRE_WAIT_NONE;
         c->wait_bound = gate_wait_bound(g, g->now, client_index(g, c));

@@ -38,13 +38,28 @@ static void wake_at(struct gate *g, uint64_t when)
                 s->next = when;
 }
 
+/* Declared needs are wishes: they count as long as the job, with them, can fit. */
+static uint64_t declared(const struct gate *g, const struct client *c)
+{
+        uint64_t together = 0, part = g->settings.client_part_bytes;
+
+        if (c->modest)
+                return 0;
+        if (!c->need || !c->job)
+                return least(c->need, gate_room(g, c->device));
+        for_each_in_job (g, client_index(g, c), mate)
+                if (mate->device == c->device)
+                        together += part + most(most(mate->need, owned(mate)), mate->wants ? mate->asked : 0);
+        return together <= gate_device_room(g, device_at(g, c->device)) ? c->need : 0;
+}
+
 /* The grant with which it can run, or go on. */
 uint64_t gate_required(const struct gate *g, const struct client *c)
 {
         uint64_t bytes = owned(c);
 
         if (c->state != WIRE_RUNNING)
-                bytes = most(bytes, least(c->need, gate_room(g, c->device)));
+                bytes = most(bytes, declared(g, c));
         return c->wants ? most(bytes, c->asked) : bytes;
 }
 
@@ -306,6 +321,7 @@ static void open_gate(struct gate *g, struct client *c, const struct unit *u)
                 c->class_in = (uint32_t)least(u->class, c->priority);
         gate_end_wait(g, c);
         gate_push(g, action);
+        c->active_at = g->now; /* a blocked one was not idle by its own choice */
         if (!grow) {
                 gate_move(g, c, WIRE_RUNNING);
                 d->slice_ns = gate_slice(g, c, 0);
@@ -332,6 +348,9 @@ static bool complete(struct gate *g, struct unit *u)
         for_each_in_unit (g, u, c)
                 open_gate(g, c, u);
         u->done = 1;
+        for_each_in_job (g, u->lead, mate)
+                if (mate->wants)
+                        g->again = 1; /* joins those that run now, or grows */
         return true;
 }
 
@@ -360,8 +379,11 @@ bool gate_feasible(struct gate *g, const struct unit *u, uint32_t device, uint32
         for_each_on_device (g, device_at(g, device), c) {
                 uint64_t first = gate_evictable(c, 0), rest = gate_evictable(c, UINT64_MAX) - first;
 
-                if (c->leader == client_at(g, u->lead)->leader)
+                if (c->leader == client_at(g, u->lead)->leader) {
+                        if (!u->grow || u->lead != client_index(g, c))
+                                sure += gate_trimmable(g, c);
                         continue;
+                }
                 if (c->stuck) {
                         stuck += minus(c->grant, c->pinned) + c->reserved;
                         continue;
@@ -439,6 +461,16 @@ static void deny(struct gate *g, struct client *c, int code, uint64_t most_bytes
         g->again = 1;
 }
 
+/* What a mate takes that must be resident together with c: older ones asked first. */
+static uint64_t beside(const struct gate *g, const struct client *c, const struct client *mate)
+{
+        bool older = mate->wants && mate->born < c->born;
+
+        if (!mate->admitted && !older)
+                return 0;
+        return (mate->admitted ? mate->part : g->settings.client_part_bytes) + most(owned(mate), older ? mate->asked : 0);
+}
+
 /* Wants that can never be met, as far as the client itself and the device's size go. */
 static bool deny_impossible(struct gate *g, const struct unit *u)
 {
@@ -450,8 +482,8 @@ static bool deny_impossible(struct gate *g, const struct unit *u)
                 if (!c->wants || c->asked <= owned(c) || c->asked <= c->grant)
                         continue;
                 for_each_in_job (g, client_index(g, c), mate)
-                        if (mate != c && mate->device == c->device && mate->admitted)
-                                mates += owned(mate) + mate->part;
+                        if (mate != c && mate->device == c->device)
+                                mates += beside(g, c, mate);
                 if (c->limit && c->asked > c->limit)
                         deny(g, c, -E_LIMIT, least(c->limit, minus(room, mates)));
                 else if (c->asked > minus(room, mates))
@@ -522,6 +554,36 @@ static bool still_waits(const struct gate *g, const struct unit *u)
         return true;
 }
 
+/* What does not fit with declared needs may with what is owned and asked for. */
+static bool be_modest(struct gate *g, const struct unit *u)
+{
+        bool changed = false;
+
+        for_each_in_unit (g, u, c) {
+                changed |= !c->modest && declared(g, c) > most(owned(c), c->wants ? c->asked : 0);
+                c->modest = 1;
+        }
+        g->again |= changed;
+        return changed;
+}
+
+/* Grant that waiting members hold beyond what they need is in the way of their own mates. */
+static bool return_surplus(struct gate *g, const struct unit *u)
+{
+        bool returning = false;
+
+        for_each_in_unit (g, u, c) {
+                uint64_t surplus = least(slack(c), minus(c->grant, gate_required(g, c)));
+
+                if (u->grow || c->keep_until > g->now || !surplus || !missing(pass_of(g, c)))
+                        continue;
+                gate_evict(g, c, surplus);
+                returning = true;
+        }
+        g->again |= returning;
+        return returning;
+}
+
 static void serve(struct gate *g, struct unit *u)
 {
         bool claimed = false, filled = false, fits = true, possible = true, now = true, early = true;
@@ -563,6 +625,8 @@ static void serve(struct gate *g, struct unit *u)
                 complete(g, u);
                 return;
         }
+        if (return_surplus(g, u))
+                return;
         for (uint32_t i = 0; i < g->max_devices; i++)
                 pass_at(g, i)->seen = 0;
         for_each_in_unit (g, u, c) {
@@ -573,6 +637,8 @@ static void serve(struct gate *g, struct unit *u)
                         continue;
                 p->seen = 1;
                 if (!gate_feasible(g, u, c->device, &reason)) {
+                        if (be_modest(g, u))
+                                return;
                         tell(g, u, reason);
                         p->infeasible++;
                         possible = false;

@@ -52,7 +52,7 @@ void gate_give_way(struct gate *g, struct client *c, uint32_t reason)
         }
 }
 
-static void evict(struct gate *g, struct client *c, uint64_t bytes)
+void gate_evict(struct gate *g, struct client *c, uint64_t bytes)
 {
         gate_move(g, c, WIRE_GOING_OUT);
         c->evict_left = bytes;
@@ -60,6 +60,14 @@ static void evict(struct gate *g, struct client *c, uint64_t bytes)
         wake_at(g, c->deadline);
         gate_push(g, (struct gate_action){.kind = GATE_EVICT, .client = client_index(g, c), .device = c->device, .bytes = bytes});
         pass_at(g, c->device)->moving++;
+}
+
+/* What asking a running client for its unused grant may bring, still or now. */
+uint64_t gate_trimmable(const struct gate *g, const struct client *c)
+{
+        uint64_t unused = minus(c->grant, most(owned(c), c->need));
+
+        return c->state == WIRE_RUNNING && !c->stuck && (c->trim_until > g->now || unused > c->trim_slack) ? unused : 0;
 }
 
 /* Asks running clients for grant that they hold unused, declared needs excepted. What may still come of it. */
@@ -228,7 +236,7 @@ static void carry_out(struct gate *g, struct victim *v, uint64_t bytes)
         case WIRE_COMING_IN:
                 if (c->filling)
                         gate_abort_fill(g, c);
-                evict(g, c, bytes);
+                gate_evict(g, c, bytes);
                 break;
         case WIRE_GOING_OUT:
         case WIRE_STATE_N:
