@@ -8,22 +8,25 @@
 #include "base/fd.h"
 
 #include <fcntl.h>
+#include <inttypes.h>
 #include <jansson.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 
+/* Without shared memory: that is the arena, while a worker touches it, and a page for each program. */
 uint64_t dump_own_rss(void)
 {
-        unsigned long size, resident = 0;
-        FILE *f = fopen("/proc/self/statm", "re");
+        uint64_t bytes = 0, kib;
+        char line[128];
+        FILE *f = fopen("/proc/self/status", "re");
 
-        if (!f)
-                return 0;
-        if (fscanf(f, "%lu %lu", &size, &resident) != 2)
-                resident = 0;
-        fclose(f);
-        return (uint64_t)resident * (uint64_t)sysconf(_SC_PAGESIZE);
+        while (f && fgets(line, sizeof line, f))
+                if (sscanf(line, "RssAnon: %" SCNu64, &kib) == 1 || sscanf(line, "RssFile: %" SCNu64, &kib) == 1)
+                        bytes += kib * 1024;
+        if (f)
+                fclose(f);
+        return bytes;
 }
 
 static uint64_t at_most(uint64_t value, uint64_t most)
@@ -157,20 +160,21 @@ static void put_if(json_t *object, const char *key, bool valid, uint64_t value)
 
 static json_t *device_json(const struct wire_STATUS_DEVICE *s)
 {
+        bool shareable = s->kind == WIRE_CUDA || s->kind == WIRE_SOFTWARE;
         json_t *o = json_object();
         char uuid[WIRE_UUID_TEXT];
 
         put(o, "index", s->index);
         json_object_set_new(o, "kind", json_string(wire_kind_name(s->kind)));
         json_object_set_new(o, "name", json_string(s->name));
-        json_object_set_new(o, "uuid", json_string(wire_uuid_text(s->uuid, uuid)));
+        json_object_set_new(o, "uuid", shareable ? json_string(wire_uuid_text(s->uuid, uuid)) : json_null());
         put_if(o, "total_bytes", s->valid & WIRE_VALID_TOTAL, s->total_bytes);
         put_if(o, "used_bytes", s->valid & WIRE_VALID_USED, s->used_bytes);
         put_if(o, "foreign_bytes", s->valid & WIRE_VALID_FOREIGN, s->foreign_bytes);
         put_if(o, "utilisation_permille", s->valid & WIRE_VALID_UTILISATION, s->utilisation_permille);
         put_if(o, "power_mw", s->valid & WIRE_VALID_POWER, s->power_mw);
         put_if(o, "temperature_c", s->valid & WIRE_VALID_TEMPERATURE, s->temperature_c);
-        if (s->kind != WIRE_CUDA && s->kind != WIRE_SOFTWARE)
+        if (!shareable)
                 return o;
         put(o, "room_bytes", s->room_bytes);
         put(o, "granted_bytes", s->granted_bytes);
