@@ -90,7 +90,7 @@ static int check_room(const struct gate *g, char *message, size_t size)
                         under_way |= moving(c) || c->trim_until > g->now || c->keep_until > g->now;
                 }
                 for_each_on_device (g, d, c)
-                        more |= c->state == WIRE_WAITING && !c->stuck && !c->filling && gate_evictable(c, g->arena_free);
+                        more |= c->state == WIRE_WAITING && !c->stuck && !c->filling && gate_evictable(c, scratch_of(g)->arena_left);
                 if (more && !under_way)
                         return broken(1, message, size, "device %u is %" PRId64 " too full and nothing leaves", i,
                                       -gate_free_bytes(g, i));
@@ -98,14 +98,29 @@ static int check_room(const struct gate *g, char *message, size_t size)
         return 0;
 }
 
+/* Even if all that can move of others left, the device would be too small: parts, pinned memory and the stuck stay. */
+static bool too_small(const struct gate *g, const struct client *me)
+{
+        const struct device *d = device_at(g, me->device);
+        uint64_t least_bytes = 0;
+
+        for_each_on_device (g, d, c) {
+                if (c->leader != me->leader)
+                        least_bytes += c->part + c->pinned + (c->stuck ? c->grant + c->reserved : 0);
+                else
+                        least_bytes += (c->admitted ? c->part : g->settings.client_part_bytes) +
+                                       most(c->wants ? c->asked : 0, owned(c));
+        }
+        return least_bytes > gate_device_room(g, d);
+}
+
 static int check_units(struct gate *g, char *message, size_t size)
 {
         struct scratch *s = scratch_of(g);
 
-        gate_collect_units(g);
         for (uint32_t i = 0; i < s->units_n; i++) {
                 struct unit *u = unit_at(g, i);
-                bool first = true, fits = true, waits = false, moves = false, reasoned = true;
+                bool first = true, fits = true, waits = false, moves = false, reasoned = true, cramped = false;
 
                 gate_measure(g, u);
                 for_each_in_job (g, u->lead, c) {
@@ -120,10 +135,11 @@ static int check_units(struct gate *g, char *message, size_t size)
                         fits &= !p->shortage || (p->free > 0 && (uint64_t)p->free >= p->shortage);
                         waits |= c->hold_until > g->now;
                         moves |= moving(c);
-                        reasoned &= c->told_reason == WIRE_WAIT_STUCK || c->told_reason == WIRE_WAIT_ARENA ||
-                                    c->told_reason == WIRE_WAIT_PINNED || !c->wants ||
-                                    (c->told_reason == WIRE_WAIT_MEMORY && gate_required(g, c) > gate_room(g, c->device));
+                        reasoned &= !c->wants || c->told_reason == WIRE_WAIT_STUCK || c->told_reason == WIRE_WAIT_ARENA ||
+                                    c->told_reason == WIRE_WAIT_PINNED;
+                        cramped |= too_small(g, c);
                 }
+                reasoned |= cramped;
                 if (!u->filling && first && fits && !waits)
                         return broken(3, message, size, "client %u fits and waits", u->lead);
                 for_each_in_job (g, u->lead, c) {
@@ -166,10 +182,11 @@ int gate_check(const struct gate *gate, uint64_t now, char *message, size_t size
                 invariant = check_jobs(gate, message, size);
         if (invariant || gate->dirty || gate->ring_count)
                 return invariant;
+        gate_collect_units((struct gate *)(uintptr_t)gate); /* writes the scratch only */
         invariant = check_room(gate, message, size);
         if (!invariant)
                 invariant = check_calm(gate, message, size);
-        if (!invariant) /* uses the scratch only */
+        if (!invariant)
                 invariant = check_units((struct gate *)(uintptr_t)gate, message, size);
         return invariant;
 }

@@ -615,9 +615,15 @@ static void serve(struct gate *g, struct unit *u)
                 if (fits && !filled && early) {
                         begin_fill(g, u, true);
                         complete(g, u);
-                } else {
-                        claim(g, u, CLAIM_BLOCKED);
+                        return;
                 }
+                for_each_in_unit (g, u, c) {
+                        if (pass_of(g, c)->shortage && !gate_feasible(g, u, c->device, &reason)) {
+                                tell(g, u, reason);
+                                return;
+                        }
+                }
+                claim(g, u, CLAIM_BLOCKED);
                 return;
         }
         if (fits) {
@@ -819,12 +825,28 @@ static void set_timers(struct gate *g)
         g->deadline = s->next;
 }
 
+/* One that resumed running after its mates were asked to give way. */
+static void keep_jobs_together(struct gate *g)
+{
+        for_each_client (g, c) {
+                if (c->state != WIRE_GIVING_WAY || !c->job)
+                        continue;
+                for_each_in_job (g, client_index(g, c), mate) {
+                        if (mate->state == WIRE_RUNNING) {
+                                gate_give_way(g, mate, c->give_reason);
+                                break;
+                        }
+                }
+        }
+}
+
 void gate_plan(struct gate *g)
 {
         uint32_t rounds = 4 * g->max_clients + 16;
 
         g->dirty = 0;
         expire(g);
+        keep_jobs_together(g);
         do {
                 g->again = 0;
                 pass(g);
