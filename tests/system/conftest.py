@@ -253,3 +253,16 @@ def machine(tmp_path):
 def node(machine):
     """A machine with one software device of 256 MiB, its daemon started."""
     return machine().start()
+
+
+def work(node, mib, *arguments, options=(), environment=None, chunk=16, seed=None, **named):
+    """Starts the program that fills memory, changes all of it in every round, and knows what must come out."""
+    argv = ["--memory", f"{mib}MiB", "--chunk", f"{min(chunk, mib)}MiB", "--seed", seed or node.count + 1, *arguments]
+    for name, value in named.items():
+        argv += [f"--{name}", value]
+    return node.run("work", *argv, options=options, environment=environment)
+
+
+def result(process, seconds=120.0):
+    """The JSON line that a test program ends with, all right."""
+    return json.loads(process.ok(seconds).splitlines()[-1])
