@@ -512,7 +512,9 @@ int link_reserve(struct device *d, uint64_t bytes)
                         d->ticket++;
                         link_kick();
                 }
+                d->reserving++;
                 pthread_cond_wait(&berth_changed, &berth_books);
+                d->reserving--;
                 if (d->denied) {
                         d->denied = false;
                         return d->denied_code;

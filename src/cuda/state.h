@@ -72,7 +72,9 @@ struct device {
         bool draining;   /* GIVE_WAY came, GIVEN_WAY not yet sent */
         bool want_sent;  /* a WANT is open for this closed time */
         bool asked, ask_sent; /* a thread waits for ask_bytes */
+        unsigned int reserving; /* threads about to use spare grant: none is returned meanwhile */
         uint64_t ask_bytes;
+        unsigned int reserving; /* threads inside link_reserve: what was granted for them is not spare */
         uint32_t ticket;
         bool denied;
         int denied_code;

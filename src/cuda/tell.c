@@ -217,7 +217,7 @@ static void return_spare(struct device *d)
 {
         uint64_t keep = d->page && atomic_load(&d->page->contended) ? 0 : d->slack, spare = device_spare(d);
 
-        if (d->asked || d->coming || d->evicting || !d->running || spare <= keep)
+        if (d->asked || d->reserving || d->coming || d->evicting || !d->running || spare <= keep)
                 return;
         d->returned += spare - keep;
         d->granted -= spare - keep;
