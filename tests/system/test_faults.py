@@ -1,0 +1,179 @@
+"""Whatever dies, refuses or is missing, in whatever state: the others go on with the right data, and what the dead one held is free again."""
+import pytest
+from conftest import MIB, result, wait_until, work
+
+STATES = ["running", "waiting", "going-out", "coming-in"]
+
+
+@pytest.fixture
+def slow(machine):
+    """A machine whose link is slow enough to see every state, and whose slices are short enough not to wait for them."""
+    return machine(device__software_link="48MiB", slice__mode="fixed", slice__fixed="1s", client__return_after="60s").start()
+
+
+def two_in_turn(node, seconds=6):
+    """Two programs of which only one fits, taking turns."""
+    first = work(node, 150, seconds=seconds)
+    node.wait_state(first, "running")
+    return first, work(node, 150, seconds=seconds)
+
+
+def one_that_is(node, programs, state):
+    """The first of them that is seen in this state."""
+    found = []
+
+    def look(status):
+        for program in programs:
+            client = node.client(program, status)
+            # Memory must be there to be lost: not the first moments of a program.
+            if client and client["state"] == state and client["owned_bytes"] >= 100 * MIB and status["devices"][0]["switches"] > 0:
+                found.append(program)
+                return True
+        return False
+
+    node.wait(look, f"one is {state}", 90)
+    return found[0]
+
+
+def nothing_is_left(node):
+    """All that was granted, used and lent is back."""
+    def clean(status):
+        device = status["devices"][0]
+        return not status["clients"] and device["granted_bytes"] == 0 and device["used_bytes"] == 0 and status["daemon"]["arena_lent_bytes"] == 0
+
+    node.wait(clean, "all memory is free again", 30)
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_a_program_is_killed(slow, state):
+    programs = two_in_turn(slow)
+    victim = one_that_is(slow, programs, state)
+    victim.kill()
+    for program in programs:
+        if program is not victim:
+            assert result(program)["ok"]
+    assert victim.wait() == -9
+    nothing_is_left(slow)
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_the_daemon_is_killed_and_comes_back(slow, state):
+    programs = two_in_turn(slow)
+    one_that_is(slow, programs, state)
+    slow.restart()
+    slow.wait(lambda status: len(status["clients"]) == 2, "both are known again")
+    for program in programs:
+        assert result(program)["ok"]
+    nothing_is_left(slow)
+
+
+def test_the_daemon_is_killed_over_and_over(slow):
+    programs = two_in_turn(slow, 10)
+    for _ in range(5):
+        slow.restart()
+        slow.wait(lambda status: len(status["clients"]) == 2, "both are known again")
+    for program in programs:
+        assert result(program)["ok"]
+    nothing_is_left(slow)
+
+
+def test_the_daemon_stops_and_never_comes_back(machine):
+    """Running programs run on; swapped-out ones come back by themselves when there is room."""
+    node = machine(slice__mode="fixed", slice__fixed="500ms", client__return_after="1s").start()
+    programs = two_in_turn(node, 3)
+    one_that_is(node, programs, "waiting")
+    node.kill_daemon()
+    for program in programs:
+        assert result(program)["ok"]
+
+
+def test_programs_started_while_the_daemon_is_away(machine):
+    node = machine(client__return_after="30s").start()
+    first = work(node, 150, seconds=4)
+    node.wait_state(first, "running")
+    node.kill_daemon()
+    node.start()
+    second = work(node, 150, rounds=3)
+    for program in (first, second):
+        assert result(program)["ok"]
+    nothing_is_left(node)
+
+
+def test_one_that_never_gives_way_is_contained(machine):
+    """Reported after the bound; those who fit beside it go on."""
+    node = machine(slice__mode="fixed", slice__fixed="300ms", waiting__give_way_bound="1s", waiting__kill_after="0").start()
+    refuses = node.run("refuse", "--memory", "120MiB")
+    wait_until(lambda: "ready" in refuses.out, "it holds its memory")
+    large = work(node, 160, rounds=3)
+    stuck = node.wait(lambda status: status["devices"][0]["stuck"] == 1, "it is found stuck")
+    assert node.client(refuses, stuck)["stuck"]
+    small = [work(node, 40, rounds=3) for _ in range(2)]
+    for program in small:
+        assert result(program)["ok"]
+    assert refuses.running and large.running
+    assert node.client(large)["reason"] == "stuck"
+    node.wait_log(rf"(?i)(stuck|give way).*pid={refuses.pid}|pid={refuses.pid}.*(stuck|give way)")
+    refuses.kill()
+    assert result(large)["ok"]
+    nothing_is_left(node)
+
+
+def test_one_that_never_gives_way_is_ended(machine):
+    node = machine(slice__mode="fixed", slice__fixed="300ms", waiting__give_way_bound="1s", waiting__kill_after="1s").start()
+    refuses = node.run("refuse", "--memory", "120MiB")
+    wait_until(lambda: "ready" in refuses.out, "it holds its memory")
+    large = work(node, 160, rounds=3)
+    assert refuses.wait(60) == -9
+    assert result(large)["ok"]
+    nothing_is_left(node)
+
+
+def test_a_stopped_program_is_contained(machine):
+    """SIGSTOP: it answers nothing at all."""
+    node = machine(slice__mode="fixed", slice__fixed="300ms", waiting__give_way_bound="1s", waiting__kill_after="0").start()
+    stopped = work(node, 120, seconds=4)
+    node.wait_state(stopped, "running")
+    stopped.kill(19)
+    large = work(node, 160, rounds=3)
+    node.wait(lambda status: status["devices"][0]["stuck"] == 1, "it is found stuck")
+    stopped.kill(18)
+    for program in (large, stopped):
+        assert result(program)["ok"]
+    nothing_is_left(node)
+
+
+def test_an_arena_that_is_too_small(machine):
+    """Refused with the numbers, and nothing is broken in the middle: the second waits for the first to end."""
+    node = machine(arena__size="32MiB", slice__mode="fixed", slice__fixed="300ms").start()
+    first = work(node, 160, seconds=4)
+    node.wait_state(first, "running")
+    second = work(node, 160, rounds=3)
+    waits = node.wait(lambda status: (node.client(second, status) or {}).get("reason") == "arena", "the second waits for the arena's sake")
+    assert node.client(first, waits)["state"] == "running"
+    assert result(first)["ok"] and result(second)["ok"]
+    assert "arena" in second.err + first.err
+    node.wait_log(r"host memory; .* of 32(\.0)? MiB are lent")
+    nothing_is_left(node)
+
+
+@pytest.mark.parametrize("call", ["cuMemCreate:9", "cuMemMap:9", "cuMemSetAccess:9", "cuMemAddressReserve:2"])
+def test_the_driver_runs_out_in_the_middle(machine, call):
+    """The program gets out-of-memory, as it would without Berth, and leaves nothing behind."""
+    node = machine().start()
+    program = work(node, 160, rounds=2, environment={"BERTH_SOFTWARE_FAIL": call})
+    assert program.wait() in (0, 3), program.report()
+    assert result(work(node, 160, rounds=2))["ok"]
+    nothing_is_left(node)
+
+
+@pytest.mark.parametrize("call", ["cuMemcpyDtoHAsync:3:700", "cuMemHostRegister:1", "cuMemCreate:200", "cuMemMap:200"])
+def test_the_driver_fails_while_memory_moves(machine, call):
+    """One program's moves fail; the other is right, and the first is right too or was told."""
+    node = machine(slice__mode="fixed", slice__fixed="500ms").start()
+    fails = work(node, 150, seconds=3, environment={"BERTH_SOFTWARE_FAIL": call})
+    node.wait_state(fails, "running")
+    other = work(node, 150, seconds=3)
+    code = fails.wait()
+    assert result(other)["ok"]
+    assert code != 1, "wrong words without an error\n" + fails.report()
+    nothing_is_left(node)
