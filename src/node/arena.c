@@ -182,10 +182,15 @@ static int make(struct arena *arena)
         return 0;
 }
 
+static uint64_t target_of(const struct arena *arena)
+{
+        return arena->options.ready > arena->wanted ? arena->options.ready : arena->wanted;
+}
+
 /* Starts what is missing; at most a few at once, the rest follows as these are finished. */
 static void plan(struct arena *arena)
 {
-        uint64_t target = arena->options.ready > arena->wanted ? arena->options.ready : arena->wanted;
+        uint64_t target = target_of(arena);
 
         while (sum(arena, SEGMENT_MAKING) < 2 * arena->options.segment * arena->options.threads) {
                 uint64_t have = sum(arena, SEGMENT_READY) + sum(arena, SEGMENT_MAKING) + sum(arena, SEGMENT_WIPING);
@@ -232,6 +237,9 @@ void arena_free(struct arena *arena)
 void arena_set_ready(struct arena *arena, uint64_t bytes)
 {
         arena->options.ready = bytes;
+        for (size_t i = 0; i < arena->count && sum(arena, SEGMENT_READY) > target_of(arena); i++)
+                if (arena->segments[i].state == SEGMENT_READY)
+                        drop(&arena->segments[i]);
         plan(arena);
 }
 
@@ -274,10 +282,12 @@ int arena_lend(struct arena *arena, uid_t uid, uint64_t owner, struct arena_segm
         return 0;
 }
 
-/* Wiped here for the same user, or dropped: odd sizes, and what is beyond the budget. */
+/* Wiped here for the same user, or dropped: odd sizes, what is beyond the budget, and what nobody needs ready: the machine gets it back. */
 static void take_back(struct arena *arena, struct segment *s)
 {
-        if (s->bytes != arena->options.segment || used(arena) > arena->options.budget ||
+        uint64_t have = sum(arena, SEGMENT_READY) + sum(arena, SEGMENT_MAKING) + sum(arena, SEGMENT_WIPING);
+
+        if (have >= target_of(arena) || s->bytes != arena->options.segment || used(arena) > arena->options.budget ||
             touch_start(arena->touch, s->number, s->fd, s->bytes, true) < 0)
                 drop(s);
         else

@@ -4,7 +4,7 @@
  * lasts as long as a worker touches the pages). A segment is
  *
  *   MAKING ──touched──▶ READY ──lend──▶ LENT ──return, or its process died──▶ WIPING ──▶ READY (for the same user only)
- *      └──failed──▶ gone                                                         └──failed──▶ gone
+ *      └──failed──▶ gone                        └──enough are ready──▶ gone      └──failed──▶ gone
  *
  * Guarantees: segments never add up to more than the budget, except those that clients of an earlier daemon bring along; what one user's
  * program wrote is never seen by another user's; memory of a segment that is dropped is free at once, even if a program

@@ -104,6 +104,9 @@ static void test_ready(void **state)
         settle(arena);
         arena_stats(arena, &s);
         assert_int_equal(s.ready, 5 * SEGMENT);
+        arena_set_ready(arena, 2 * SEGMENT);
+        arena_stats(arena, &s);
+        assert_int_equal(s.ready, 2 * SEGMENT);
 }
 
 static void test_budget(void **state)
@@ -126,7 +129,7 @@ static void test_budget(void **state)
 
 static void test_return(void **state)
 {
-        scoped(arena_free) struct arena *arena = make(1, 0);
+        scoped(arena_free) struct arena *arena = make(1, 1);
         struct arena_segment segment = lend(arena, 1, 1), again;
         char *p = map(segment.fd);
 
@@ -144,7 +147,7 @@ static void test_return(void **state)
 
 static void test_users_apart(void **state)
 {
-        scoped(arena_free) struct arena *arena = make(1, 0);
+        scoped(arena_free) struct arena *arena = make(1, 1);
         struct arena_segment first = lend(arena, 1, 1), second;
         struct stat st;
         int kept = fcntl(first.fd, F_DUPFD_CLOEXEC, 3);
@@ -158,6 +161,21 @@ static void test_users_apart(void **state)
         assert_int_equal(st.st_size, 0);
         assert_int_equal(st.st_blocks, 0);
         close(kept);
+}
+
+static void test_gives_back(void **state)
+{
+        scoped(arena_free) struct arena *arena = make(4, 1);
+        struct arena_stats s;
+
+        for (int i = 0; i < 4; i++)
+                (void)lend(arena, 1, 1);
+        assert_int_equal(arena_orphan(arena, 1, true), 4 * SEGMENT);
+        settle(arena);
+        arena_stats(arena, &s);
+        assert_int_equal(s.ready, SEGMENT); /* no more is held than arena.ready says */
+        assert_int_equal(s.segments, 1);
+        assert_int_equal(s.free, 4 * SEGMENT);
 }
 
 static void test_orphans(void **state)
@@ -238,6 +256,7 @@ int main(void)
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_ready),       cmocka_unit_test(test_budget),  cmocka_unit_test(test_return),
                 cmocka_unit_test(test_users_apart), cmocka_unit_test(test_orphans), cmocka_unit_test(test_adopt),
+                cmocka_unit_test(test_gives_back),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
