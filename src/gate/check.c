@@ -120,7 +120,8 @@ static int check_units(struct gate *g, char *message, size_t size)
 
         for (uint32_t i = 0; i < s->units_n; i++) {
                 struct unit *u = unit_at(g, i);
-                bool first = true, fits = true, waits = false, moves = false, reasoned = true, cramped = false;
+                bool first = true, fits = true, waits = false, moves = false, reasoned = true, cramped = false, possible = true;
+                uint32_t reason;
 
                 gate_measure(g, u);
                 for_each_in_job (g, u->lead, c) {
@@ -138,6 +139,7 @@ static int check_units(struct gate *g, char *message, size_t size)
                         reasoned &= !c->wants || c->told_reason == WIRE_WAIT_STUCK || c->told_reason == WIRE_WAIT_ARENA ||
                                     c->told_reason == WIRE_WAIT_PINNED;
                         cramped |= too_small(g, c);
+                        possible &= !p->shortage || gate_feasible(g, u, c->device, &reason);
                 }
                 reasoned |= cramped;
                 if (!u->filling && first && fits && !waits)
@@ -146,7 +148,7 @@ static int check_units(struct gate *g, char *message, size_t size)
                         if (!gate_in_unit(u, g, c))
                                 continue;
                         /* A unit that could not be filled even if all left claims nothing. */
-                        if (!reasoned || u->filling)
+                        if (possible || u->filling)
                                 pass_at(g, c->device)->claim = 1;
                         for_each_on_device (g, device_at(g, c->device), other)
                                 moves |= moving(other) || (other->state == WIRE_RUNNING && !other->wants);
