@@ -1,0 +1,219 @@
+/* test-fake-capture.c: stream capture on the software device, above all its errors. */
+#include "test-fake.h"
+
+#include <pthread.h>
+
+static CUstream s, t, blocking;
+static CUdeviceptr a;
+static CUgraph graph;
+static CUevent e, f;
+
+static void start(void)
+{
+        begin();
+        OK(cuMemAlloc_v2(&a, 4096));
+        OK(cuMemsetD32_v2(a, 0, 1024));
+        OK(cuStreamCreate(&s, CU_STREAM_NON_BLOCKING));
+        OK(cuStreamCreate(&t, CU_STREAM_NON_BLOCKING));
+        OK(cuStreamCreate(&blocking, CU_STREAM_DEFAULT));
+        OK(cuEventCreate(&e, CU_EVENT_DISABLE_TIMING));
+        OK(cuEventCreate(&f, CU_EVENT_DISABLE_TIMING));
+}
+
+/* The capture on the stream is lost, and its end says so. */
+static void lost(CUstream stream)
+{
+        EXPECT(words(add, a, 1, 1, stream), CUDA_ERROR_STREAM_CAPTURE_INVALIDATED);
+        EXPECT(cuStreamEndCapture(stream, &graph), CUDA_ERROR_STREAM_CAPTURE_INVALIDATED);
+        CHECK(graph == NULL);
+}
+
+static void graphs(void)
+{
+        struct {
+                int result;
+                void *node, *from;
+        } info;
+        CUgraphExec exec;
+        CUgraph other;
+        size_t nodes = 0;
+
+        start();
+        OK(cuStreamBeginCapture_v2(s, CU_STREAM_CAPTURE_MODE_GLOBAL));
+        OK(words(add, a, 1024, 5, s));
+        OK(cuMemsetD32Async(a + 4, 7, 1, s));
+        OK(cuStreamEndCapture(s, &graph));
+        OK(cuGraphGetNodes(graph, NULL, &nodes));
+        CHECK(nodes == 2 && word_at(a) == 0); /* nothing ran */
+        OK(cuGraphInstantiateWithFlags(&exec, graph, 0));
+        OK(cuGraphDestroy(graph));
+        OK(cuGraphLaunch(exec, s));
+        OK(cuGraphLaunch(exec, s));
+        OK(cuStreamSynchronize(s));
+        CHECK(word_at(a) == 10 && word_at(a + 4) == 7 && word_at(a + 8) == 10);
+        OK(cuStreamBeginCapture_v2(s, CU_STREAM_CAPTURE_MODE_GLOBAL));
+        OK(words(add, a, 1024, 100, s));
+        OK(cuMemsetD32Async(a + 4, 8, 1, s));
+        OK(cuStreamEndCapture(s, &other));
+        OK(cuGraphExecUpdate_v2(exec, other, &info));
+        OK(cuGraphLaunch(exec, s));
+        OK(cuGraphExecDestroy(exec)); /* while it may still run */
+        OK(cuStreamSynchronize(s));
+        CHECK(word_at(a) == 110 && word_at(a + 4) == 8);
+        EXPECT(cuGraphLaunch(exec, s), CUDA_ERROR_INVALID_VALUE);
+        OK(cuStreamBeginCapture_v2(s, CU_STREAM_CAPTURE_MODE_GLOBAL));
+        OK(cuStreamEndCapture(s, &graph)); /* empty */
+        OK(cuGraphInstantiateWithFlags(&exec, graph, 0));
+        EXPECT(cuGraphExecUpdate_v2(exec, other, &info), 910);
+        OK(cuGraphLaunch(exec, NULL));
+        OK(cuCtxSynchronize());
+}
+
+static void forbidden(void)
+{
+        CUdeviceptr b;
+        int status;
+
+        start();
+        EXPECT(cuStreamBeginCapture_v2(NULL, CU_STREAM_CAPTURE_MODE_GLOBAL), CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED);
+        EXPECT(cuStreamEndCapture(s, &graph), CUDA_ERROR_ILLEGAL_STATE);
+        OK(cuStreamBeginCapture_v2(s, CU_STREAM_CAPTURE_MODE_GLOBAL));
+        OK(cuStreamIsCapturing(s, &status));
+        CHECK(status == CU_STREAM_CAPTURE_STATUS_ACTIVE);
+        EXPECT(cuMemAlloc_v2(&b, 4), CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED);
+        OK(cuStreamIsCapturing(s, &status));
+        CHECK(status == CU_STREAM_CAPTURE_STATUS_INVALIDATED);
+        lost(s);
+        OK(cuStreamBeginCapture_v2(s, CU_STREAM_CAPTURE_MODE_RELAXED));
+        EXPECT(cuCtxSynchronize(), CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED);
+        lost(s);
+        OK(cuStreamBeginCapture_v2(s, CU_STREAM_CAPTURE_MODE_RELAXED));
+        EXPECT(cuStreamSynchronize(s), CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED);
+        lost(s);
+        OK(cuEventRecord(e, t));
+        OK(cuStreamBeginCapture_v2(s, CU_STREAM_CAPTURE_MODE_GLOBAL));
+        EXPECT(cuEventQuery(e), CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED);
+        lost(s);
+        OK(cuStreamBeginCapture_v2(s, CU_STREAM_CAPTURE_MODE_RELAXED));
+        OK(cuMemAlloc_v2(&b, 4)); /* relaxed: as one likes */
+        OK(cuEventQuery(e));
+        OK(words(add, a, 1, 1, NULL)); /* the legacy stream does not wait for a non-blocking one */
+        OK(cuStreamEndCapture(s, &graph));
+        CHECK(graph);
+        OK(cuStreamBeginCapture_v2(blocking, CU_STREAM_CAPTURE_MODE_RELAXED));
+        EXPECT(words(add, a, 1, 1, NULL), CUDA_ERROR_STREAM_CAPTURE_IMPLICIT);
+        lost(blocking);
+        OK(cuStreamBeginCapture_v2(blocking, CU_STREAM_CAPTURE_MODE_RELAXED));
+        EXPECT(cuMemcpyHtoD_v2(a, &status, 4), CUDA_ERROR_STREAM_CAPTURE_IMPLICIT);
+        lost(blocking);
+        OK(words(add, a, 1, 1, NULL)); /* all is as before */
+        OK(cuCtxSynchronize());
+}
+
+static void branches(void)
+{
+        CUgraphExec exec;
+
+        start();
+        OK(cuStreamBeginCapture_v2(s, CU_STREAM_CAPTURE_MODE_GLOBAL));
+        OK(cuEventRecord(e, s));
+        OK(cuStreamWaitEvent(t, e, 0)); /* t takes part */
+        OK(words(add, a, 1, 3, t));
+        OK(cuEventRecord(f, t));
+        OK(cuStreamWaitEvent(s, f, 0));
+        OK(words(step, a, 1, 0, s));
+        EXPECT(cuStreamEndCapture(t, &graph), 903); /* not where it began */
+        EXPECT(cuStreamEndCapture(s, &graph), CUDA_ERROR_STREAM_CAPTURE_INVALIDATED);
+        OK(cuStreamBeginCapture_v2(s, CU_STREAM_CAPTURE_MODE_GLOBAL));
+        OK(cuEventRecord(e, s));
+        OK(cuStreamWaitEvent(t, e, 0));
+        OK(words(add, a, 1, 3, t));
+        OK(cuEventRecord(f, t));
+        OK(cuStreamWaitEvent(s, f, 0));
+        OK(words(step, a, 1, 0, s));
+        OK(cuStreamEndCapture(s, &graph));
+        OK(cuGraphInstantiateWithFlags(&exec, graph, 0));
+        OK(cuGraphLaunch(exec, s));
+        OK(cuStreamSynchronize(s));
+        CHECK(word_at(a) == 3U * 1664525U + 1013904223U);
+        OK(words(add, a, 1, 1, t)); /* t is free again */
+        OK(cuStreamSynchronize(t));
+        OK(cuStreamBeginCapture_v2(s, CU_STREAM_CAPTURE_MODE_GLOBAL));
+        OK(cuEventRecord(e, s));
+        OK(cuStreamWaitEvent(t, e, 0));
+        OK(words(add, a, 1, 3, t)); /* and nobody waits for it */
+        EXPECT(cuStreamEndCapture(s, &graph), 904);
+        OK(cuStreamBeginCapture_v2(s, CU_STREAM_CAPTURE_MODE_GLOBAL));
+        OK(cuEventRecord(e, s));
+        EXPECT(cuEventSynchronize(e), CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED);
+        lost(s);
+        OK(cuEventRecord(f, t));
+        OK(cuStreamBeginCapture_v2(s, CU_STREAM_CAPTURE_MODE_GLOBAL));
+        EXPECT(cuStreamWaitEvent(s, f, 0), 905); /* something from outside */
+        lost(s);
+}
+
+static void *relaxed_thread(void *argument)
+{
+        int mode = CU_STREAM_CAPTURE_MODE_RELAXED;
+        CUdeviceptr b;
+
+        (void)argument;
+        OK(cuCtxSetCurrent(context));
+        OK(cuThreadExchangeStreamCaptureMode(&mode));
+        CHECK(mode == CU_STREAM_CAPTURE_MODE_GLOBAL);
+        OK(cuMemAlloc_v2(&b, 4));
+        EXPECT(cuStreamEndCapture(s, &graph), 908); /* begun elsewhere */
+        return NULL;
+}
+
+static void *careless_thread(void *argument)
+{
+        CUdeviceptr b;
+
+        (void)argument;
+        OK(cuCtxSetCurrent(context));
+        EXPECT(cuMemAlloc_v2(&b, 4), CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED);
+        return NULL;
+}
+
+static void *local_thread(void *argument)
+{
+        CUdeviceptr b;
+
+        (void)argument;
+        OK(cuCtxSetCurrent(context));
+        OK(cuMemAlloc_v2(&b, 4)); /* a thread-local capture of another thread is no concern */
+        return NULL;
+}
+
+static void run(void *(*body)(void *))
+{
+        pthread_t thread;
+
+        CHECK(pthread_create(&thread, NULL, body, NULL) == 0);
+        pthread_join(thread, NULL);
+}
+
+static void thread_modes(void)
+{
+        start();
+        OK(cuStreamBeginCapture_v2(s, CU_STREAM_CAPTURE_MODE_GLOBAL));
+        run(relaxed_thread);
+        OK(words(add, a, 1, 1, s));
+        run(careless_thread);
+        lost(s);
+        OK(cuStreamBeginCapture_v2(s, CU_STREAM_CAPTURE_MODE_THREAD_LOCAL));
+        run(local_thread);
+        OK(words(add, a, 1, 1, s));
+        OK(cuStreamEndCapture(s, &graph));
+        CHECK(graph);
+}
+
+const struct test_case capture_cases[] = {
+        {"graphs", graphs, NULL},
+        {"forbidden", forbidden, NULL},
+        {"branches", branches, NULL},
+        {"thread-modes", thread_modes, NULL},
+        {NULL, NULL, NULL},
+};

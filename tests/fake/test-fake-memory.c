@@ -1,0 +1,487 @@
+/* test-fake-memory.c: the software device's memory: capacity, mappings, sharing between processes, host memory, NVML. */
+#include "base/fd.h"
+#include "observe/abi/nvml.h"
+#include "test-fake.h"
+
+#include <dlfcn.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+static size_t free_bytes(void)
+{
+        size_t available, total;
+
+        OK(cuMemGetInfo_v2(&available, &total));
+        CHECK(total == 64 * MIB);
+        return available;
+}
+
+static void plain(void)
+{
+        CUdeviceptr a, b, c, base;
+        size_t bytes;
+
+        EXPECT(cuMemAlloc_v2(&a, 4), CUDA_ERROR_NOT_INITIALIZED);
+        begin();
+        CHECK(free_bytes() == 56 * MIB);
+        EXPECT(cuMemAlloc_v2(&a, 0), CUDA_ERROR_INVALID_VALUE);
+        OK(cuMemAlloc_v2(&a, 3 * MIB + 1));
+        CHECK(free_bytes() == 52 * MIB);
+        OK(cuMemGetAddressRange_v2(&base, &bytes, a + MIB));
+        CHECK(base == a && bytes == 3 * MIB + 1);
+        OK(cuMemAlloc_v2(&b, 100));
+        OK(cuMemAlloc_v2(&c, 700)); /* both in one slab */
+        CHECK(free_bytes() == 50 * MIB && b % 256 == 0 && c % 256 == 0);
+        OK(cuMemGetAddressRange_v2(&base, &bytes, c + 699));
+        CHECK(base == c && bytes == 700);
+        OK(cuMemsetD32_v2(a, 77, 1000));
+        CHECK(word_at(a + 999 * 4) == 77);
+        OK(cuMemcpyDtoD_v2(c, a, 400));
+        CHECK(word_at(c + 396) == 77);
+        EXPECT(cuMemsetD8_v2(a, 1, 64 * MIB), CUDA_ERROR_INVALID_VALUE);
+        EXPECT(cuMemFree_v2(a + 512), CUDA_ERROR_INVALID_VALUE);
+        OK(cuMemFree_v2(a));
+        EXPECT(cuMemFree_v2(a), CUDA_ERROR_INVALID_VALUE);
+        OK(cuMemFree_v2(b));
+        OK(cuMemFree_v2(c));
+        CHECK(free_bytes() == 56 * MIB);
+        EXPECT(cuMemAlloc_v2(&a, 57 * MIB), CUDA_ERROR_OUT_OF_MEMORY);
+        EXPECT(cuMemAlloc_v2(&a, ~(size_t)0), CUDA_ERROR_OUT_OF_MEMORY);
+        OK(cuMemAlloc_v2(&a, 56 * MIB));
+        CHECK(free_bytes() == 0);
+        EXPECT(cuMemAlloc_v2(&b, 1), CUDA_ERROR_OUT_OF_MEMORY);
+        OK(cuMemFree_v2(a));
+        OK(cuDevicePrimaryCtxRelease_v2(0));
+}
+
+static void mappings(void)
+{
+        CUmemAllocationProp prop = {.type = CU_MEM_ALLOCATION_TYPE_PINNED, .location = {CU_MEM_LOCATION_TYPE_DEVICE, 0}};
+        CUmemAccessDesc all = access_all(CU_MEM_ACCESS_FLAGS_PROT_READWRITE), read = access_all(CU_MEM_ACCESS_FLAGS_PROT_READ);
+        CUmemGenericAllocationHandle h, g, again;
+        unsigned long long flags;
+        CUdeviceptr at, second;
+
+        begin();
+        EXPECT(cuMemCreate(&h, 4096, &prop, 0), CUDA_ERROR_INVALID_VALUE);
+        prop.location.type = CU_MEM_LOCATION_TYPE_HOST_NUMA;
+        EXPECT(cuMemCreate(&h, 2 * MIB, &prop, 0), CUDA_ERROR_NOT_SUPPORTED);
+        prop.location = (CUmemLocation){CU_MEM_LOCATION_TYPE_DEVICE, 9};
+        EXPECT(cuMemCreate(&h, 2 * MIB, &prop, 0), CUDA_ERROR_INVALID_DEVICE);
+        h = physical(4 * MIB);
+        g = physical(2 * MIB);
+        OK(cuMemAddressReserve(&at, 16 * MIB, 8 * MIB, 0, 0));
+        CHECK(at % (8 * MIB) == 0);
+        EXPECT(cuMemsetD8_v2(at, 1, 4), CUDA_ERROR_INVALID_VALUE);
+        EXPECT(cuMemMap(at, 2 * MIB, 2 * MIB, h, 0), CUDA_ERROR_INVALID_VALUE); /* no offsets */
+        OK(cuMemMap(at, 4 * MIB, 0, h, 0));
+        EXPECT(cuMemMap(at + 2 * MIB, 2 * MIB, 0, g, 0), CUDA_ERROR_INVALID_VALUE); /* taken */
+        OK(cuMemMap(at + 4 * MIB, 2 * MIB, 0, g, 0));
+        EXPECT(cuMemsetD8_v2(at, 1, 4), CUDA_ERROR_INVALID_VALUE); /* no access yet */
+        EXPECT(cuMemSetAccess(at, 8 * MIB, &all, 1), CUDA_ERROR_INVALID_VALUE);
+        OK(cuMemSetAccess(at, 6 * MIB, &all, 1));
+        OK(cuMemsetD32_v2(at, 5, 6 * MIB / 4)); /* across both */
+        CHECK(word_at(at + 6 * MIB - 4) == 5);
+        OK(cuMemSetAccess(at, 4 * MIB, &read, 1));
+        OK(cuMemGetAccess(&flags, &read.location, at));
+        CHECK(flags == CU_MEM_ACCESS_FLAGS_PROT_READ && word_at(at) == 5);
+        EXPECT(cuMemsetD8_v2(at, 1, 4), CUDA_ERROR_INVALID_VALUE);
+        EXPECT(cuMemUnmap(at, 2 * MIB), CUDA_ERROR_INVALID_VALUE); /* whole mappings only */
+        EXPECT(cuMemAddressFree(at, 16 * MIB), CUDA_ERROR_INVALID_VALUE);
+        OK(cuMemRelease(h)); /* lives on while mapped */
+        EXPECT(cuMemRelease(h), CUDA_ERROR_INVALID_VALUE);
+        CHECK(word_at(at) == 5 && free_bytes() == 50 * MIB);
+        OK(cuMemRetainAllocationHandle(&again, (void *)(uintptr_t)(at + MIB)));
+        OK(cuMemUnmap(at, 6 * MIB));
+        OK(cuMemRelease(g));
+        CHECK(free_bytes() == 52 * MIB);
+        OK(cuMemMap(at + 8 * MIB, 4 * MIB, 0, again, 0));
+        OK(cuMemAddressReserve(&second, 4 * MIB, 0, 0, 0));
+        OK(cuMemMap(second, 4 * MIB, 0, again, 0)); /* the same memory twice */
+        OK(cuMemSetAccess(at + 8 * MIB, 4 * MIB, &all, 1));
+        OK(cuMemSetAccess(second, 4 * MIB, &all, 1));
+        OK(cuMemsetD32_v2(second, 9, 1));
+        CHECK(word_at(at + 8 * MIB) == 9 && word_at(at + 8 * MIB + 4) == 5);
+        OK(cuMemUnmap(at + 8 * MIB, 4 * MIB));
+        OK(cuMemUnmap(second, 4 * MIB));
+        OK(cuMemAddressFree(second, 4 * MIB));
+        OK(cuMemRelease(again));
+        OK(cuMemAddressFree(at, 16 * MIB));
+        CHECK(free_bytes() == 56 * MIB);
+        OK(cuMemAddressReserve(&second, 16 * MIB, 0, at, 0)); /* the wish is honoured where it is free */
+        CHECK(second == at);
+}
+
+static void faults(void)
+{
+        CUdeviceptr at, good;
+
+        begin();
+        OK(cuMemAlloc_v2(&good, 4096));
+        OK(cuMemAddressReserve(&at, 2 * MIB, 0, 0, 0));
+        OK(words(fill, at, 10, 1, NULL)); /* a launch cannot know */
+        EXPECT(cuCtxSynchronize(), CUDA_ERROR_ILLEGAL_ADDRESS);
+        EXPECT(cuMemcpyDtoH_v2(&at, good, 4), CUDA_ERROR_ILLEGAL_ADDRESS); /* for ever */
+        EXPECT(cuMemAlloc_v2(&at, 4), CUDA_ERROR_ILLEGAL_ADDRESS);
+        OK(cuDevicePrimaryCtxReset_v2(0));
+        OK(cuDevicePrimaryCtxRetain(&context, 0));
+        OK(cuCtxSetCurrent(context));
+        OK(cuMemAlloc_v2(&good, 4096));
+        OK(words(fill, good + 2, 10, 1, NULL));
+        EXPECT(cuCtxSynchronize(), 716); /* misaligned */
+}
+
+static void take_40(struct other *o)
+{
+        CUdeviceptr a;
+
+        begin();
+        OK(cuMemAlloc_v2(&a, 40 * MIB));
+        say(o);
+        hear(o);
+}
+
+static void capacity_is_shared(void)
+{
+        struct other o = start_other(take_40);
+        CUdeviceptr a;
+
+        begin();
+        hear(&o);
+        CHECK(free_bytes() == 8 * MIB); /* two contexts and 40 MiB */
+        EXPECT(cuMemAlloc_v2(&a, 16 * MIB), CUDA_ERROR_OUT_OF_MEMORY);
+        say(&o);
+        end_other(&o, false);
+        CHECK(free_bytes() == 56 * MIB);
+        OK(cuMemAlloc_v2(&a, 40 * MIB));
+}
+
+static void killed_means_freed(void)
+{
+        struct other o = start_other(take_40);
+        CUdeviceptr a;
+
+        begin();
+        hear(&o);
+        end_other(&o, true);
+        OK(cuMemAlloc_v2(&a, 56 * MIB)); /* makes room by itself */
+        CHECK(free_bytes() == 0);
+}
+
+static CUdeviceptr map_whole(CUmemGenericAllocationHandle h, uint64_t bytes)
+{
+        CUmemAccessDesc all = access_all(CU_MEM_ACCESS_FLAGS_PROT_READWRITE);
+        CUdeviceptr at;
+
+        OK(cuMemAddressReserve(&at, bytes, 0, 0, 0));
+        OK(cuMemMap(at, bytes, 0, h, 0));
+        OK(cuMemSetAccess(at, bytes, &all, 1));
+        return at;
+}
+
+static void import_and_write(struct other *o)
+{
+        CUmemGenericAllocationHandle h;
+        CUdeviceptr at;
+        char byte;
+        int fd;
+
+        begin();
+        CHECK(fd_receive(o->socket, &byte, 1, 0, &fd) == 1 && fd >= 0);
+        OK(cuMemImportFromShareableHandle(&h, (void *)(intptr_t)fd, CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR));
+        close(fd);
+        at = map_whole(h, 4 * MIB);
+        CHECK(word_at(at) == 11);
+        OK(cuMemsetD32_v2(at, 22, 1));
+        say(o);
+        hear(o);
+        CHECK(word_at(at) == 33);
+        say(o);
+        hear(o); /* the exporter has let go */
+        CHECK(word_at(at) == 33 && free_bytes() == 64 * MIB - 16 * MIB - 4 * MIB);
+}
+
+static void export_import(void)
+{
+        struct other o = start_other(import_and_write);
+        CUmemGenericAllocationHandle h;
+        CUdeviceptr at;
+        int fd;
+
+        begin();
+        EXPECT(cuMemImportFromShareableHandle(&h, (void *)(intptr_t)o.socket, CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR),
+               CUDA_ERROR_INVALID_VALUE);
+        h = physical(4 * MIB);
+        at = map_whole(h, 4 * MIB);
+        OK(cuMemsetD32_v2(at, 11, 1));
+        OK(cuMemExportToShareableHandle(&fd, h, CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR, 0));
+        CHECK(fd_send(o.socket, "x", 1, fd, 0) == 0);
+        close(fd);
+        hear(&o);
+        CHECK(word_at(at) == 22);
+        OK(cuMemsetD32_v2(at, 33, 1));
+        say(&o);
+        hear(&o);
+        OK(cuMemUnmap(at, 4 * MIB));
+        OK(cuMemRelease(h));
+        CHECK(free_bytes() == 64 * MIB - 16 * MIB - 4 * MIB); /* the importer still holds it */
+        say(&o);
+        end_other(&o, false);
+        CHECK(free_bytes() == 56 * MIB);
+}
+
+/* A descriptor alone keeps memory, as it does for a broker without a context. */
+static void descriptor_keeps(void)
+{
+        CUmemGenericAllocationHandle h;
+        CUdeviceptr at;
+        int fd;
+
+        begin();
+        h = physical(4 * MIB);
+        at = map_whole(h, 4 * MIB);
+        OK(cuMemsetD32_v2(at, 7, 1));
+        OK(cuMemExportToShareableHandle(&fd, h, CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR, 0));
+        OK(cuMemUnmap(at, 4 * MIB));
+        OK(cuMemRelease(h));
+        CHECK(free_bytes() == 52 * MIB);
+        OK(cuMemImportFromShareableHandle(&h, (void *)(intptr_t)fd, CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR));
+        close(fd);
+        CHECK(word_at(map_whole(h, 4 * MIB)) == 7);
+}
+
+static void after_fork(struct other *o)
+{
+        CUdeviceptr a;
+        char byte;
+
+        EXPECT(cuInit(0), CUDA_ERROR_NOT_INITIALIZED);
+        EXPECT(cuMemAlloc_v2(&a, 4), CUDA_ERROR_NOT_INITIALIZED);
+        say(o);
+        CHECK(read(o->from, &byte, 1) == 0); /* lives on while the memory of its parent is looked for: until that is killed */
+}
+
+static void holder_with_child(struct other *o)
+{
+        struct other child;
+        CUdeviceptr a;
+
+        begin();
+        OK(cuMemAlloc_v2(&a, 40 * MIB));
+        child = start_other(after_fork);
+        hear(&child);
+        say(o);
+        hear(o);
+}
+
+/* A child that was forked after the start neither can use the device nor keeps its parent's memory alive. */
+static void forked_child_holds_nothing(void)
+{
+        struct other o = start_other(holder_with_child);
+
+        begin();
+        hear(&o);
+        CHECK(free_bytes() == 8 * MIB);
+        end_other(&o, true);
+        CHECK(free_bytes() == 56 * MIB);
+}
+
+static void host_memory(void)
+{
+        char *area = mmap(NULL, 4 * MIB, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        CUdeviceptr a;
+        unsigned type;
+        void *p;
+
+        CHECK(area != MAP_FAILED);
+        begin();
+        OK(cuMemAlloc_v2(&a, 4 * MIB));
+        OK(cuMemHostRegister_v2(area, MIB, 0));
+        EXPECT(cuMemHostRegister_v2(area + MIB / 2, MIB, 0), 712);
+        OK(cuMemHostRegister_v2(area + MIB, MIB, 0));
+        OK(cuMemcpyHtoDAsync_v2(a, area, MIB, NULL));
+        EXPECT(cuMemcpyHtoDAsync_v2(a, area, 2 * MIB, NULL), CUDA_ERROR_INVALID_VALUE);         /* from one into the next */
+        EXPECT(cuMemcpyDtoHAsync_v2(area + MIB, a, 2 * MIB, NULL), CUDA_ERROR_INVALID_VALUE);   /* out of the last */
+        OK(cuMemcpyHtoDAsync_v2(a, area + 2 * MIB, MIB, NULL));
+        OK(cuPointerGetAttribute(&type, CU_POINTER_ATTRIBUTE_MEMORY_TYPE, (CUdeviceptr)(uintptr_t)area));
+        CHECK(type == CU_MEMORYTYPE_HOST);
+        EXPECT(cuPointerGetAttribute(&type, CU_POINTER_ATTRIBUTE_MEMORY_TYPE, (CUdeviceptr)(uintptr_t)(area + 3 * MIB)),
+               CUDA_ERROR_INVALID_VALUE);
+        OK(cuMemHostUnregister(area));
+        EXPECT(cuMemHostUnregister(area), 713);
+        OK(cuMemHostAlloc(&p, 4096, 0));
+        memset(p, 1, 4096);
+        OK(words(add, (CUdeviceptr)(uintptr_t)p, 1024, 1, NULL)); /* kernels reach it at the same address */
+        OK(cuCtxSynchronize());
+        CHECK(*(uint32_t *)p == 0x01010102);
+        OK(cuMemFreeHost(p));
+        EXPECT(cuMemFreeHost(p), CUDA_ERROR_INVALID_VALUE);
+}
+
+static void injected(void)
+{
+        CUdeviceptr a;
+
+        begin();
+        OK(cuMemAlloc_v2(&a, 4));
+        EXPECT(cuMemAlloc_v2(&a, 4), CUDA_ERROR_OUT_OF_MEMORY);
+        OK(cuMemAlloc_v2(&a, 4));
+        OK(cuMemsetD32_v2(a, 1, 1));
+        EXPECT(cuMemsetD32_v2(a, 1, 1), CUDA_ERROR_ILLEGAL_ADDRESS);
+}
+
+static void pools(void)
+{
+        uint64_t used = 1, peak = 0;
+        CUmemoryPool pool;
+        CUdeviceptr a;
+        CUstream s;
+
+        begin();
+        OK(cuStreamCreate(&s, CU_STREAM_NON_BLOCKING));
+        OK(cuDeviceGetDefaultMemPool(&pool, 0));
+        OK(cuMemAllocAsync(&a, 4 * MIB, s));
+        OK(words(fill, a, MIB, 3, s));
+        OK(cuMemFreeAsync(a, s));
+        EXPECT(cuMemFreeAsync(a + 512, s), CUDA_ERROR_INVALID_VALUE);
+        OK(cuStreamSynchronize(s));
+        CHECK(free_bytes() == 56 * MIB);
+        OK(cuMemPoolGetAttribute(pool, 7, &used));
+        OK(cuMemPoolGetAttribute(pool, 8, &peak));
+        CHECK(used == 0 && peak == 4 * MIB);
+}
+
+static void devices(void)
+{
+        CUcontext other;
+        CUdeviceptr a, b;
+        size_t total;
+        int count;
+
+        begin();
+        OK(cuDeviceGetCount(&count));
+        CHECK(count == 2);
+        OK(cuDeviceTotalMem_v2(&total, 1));
+        CHECK(total == 64 * MIB);
+        OK(cuMemAlloc_v2(&a, 40 * MIB));
+        OK(cuMemsetD32_v2(a, 6, 1));
+        OK(cuDevicePrimaryCtxRetain(&other, 1));
+        OK(cuCtxSetCurrent(other));
+        CHECK(free_bytes() == 56 * MIB);
+        OK(cuMemAlloc_v2(&b, 40 * MIB));
+        OK(cuMemcpyDtoD_v2(b, a, 4));
+        CHECK(word_at(b) == 6);
+}
+
+#define NVML(name) name##_p = (__typeof__(name##_p))dlsym(library, #name)
+
+static void nvml(void)
+{
+        void *library = dlopen(getenv("TEST_NVML"), RTLD_NOW);
+        nvmlInit_v2_fn nvmlInit_v2_p;
+        nvmlDeviceGetHandleByIndex_v2_fn nvmlDeviceGetHandleByIndex_v2_p;
+        nvmlDeviceGetMemoryInfo_v2_fn nvmlDeviceGetMemoryInfo_v2_p;
+        nvmlDeviceGetComputeRunningProcesses_v3_fn nvmlDeviceGetComputeRunningProcesses_v3_p;
+        nvmlDeviceGetUUID_fn nvmlDeviceGetUUID_p;
+        nvmlDeviceGetHandleByUUID_fn nvmlDeviceGetHandleByUUID_p;
+        nvmlDeviceGetPowerUsage_fn nvmlDeviceGetPowerUsage_p;
+        struct other o = start_other(take_40);
+        nvmlMemory_v2_t memory = {0};
+        nvmlProcessInfo_t processes[8];
+        char uuid[NVML_DEVICE_UUID_V2_BUFFER_SIZE];
+        nvmlDevice_t d, same;
+        unsigned count = 0, power;
+
+        CHECK(library);
+        NVML(nvmlInit_v2);
+        NVML(nvmlDeviceGetHandleByIndex_v2);
+        NVML(nvmlDeviceGetMemoryInfo_v2);
+        NVML(nvmlDeviceGetComputeRunningProcesses_v3);
+        NVML(nvmlDeviceGetUUID);
+        NVML(nvmlDeviceGetHandleByUUID);
+        NVML(nvmlDeviceGetPowerUsage);
+        hear(&o);
+        EXPECT(nvmlDeviceGetHandleByIndex_v2_p(0, &d), NVML_ERROR_UNINITIALIZED);
+        EXPECT(nvmlInit_v2_p(), NVML_SUCCESS);
+        EXPECT(nvmlDeviceGetHandleByIndex_v2_p(1, &d), NVML_ERROR_INVALID_ARGUMENT);
+        EXPECT(nvmlDeviceGetHandleByIndex_v2_p(0, &d), NVML_SUCCESS);
+        EXPECT(nvmlDeviceGetMemoryInfo_v2_p(d, &memory), NVML_ERROR_ARGUMENT_VERSION_MISMATCH);
+        memory.version = nvmlMemory_v2;
+        EXPECT(nvmlDeviceGetMemoryInfo_v2_p(d, &memory), NVML_SUCCESS);
+        CHECK(memory.total == 64 * MIB && memory.used == 48 * MIB && memory.free == 16 * MIB);
+        EXPECT(nvmlDeviceGetComputeRunningProcesses_v3_p(d, &count, NULL), NVML_ERROR_INSUFFICIENT_SIZE);
+        CHECK(count == 1);
+        count = 8;
+        EXPECT(nvmlDeviceGetComputeRunningProcesses_v3_p(d, &count, processes), NVML_SUCCESS);
+        CHECK(count == 1 && processes[0].pid == (unsigned)o.pid && processes[0].usedGpuMemory == 48 * MIB);
+        EXPECT(nvmlDeviceGetUUID_p(d, uuid, sizeof(uuid)), NVML_SUCCESS);
+        EXPECT(nvmlDeviceGetHandleByUUID_p(uuid, &same), NVML_SUCCESS);
+        CHECK(same == d);
+        EXPECT(nvmlDeviceGetPowerUsage_p(d, &power), NVML_ERROR_NOT_SUPPORTED);
+        end_other(&o, true);
+        EXPECT(nvmlDeviceGetMemoryInfo_v2_p(d, &memory), NVML_SUCCESS);
+        CHECK(memory.used == 0);
+}
+
+static void every_symbol(void)
+{
+        FILE *f = fopen(getenv("TEST_SYMBOLS"), "re");
+        char name[128];
+        int count = 0;
+
+        CHECK(f);
+        while (fscanf(f, "%127s", name) == 1) {
+                if (!dlsym(RTLD_DEFAULT, name)) {
+                        fprintf(stderr, "%s is not exported\n", name);
+                        _Exit(1);
+                }
+                count++;
+        }
+        fclose(f);
+        CHECK(count > 600);
+        EXPECT(cuArrayCreate_v2(NULL, NULL), CUDA_ERROR_NOT_SUPPORTED);
+}
+
+static void look_up(void)
+{
+        void *p = NULL;
+        int status = -1;
+
+        OK(cuGetProcAddress_v2("cuMemAlloc", &p, 12000, 0, &status));
+        CHECK(p == (void *)cuMemAlloc_v2 && status == CU_GET_PROC_ADDRESS_SUCCESS);
+        OK(cuGetProcAddress_v2("cuMemAlloc", &p, 2000, 0, &status));
+        CHECK(p == (void *)cuMemAlloc);
+        OK(cuGetProcAddress("cuGetProcAddress", &p, 11030, 0));
+        CHECK(p == (void *)cuGetProcAddress);
+        OK(cuGetProcAddress("cuGetProcAddress", &p, 12000, 0));
+        CHECK(p == (void *)cuGetProcAddress_v2);
+        OK(cuGetProcAddress_v2("cuLaunchKernel", &p, 7000, CU_GET_PROC_ADDRESS_PER_THREAD_DEFAULT_STREAM, &status));
+        CHECK(p == (void *)cuLaunchKernel_ptsz);
+        EXPECT(cuGetProcAddress_v2("", &p, 0, 0, &status), CUDA_ERROR_NOT_FOUND);
+        CHECK(!p && status == CU_GET_PROC_ADDRESS_SYMBOL_NOT_FOUND);
+        EXPECT(cuGetProcAddress_v2("cuNothing", &p, 12000, 0, &status), CUDA_ERROR_NOT_FOUND);
+        EXPECT(cuGetProcAddress_v2("cuGetProcAddress", &p, 11000, 0, &status), CUDA_ERROR_NOT_FOUND);
+        CHECK(status == CU_GET_PROC_ADDRESS_VERSION_NOT_SUFFICIENT);
+        EXPECT(cuGetProcAddress_v2("cuInit", &p, 99000, 0, &status), CUDA_ERROR_INVALID_VALUE);
+}
+
+const struct test_case memory_cases[] = {
+        {"plain", plain, NULL},
+        {"mappings", mappings, NULL},
+        {"faults", faults, NULL},
+        {"capacity-is-shared", capacity_is_shared, NULL},
+        {"killed-means-freed", killed_means_freed, NULL},
+        {"export-import", export_import, NULL},
+        {"descriptor-keeps", descriptor_keeps, NULL},
+        {"forked-child-holds-nothing", forked_child_holds_nothing, NULL},
+        {"host-memory", host_memory, NULL},
+        {"injected", injected, "BERTH_SOFTWARE_FAIL=cuMemAlloc:2,cuMemsetD32_v2:2:700"},
+        {"pools", pools, NULL},
+        {"devices", devices, "BERTH_SOFTWARE_DEVICES=2"},
+        {"nvml", nvml, NULL},
+        {"every-symbol", every_symbol, NULL},
+        {"look-up", look_up, NULL},
+        {NULL, NULL, NULL},
+};
