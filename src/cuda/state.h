@@ -74,7 +74,6 @@ struct device {
         bool asked, ask_sent; /* a thread waits for ask_bytes */
         unsigned int reserving; /* threads about to use spare grant: none is returned meanwhile */
         uint64_t ask_bytes;
-        unsigned int reserving; /* threads inside link_reserve: what was granted for them is not spare */
         uint32_t ticket;
         bool denied;
         int denied_code;
