@@ -43,34 +43,42 @@ static int parse(int key, char *arg, struct argp_state *state)
         }
 }
 
-/* The child's environment is as under `berth run'; without a daemon the lookups still show. */
-static int become(char **argv, const char *file, bool quiet)
+/* As under `berth run'; without a daemon the lookups still show. socket_path is where l->socket may point. */
+static int prepare(struct launch *l, char socket_path[sizeof(struct connection)])
 {
         scoped_connection struct connection c = CONNECTION_CLOSED;
         scoped_snapshot struct snapshot s = {0};
-        struct launch l = {0};
         char message[CLI_MESSAGE];
         int r = connection_open(&c, message);
 
         if (r >= 0)
                 r = snapshot_fetch(&c, &s, message);
+        if (r < 0)
+                cli_error("%s; looking without one", message);
         for (size_t i = 0; i < s.device_count; i++)
                 if (s.devices[i].kind == WIRE_SOFTWARE) {
-                        l.software = true;
-                        l.software_devices++;
-                        l.software_bytes = s.devices[i].total_bytes;
+                        l->software = true;
+                        l->software_devices++;
+                        l->software_bytes = s.devices[i].total_bytes;
                 }
-        l.socket = r >= 0 ? c.path : NULL;
-        r = launch_find_library(&l, message);
+        snprintf(socket_path, sizeof c.path, "%s", c.path);
+        l->socket = r >= 0 ? socket_path : NULL;
+        r = launch_find_library(l, message);
         if (r >= 0)
-                r = launch_find_driver(&l, message);
-        if (r >= 0)
-                r = launch_environment(&l, message);
-        if (r < 0) {
+                r = launch_find_driver(l, message);
+        if (r < 0)
                 cli_error("%s", message);
-                return CLI_FAILED;
+        return r;
+}
+
+static int become(const struct launch *l, char **argv, const char *file, bool quiet)
+{
+        char message[CLI_MESSAGE];
+
+        if (launch_environment(l, message) < 0 || setenv("BERTH_DOCTOR", file, 1) < 0) {
+                cli_error("%s", message);
+                return CLI_CANNOT_RUN;
         }
-        setenv("BERTH_DOCTOR", file, 1);
         if (quiet)
                 dup2(STDERR_FILENO, STDOUT_FILENO);
         return launch_exec(argv);
@@ -90,7 +98,8 @@ static int wait_for(pid_t child)
 static int examine(char **argv, bool json, struct hooks *ret)
 {
         const char *folder = getenv("TMPDIR");
-        char path[PATH_MAX];
+        char path[PATH_MAX], socket_path[sizeof(struct connection)] = "";
+        struct launch l = {0};
         char *text scoped_free = NULL;
         scoped_fd int fd = -1;
         struct stat st;
@@ -98,6 +107,9 @@ static int examine(char **argv, bool json, struct hooks *ret)
         pid_t child;
         int code, r;
 
+        r = prepare(&l, socket_path);
+        if (r < 0)
+                return r;
         snprintf(path, sizeof path, "%s/berth-doctor-XXXXXX", folder && *folder ? folder : "/tmp");
         fd = mkostemp(path, O_CLOEXEC);
         if (fd < 0) {
@@ -117,7 +129,7 @@ static int examine(char **argv, bool json, struct hooks *ret)
         }
         if (child == 0) {
                 signal(SIGINT, SIG_DFL);
-                _exit(become(argv, path, json));
+                _exit(become(&l, argv, path, json));
         }
         code = wait_for(child);
         r = fstat(fd, &st) < 0 ? -errno : 0;
