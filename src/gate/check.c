@@ -163,11 +163,13 @@ static int check_units(struct gate *g, char *message, size_t size)
 static int check_calm(const struct gate *g, char *message, size_t size)
 {
         for_each_client (g, c) {
-                const struct device *d = device_at(g, c->device);
+                bool waited_for = c->job || c->stuck || c->give_reason == WIRE_GIVE_SETTINGS;
 
+                for_each_on_device (g, device_at(g, c->device), other)
+                        waited_for |= other != c && other->wants;
                 /* Unless the one it was for went away in the same instant. */
-                if (c->state == WIRE_GIVING_WAY && c->gave_at == g->now && c->give_reason != WIRE_GIVE_SETTINGS &&
-                    !d->contended && d->contended_since != g->now && !c->job && !c->stuck)
+                if (c->state == WIRE_GIVING_WAY && c->gave_at == g->now && !waited_for &&
+                    device_at(g, c->device)->contended_since != g->now)
                         return broken(6, message, size, "client %u was asked to give way for nobody", client_index(g, c));
                 if (!c->stuck && c->deadline < g->deadline && c->deadline > g->now)
                         return broken(5, message, size, "client %u: no timer for its deadline", client_index(g, c));

@@ -84,6 +84,9 @@ struct pass {
         int64_t free;
         uint64_t promised; /* bytes on their way out */
         uint64_t shortage; /* of the unit looked at */
+        uint64_t parts;    /* of that, contexts of clients not admitted yet: these never leave again */
+        uint64_t spare;    /* what could leave beyond the need of the unit looked at … */
+        uint64_t margin;   /* … and least of the units that claim the device */
         uint64_t head_at;  /* when the blocked head can be looked at again */
         uint32_t claim, running, blocked, moving, stuck, only_batch, seen, waiting, queued, infeasible;
 };
@@ -213,6 +216,7 @@ uint64_t gate_time_of(uint64_t bytes, uint64_t rate);
 uint32_t gate_class(const struct gate *g, const struct client *c);
 uint64_t gate_switch_cost(const struct gate *g, uint32_t device, uint64_t out, uint64_t in);
 uint64_t gate_slice(const struct gate *g, const struct client *c, uint64_t incoming);
+uint64_t gate_slice_of_switch(const struct gate *g, uint64_t cost);
 uint64_t gate_slice_of_cost(const struct gate *g, uint32_t device, uint64_t cost);
 bool gate_only_batch(const struct gate *g, uint32_t device);
 void gate_measured(uint64_t *rate, uint64_t moved, uint64_t elapsed_ns);

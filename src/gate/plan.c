@@ -95,9 +95,11 @@ static struct pass *pass_of(const struct gate *g, const struct client *c)
 void gate_measure(struct gate *g, const struct unit *u)
 {
         for_each_in_unit (g, u, c)
-                pass_of(g, c)->shortage = 0;
-        for_each_in_unit (g, u, c)
+                pass_of(g, c)->shortage = pass_of(g, c)->parts = 0;
+        for_each_in_unit (g, u, c) {
                 pass_of(g, c)->shortage += gate_shortage(g, c);
+                pass_of(g, c)->parts += c->admitted ? 0 : g->settings.client_part_bytes;
+        }
 }
 
 static bool before(const struct unit *a, const struct unit *b)
@@ -181,7 +183,7 @@ void gate_collect_units(struct gate *g)
 
         *s = (struct scratch){.arena_left = g->arena_free, .next = GATE_NEVER};
         for (uint32_t i = 0; i < g->max_devices; i++)
-                *pass_at(g, i) = (struct pass){.free = gate_free_bytes(g, i), .only_batch = 1, .head_at = GATE_NEVER};
+                *pass_at(g, i) = (struct pass){.free = gate_free_bytes(g, i), .only_batch = 1, .head_at = GATE_NEVER, .margin = UINT64_MAX};
         for_each_client (g, c) {
                 struct pass *p = pass_of(g, c);
 
@@ -396,8 +398,10 @@ bool gate_feasible(struct gate *g, const struct unit *u, uint32_t device, uint32
                 sure += first + minus(c->reserved, c->admitted ? 0 : g->settings.client_part_bytes);
                 arena += rest;
         }
-        if (sure + least(arena, g->arena_free) >= lacking)
+        if (sure + least(arena, g->arena_free) >= lacking) {
+                pass_at(g, device)->spare = sure + least(arena, g->arena_free) - lacking;
                 return true;
+        }
         *ret_reason = sure + arena + held >= lacking                    ? WIRE_WAIT_ARENA
                       : sure + arena + held + stuck >= lacking          ? WIRE_WAIT_STUCK
                       : sure + arena + held + stuck + pinned >= lacking ? WIRE_WAIT_PINNED
@@ -607,6 +611,7 @@ static void serve(struct gate *g, struct unit *u)
                 filled |= p->claim == CLAIM_FILL && p->shortage;
                 fits &= !p->shortage || (p->free > 0 && p->shortage <= (uint64_t)p->free);
                 in = outside(c);
+                fits &= p->parts <= p->margin; /* else those who claim the device might never be served */
                 early &= !in || p->claim != CLAIM_BLOCKED ||
                          minus(p->head_at, g->now) >= 2 * gate_switch_cost(g, c->device, in, in);
         }
@@ -618,10 +623,14 @@ static void serve(struct gate *g, struct unit *u)
                         return;
                 }
                 for_each_in_unit (g, u, c) {
-                        if (pass_of(g, c)->shortage && !gate_feasible(g, u, c->device, &reason)) {
+                        struct pass *p = pass_of(g, c);
+
+                        if (p->shortage && !gate_feasible(g, u, c->device, &reason)) {
                                 tell(g, u, reason);
                                 return;
                         }
+                        if (p->shortage)
+                                p->margin = least(p->margin, p->spare);
                 }
                 claim(g, u, CLAIM_BLOCKED);
                 return;
@@ -662,8 +671,13 @@ static void serve(struct gate *g, struct unit *u)
         tell(g, u, WIRE_WAIT_MEMORY);
         if (!now) {
                 claim(g, u, CLAIM_BLOCKED);
-                for_each_in_unit (g, u, c)
-                        pass_of(g, c)->head_at = least(pass_of(g, c)->head_at, scratch_of(g)->next);
+                for_each_in_unit (g, u, c) {
+                        struct pass *p = pass_of(g, c);
+
+                        p->head_at = least(p->head_at, scratch_of(g)->next);
+                        if (p->shortage)
+                                p->margin = least(p->margin, p->spare);
+                }
                 return;
         }
         begin_fill(g, u, false);

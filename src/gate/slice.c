@@ -72,13 +72,19 @@ static uint64_t automatic(const struct gate *g, uint64_t multiplier, uint64_t co
         return most(g->settings.slice_min_ns, least(slice, g->settings.slice_max_ns));
 }
 
-uint64_t gate_slice_of_cost(const struct gate *g, uint32_t device, uint64_t cost)
+/* The slice without the longer multiple for batch clients among themselves. */
+uint64_t gate_slice_of_switch(const struct gate *g, uint64_t cost)
 {
         const struct gate_settings *s = &g->settings;
 
-        if (s->slice_mode == GATE_SLICE_FIXED)
-                return s->slice_fixed_ns;
-        return automatic(g, pass_at(g, device)->only_batch ? s->slice_multiplier_batch : s->slice_multiplier, cost);
+        return s->slice_mode == GATE_SLICE_FIXED ? s->slice_fixed_ns : automatic(g, s->slice_multiplier, cost);
+}
+
+uint64_t gate_slice_of_cost(const struct gate *g, uint32_t device, uint64_t cost)
+{
+        if (g->settings.slice_mode == GATE_SLICE_AUTO && pass_at(g, device)->only_batch)
+                return automatic(g, g->settings.slice_multiplier_batch, cost);
+        return gate_slice_of_switch(g, cost);
 }
 
 /* Of a running client that `incoming` bytes wait for. */

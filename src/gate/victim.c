@@ -126,10 +126,12 @@ static bool running_victim(struct gate *g, const struct unit *u, const struct cl
                 return true;
         cost = gate_switch_cost(g, c->device, c->resident, p->shortage);
         slice = gate_slice_of_cost(g, c->device, cost);
-        if (u->class < c->class_in) { /* only by ageing: not before it ran as long as the switch takes */
-                if (g->now - c->run_since >= least(cost, slice))
+        if (u->class < c->class_in) { /* only by ageing: that must not make switching cost more than its share */
+                uint64_t share = least(slice, gate_slice_of_switch(g, cost));
+
+                if (g->now - c->run_since >= share)
                         return true;
-                wake_at(g, plus(c->run_since, least(cost, slice)));
+                wake_at(g, plus(c->run_since, share));
         }
         v->rank = 3;
         v->k1 = 0;
