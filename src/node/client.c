@@ -236,6 +236,7 @@ static void hello(struct client *c, const struct wire_message *m)
         if (c->role == WIRE_PROGRAM) {
                 c->job = node_job(n, c->uid, c->job_name);
                 lend_greeted(c);
+                sensor_apply(n->sensor); /* it is no stranger any more */
                 log_info("client=%u pid=%d uid=%u name=\"%s\" %s", c->number, (int)c->pid, (unsigned int)c->uid, c->name,
                          c->resumes ? "is back" : "came");
         }

@@ -230,5 +230,9 @@ must_check int sensor_new(struct node *node, struct sensor **ret);
 bool sensor_free(struct sensor *sensor);
 /* The last sample, or NULL when it is too old or there is none. */
 const struct observe_sample *sensor_last(const struct sensor *sensor, size_t observed);
+/* Tells the gate what others use, as of the last sample and the clients of now; call when a program came. */
+void sensor_apply(struct sensor *sensor);
+/* A program left: the last sample still counts its memory. */
+void sensor_departed(struct sensor *sensor, pid_t pid);
 /* What others use of a device, if it is known. */
 bool sensor_foreign(const struct sensor *sensor, size_t observed, uint64_t *ret_bytes);

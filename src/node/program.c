@@ -139,7 +139,8 @@ static void device(struct client *c, const struct wire_message *m, int fd)
                 .job = c->job,
                 .need_bytes = c->need,
                 .limit_bytes = d->limit,
-                .admitted = msg->granted_bytes || msg->pinned_bytes || msg->running,
+                /* Who owns memory has a context on the device, also when all of it is swapped out. */
+                .admitted = msg->granted_bytes || msg->movable_bytes || msg->pinned_bytes || msg->running,
                 .running = msg->running,
                 .grant_bytes = msg->granted_bytes,
                 .movable_bytes = msg->movable_bytes,
@@ -147,8 +148,14 @@ static void device(struct client *c, const struct wire_message *m, int fd)
                 .resident_bytes = msg->resident_bytes,
         };
         r = gate_add_client(n->gate, clock_now_ns(), &spec, &d->gate);
+        if (r == -E_MESSAGE) {
+                free_device(d);
+                client_fault(c, &m->header, msg->ordinal, "state that contradicts itself");
+                return;
+        }
         if (r < 0) {
                 free_device(d);
+                log_warning("client=%u pid=%d not admitted to device %u: %s", c->number, (int)c->pid, device, error_text(r));
                 client_error(c, r == -ENOSPC ? -E_QUOTA : r, WIRE_DEVICE, m->header.sequence, msg->ordinal,
                              "not admitted to the device: %s", r == -ENOSPC ? "too many programs" : error_text(r));
                 return;
@@ -270,6 +277,8 @@ void program_gone(struct client *c)
         }
         if (c->greeted && c->role == WIRE_PROGRAM) {
                 node_job_release(n, c->job);
+                if (n->sensor)
+                        sensor_departed(n->sensor, c->pid);
                 log_info("client=%u pid=%d uid=%u name=\"%s\" left after %s: peak %s, moved out %s, in %s", c->number, (int)c->pid,
                          (unsigned int)c->uid, c->name, text_duration(now - c->came_ns, age, sizeof age),
                          text_bytes(peak, peak_text, sizeof peak_text), text_bytes(out, out_text, sizeof out_text),

@@ -1,5 +1,8 @@
 /* sensor.c: what the devices' own sensors say, once a second, taken on a worker thread; see node.h.
  *
+ * What others use of a device is the sum over its processes that are no clients, were none when the look began, and did not just become
+ * one: a program must not be counted twice while it comes or goes.
+ *
  * At most one look is under way. It writes into a buffer of its own that the loop thread reads only after it has ended; a look that
  * does not end makes every sensor "unavailable" after a while and nothing else.
  */
@@ -13,6 +16,10 @@
 
 #define PERIOD_MS 1000
 #define TOO_OLD (5 * NS_PER_S)
+/* Programs of an earlier daemon come back within this time after the start (they try every quarter of a second); until
+ * then they look like strangers, and strangers count for nothing. */
+#define GRACE_NS (2 * NS_PER_S)
+#define MAX_DEPARTED 64
 
 struct sensor {
         struct node *node;
@@ -21,7 +28,12 @@ struct sensor {
         uv_work_t work;
         bool in_flight, closing, complained;
         size_t count;
-        uint64_t taken_ns, began_ns;
+        uint64_t taken_ns, began_ns, last_began_ns;
+        struct {
+                pid_t pid;
+                uint64_t left_ns;
+        } departed[MAX_DEPARTED]; /* a ring: clients that left lately */
+        size_t departed_next;
         struct observe_sample *fresh, *last;
 };
 
@@ -33,19 +45,26 @@ static void look(uv_work_t *work)
                 observe_sample(s->observe, i, &s->fresh[i]);
 }
 
-/* Processes that are no clients of this device, summed. */
-static bool sum_foreign(struct node *n, const struct observe_sample *sample, uint64_t *ret_bytes)
+static bool was_client(const struct sensor *s, pid_t pid)
+{
+        for (struct client *c = s->node->clients; c; c = c->next)
+                if (c->pid == pid && c->greeted && c->role == WIRE_PROGRAM)
+                        return true;
+        for (size_t i = 0; i < MAX_DEPARTED; i++)
+                if (s->departed[i].pid == pid && s->departed[i].left_ns >= s->last_began_ns)
+                        return true;
+        return false;
+}
+
+static bool sum_foreign(const struct sensor *s, const struct observe_sample *sample, uint64_t *ret_bytes)
 {
         uint64_t bytes = 0;
 
         if (!sample->processes_valid)
                 return false;
         for (uint32_t i = 0; i < sample->process_count; i++) {
-                bool ours = false;
-
-                for (struct client *c = n->clients; c && !ours; c = c->next)
-                        ours = c->pid == sample->processes[i].pid && c->greeted && c->role == WIRE_PROGRAM;
-                if (!ours && __builtin_add_overflow(bytes, sample->processes[i].used_bytes, &bytes))
+                if (!was_client(s, sample->processes[i].pid) &&
+                    __builtin_add_overflow(bytes, sample->processes[i].used_bytes, &bytes))
                         return false;
         }
         *ret_bytes = bytes;
@@ -56,7 +75,7 @@ bool sensor_foreign(const struct sensor *s, size_t observed, uint64_t *ret_bytes
 {
         const struct observe_sample *sample = sensor_last(s, observed);
 
-        return sample && sum_foreign(s->node, sample, ret_bytes);
+        return sample && sum_foreign(s, sample, ret_bytes);
 }
 
 const struct observe_sample *sensor_last(const struct sensor *s, size_t observed)
@@ -64,6 +83,30 @@ const struct observe_sample *sensor_last(const struct sensor *s, size_t observed
         if (!s || !s->taken_ns || clock_now_ns() - s->taken_ns > TOO_OLD)
                 return NULL;
         return &s->last[observed];
+}
+
+void sensor_apply(struct sensor *s)
+{
+        struct node *n = s->node;
+        uint64_t now = clock_now_ns();
+
+        for (uint32_t i = 0; i < n->devices_n; i++) {
+                uint64_t bytes = 0;
+
+                /* Unknown counts as nothing: the reserve has to do. */
+                if (!sensor_foreign(s, n->devices[i].observed, &bytes) || now - n->started_ns < GRACE_NS)
+                        bytes = 0;
+                if (bytes > n->devices[i].info.total_bytes)
+                        bytes = n->devices[i].info.total_bytes;
+                gate_foreign(n->gate, now, i, bytes);
+        }
+}
+
+void sensor_departed(struct sensor *s, pid_t pid)
+{
+        s->departed[s->departed_next].pid = pid;
+        s->departed[s->departed_next].left_ns = clock_now_ns();
+        s->departed_next = (s->departed_next + 1) % MAX_DEPARTED;
 }
 
 static void looked(uv_work_t *work, int status)
@@ -81,15 +124,8 @@ static void looked(uv_work_t *work, int status)
         s->last = s->fresh;
         s->fresh = swap;
         s->taken_ns = clock_now_ns();
-        for (uint32_t i = 0; i < n->devices_n; i++) {
-                uint64_t bytes = 0;
-
-                /* Unknown counts as nothing: the reserve has to do. */
-                (void)sensor_foreign(s, n->devices[i].observed, &bytes);
-                if (bytes > n->devices[i].info.total_bytes)
-                        bytes = n->devices[i].info.total_bytes;
-                gate_foreign(n->gate, s->taken_ns, i, bytes);
-        }
+        s->last_began_ns = s->began_ns;
+        sensor_apply(s);
         node_turn(n);
 }
 

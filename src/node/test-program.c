@@ -314,6 +314,30 @@ static void test_daemon_restarts(void **state)
         close(late);
 }
 
+/* It was swapped out as a whole when the daemon was lost: it owns memory, has no grant, and may want it all back. */
+static void test_swapped_out_returns(void **state)
+{
+        struct world *w = *state;
+        struct wire_message m = device_message();
+        int fd = peer_hello(w, WIRE_PROGRAM, true);
+
+        m.DEVICE.movable_bytes = 50 * MIB;
+        peer_send(fd, WIRE_DEVICE, &m, -1);
+        (void)peer_expect(w, fd, WIRE_DEVICE_OK, NULL);
+        want(fd, 50 * MIB, 1);
+        assert_true(peer_expect(w, fd, WIRE_BRING_IN, NULL).BRING_IN.more_bytes >= 50 * MIB);
+        close(fd);
+        /* What can't be is a fault, and may be told again. */
+        fd = peer_hello(w, WIRE_PROGRAM, true);
+        m.DEVICE.running = 1;
+        peer_send(fd, WIRE_DEVICE, &m, -1);
+        peer_expect_error(w, fd, -E_MESSAGE, "state that contradicts itself");
+        m.DEVICE.running = 0;
+        peer_send(fd, WIRE_DEVICE, &m, -1);
+        (void)peer_expect(w, fd, WIRE_DEVICE_OK, NULL);
+        close(fd);
+}
+
 static int (*loader)(struct settings *, char *);
 
 static int load(struct settings *ret, char message[CONFIG_MESSAGE])
@@ -418,7 +442,7 @@ int main(void)
         const struct CMUnitTest tests[] = {
                 TEST(test_runs),           TEST(test_own_page),        TEST(test_host),            TEST(test_not_eager),
                 TEST(test_connection_lost), TEST(test_process_killed), TEST(test_stuck_is_killed), TEST(test_daemon_restarts),
-                TEST(test_reload),         TEST(test_status),
+                TEST(test_swapped_out_returns), TEST(test_reload),         TEST(test_status),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
