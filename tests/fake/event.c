@@ -4,7 +4,7 @@
  */
 #include "fake.h"
 
-static struct CUevent_st *free_events;
+static struct CUevent_st *free_events, *events; /* events: every one ever made */
 
 API(cuEventCreate, (CUevent *event, unsigned flags), (event, flags))
 {
@@ -16,10 +16,14 @@ API(cuEventCreate, (CUevent *event, unsigned flags), (event, flags))
                 return CUDA_ERROR_INVALID_VALUE;
         pthread_mutex_lock(&engine_lock);
         e = free_events;
-        if (e)
+        if (e) {
                 free_events = e->next_free;
+        } else if ((e = calloc(1, sizeof(*e)))) {
+                e->next = events;
+                events = e;
+        }
         pthread_mutex_unlock(&engine_lock);
-        if (!e && !(e = calloc(1, sizeof(*e))))
+        if (!e)
                 return CUDA_ERROR_OUT_OF_MEMORY;
         e->flags = flags;
         e->recorded = false;

@@ -308,9 +308,8 @@ struct CUevent_st {
         CUstream stream;
         uint64_t sequence, generation;
         uint64_t time_ns;
-        struct capture *capture; /* recorded in this capture, at tail of stream */
-        uint64_t capture_id, tail;
-        struct CUevent_st *next_free;
+        uint64_t capture_id, tail; /* recorded in this capture, at that point of stream; 0: in none */
+        struct CUevent_st *next_free, *next;
 };
 
 extern pthread_mutex_t engine_lock;
