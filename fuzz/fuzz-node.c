@@ -45,7 +45,7 @@ static void start(void)
         s.arena_threads = 1;
         s.kill_after = 0;
         promise(uv_loop_init(&loop) == 0, "no loop");
-        promise(node_new(&loop, &s, observe_new_fixed(&device, 1), &node, message) == 0, "%s", message);
+        promise(node_new(&loop, &s, observe_new_fixed(&device, 1, NULL), &node, message) == 0, "%s", message);
 }
 
 static bool alive(int peer)

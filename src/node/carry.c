@@ -75,6 +75,14 @@ static void deny(struct client *c, struct client_device *d, const struct gate_ac
                    text_bytes(m.DENIED.need_bytes, need, sizeof need), text_bytes(a->bytes, have, sizeof have), error_text(a->code));
 }
 
+static const char *const give_way_names[WIRE_GIVE_REASON_N] = {
+        [WIRE_GIVE_SLICE] = "its slice has ended",
+        [WIRE_GIVE_IDLE] = "it is idle",
+        [WIRE_GIVE_PRIORITY] = "one of higher priority waits",
+        [WIRE_GIVE_DEADLOCK] = "all wait for each other's memory",
+        [WIRE_GIVE_SETTINGS] = "settings or the use by others changed",
+};
+
 static void carry(struct node *n, const struct gate_action *a)
 {
         struct wire_message m = {0};
@@ -109,7 +117,8 @@ static void carry(struct node *n, const struct gate_action *a)
         case GATE_GIVE_WAY:
                 m.GIVE_WAY = (struct wire_GIVE_WAY){.ordinal = d->ordinal, .reason = a->reason};
                 client_send(c, WIRE_GIVE_WAY, &m, -1);
-                log_debug("client=%u pid=%d device=%u gives way", c->number, (int)c->pid, a->device);
+                log_info("client=%u pid=%d device=%u gives way: %s", c->number, (int)c->pid, a->device,
+                         a->reason < ARRAY_SIZE(give_way_names) ? give_way_names[a->reason] : "?");
                 break;
         case GATE_EVICT:
                 m.EVICT = (struct wire_EVICT){.bytes = a->bytes, .ordinal = d->ordinal};

@@ -4,6 +4,7 @@
 
 #include "node/node.h"
 
+#include "base/clock.h"
 #include "base/error.h"
 #include "base/fd.h"
 #include "base/log.h"
@@ -42,6 +43,9 @@ static inline void world_settings(struct settings *s)
         s->client_part = MIB;
 }
 
+/* What the next world's sensors say; may be NULL. */
+static void (*world_sample)(size_t index, struct observe_sample *sample);
+
 static inline struct observe *world_observe(void)
 {
         const struct observe_device devices[] = {
@@ -50,7 +54,7 @@ static inline struct observe *world_observe(void)
                 {.kind = WIRE_CPU, .name = "test CPU"},
         };
 
-        return observe_new_fixed(devices, ARRAY_SIZE(devices));
+        return observe_new_fixed(devices, ARRAY_SIZE(devices), world_sample);
 }
 
 static inline void world_start(struct world *w)

@@ -17,6 +17,8 @@
 struct observe {
         struct nvml *nvml;
         struct host_cpu_state cpu;
+        bool fixed;
+        void (*fixed_sample)(size_t index, struct observe_sample *sample);
         size_t nvml_count, count; /* NVML's come first */
         struct observe_device devices[OBSERVE_MAX_DEVICES];
 };
@@ -103,13 +105,16 @@ int observe_open(const struct observe_options *options, struct observe **ret, ch
         return 0;
 }
 
-struct observe *observe_new_fixed(const struct observe_device *devices, size_t count)
+struct observe *observe_new_fixed(const struct observe_device *devices, size_t count,
+                                  void (*sample)(size_t index, struct observe_sample *sample))
 {
         struct observe *o = count <= OBSERVE_MAX_DEVICES ? calloc(1, sizeof *o) : NULL;
 
         if (o) {
                 memcpy(o->devices, devices, count * sizeof *devices);
                 o->count = count;
+                o->fixed = true;
+                o->fixed_sample = sample;
         }
         return o;
 }
@@ -137,14 +142,16 @@ void observe_sample(struct observe *observe, size_t index, struct observe_sample
         const struct observe_device *d = &observe->devices[index];
 
         memset(ret_sample, 0, offsetof(struct observe_sample, processes));
-        if (index < observe->nvml_count) {
-                nvml_sample(observe->nvml, index, ret_sample);
-        } else if (observe->nvml && d->kind == WIRE_CPU) {
-                host_sample_cpu("", &observe->cpu, ret_sample);
-        } else if (observe->nvml && d->kind == WIRE_NPU) {
-                host_sample_npu("", host_npu_minor(d), ret_sample);
-        } else if (d->total_bytes) {
+        if (observe->fixed) {
                 ret_sample->total_bytes = d->total_bytes;
-                ret_sample->valid = WIRE_VALID_TOTAL;
+                ret_sample->valid = d->total_bytes ? WIRE_VALID_TOTAL : 0;
+                if (observe->fixed_sample)
+                        observe->fixed_sample(index, ret_sample);
+        } else if (index < observe->nvml_count) {
+                nvml_sample(observe->nvml, index, ret_sample);
+        } else if (d->kind == WIRE_CPU) {
+                host_sample_cpu("", &observe->cpu, ret_sample);
+        } else {
+                host_sample_npu("", host_npu_minor(d), ret_sample);
         }
 }

@@ -54,8 +54,9 @@ struct observe;
 /* Finds the devices. 0; -E_UNAVAILABLE when the kind asked for (or, with auto, any shareable one) is not there: then message says what was
  * tried. May block in the driver. */
 must_check int observe_open(const struct observe_options *options, struct observe **ret, char message[256]);
-/* The same from a given list, for tests: samples of such devices have nothing valid but the total. */
-struct observe *observe_new_fixed(const struct observe_device *devices, size_t count);
+/* The same from a given list, for tests: samples of such devices have nothing valid but the total, and what sample (may be NULL) adds. */
+struct observe *observe_new_fixed(const struct observe_device *devices, size_t count,
+                                  void (*sample)(size_t index, struct observe_sample *sample));
 void observe_free(struct observe *observe);
 SCOPED_FN(struct observe *, observe_free)
 
