@@ -522,6 +522,24 @@ int link_reserve(struct device *d, uint64_t bytes)
         }
 }
 
+uint64_t link_limit_of(CUdevice handle, uint64_t total)
+{
+        const struct device *d;
+        uint64_t limit = 0;
+
+        books_lock();
+        d = find_device(handle);
+        if (d && d->announced) {
+                limit = d->limit;
+        } else if (berth.link != LINK_UNMANAGED) {
+                if (berth.link == LINK_NONE)
+                        tell_read_environment();
+                limit = berth.limit_permille ? total / 1000 * berth.limit_permille : berth.limit_bytes;
+        }
+        books_unlock();
+        return limit;
+}
+
 void link_forked(bool used_driver)
 {
         pthread_mutex_init(&berth_books, NULL);

@@ -18,5 +18,8 @@ void link_kick(void);
 /* With the books held: waits until spare grant ≥ bytes and the gate is open. 0, or -E_LIMIT, -E_DEVICE_SIZE, -E_ARENA, -E_DEADLOCK. */
 int link_reserve(struct device *d, uint64_t bytes);
 
+/* The program's own limit on a device of this size, 0: none. Known from the daemon, or, before the program came to the device, from its environment. */
+uint64_t link_limit_of(CUdevice handle, uint64_t total);
+
 /* In a forked child, where only the calling thread is left. used_driver: the parent had used the driver, so the child can't. */
 void link_forked(bool used_driver);

@@ -239,6 +239,40 @@ static void say_refused(const struct device *d, uint64_t bytes, int code)
                     (unsigned long)((d->movable + d->pinned) >> 20), (unsigned long)((d->denied_have ? d->denied_have : d->room) >> 20));
 }
 
+static bool defer(CUdeviceptr address)
+{
+        if (deferred_n == deferred_size) {
+                size_t size = deferred_size ? deferred_size * 2 : 64;
+                CUdeviceptr *grown = realloc(deferred, size * sizeof *grown);
+
+                if (!grown)
+                        return false;
+                deferred = grown;
+                deferred_size = size;
+        }
+        deferred[deferred_n++] = address;
+        return true;
+}
+
+/* During a capture the driver refuses allocations from threads in its stricter modes, and that breaks the capture. Its own rules decide: a
+ * small allocation of its own is tried, and freed after the capture. */
+static CUresult driver_allows(void)
+{
+        CUdeviceptr trial;
+        CUresult r;
+
+        if (!lane_captures())
+                return CUDA_SUCCESS;
+        r = real.cuMemAlloc_v2(&trial, 512);
+        if (r == CUDA_SUCCESS) {
+                books_lock();
+                if (!defer(trial))
+                        real.cuMemFree_v2(trial);
+                books_unlock();
+        }
+        return r;
+}
+
 CUresult memory_allocate(struct device *d, CUdeviceptr *ret, size_t bytes)
 {
         struct block *block = NULL;
@@ -250,6 +284,9 @@ CUresult memory_allocate(struct device *d, CUdeviceptr *ret, size_t bytes)
         if (!ret || !bytes || bytes > UINT64_C(1) << 46)
                 return bytes > UINT64_C(1) << 46 ? CUDA_ERROR_OUT_OF_MEMORY : CUDA_ERROR_INVALID_VALUE;
         mapped = small ? GRANULE : round_up(bytes, GRANULE);
+        result = driver_allows();
+        if (result != CUDA_SUCCESS)
+                return result;
         pthread_mutex_lock(&allocating);
         books_lock();
         if (small && take_small(d, bytes, ret)) {
@@ -295,21 +332,6 @@ bool memory_range(CUdeviceptr address, CUdeviceptr *ret_base, uint64_t *ret_byte
         *ret_base = block->address + start;
         *ret_bytes = bytes;
         *ret_block = block;
-        return true;
-}
-
-static bool defer(CUdeviceptr address)
-{
-        if (deferred_n == deferred_size) {
-                size_t size = deferred_size ? deferred_size * 2 : 64;
-                CUdeviceptr *grown = realloc(deferred, size * sizeof *grown);
-
-                if (!grown)
-                        return false;
-                deferred = grown;
-                deferred_size = size;
-        }
-        deferred[deferred_n++] = address;
         return true;
 }
 
@@ -373,6 +395,7 @@ void memory_free_deferred(void)
 {
         for (;;) {
                 CUdeviceptr address;
+                CUcontext context = NULL, popped;
 
                 books_lock();
                 if (!deferred_n || lane_captures()) {
@@ -380,8 +403,13 @@ void memory_free_deferred(void)
                         return;
                 }
                 address = deferred[--deferred_n];
+                for (unsigned int i = 0; i < berth.devices_n && !context; i++)
+                        context = berth.devices[i].contexts_n ? berth.devices[i].contexts[0] : NULL;
                 books_unlock();
-                (void)memory_free(address);
+                if (memory_free(address) == CUDA_ERROR_NOT_FOUND && real.cuCtxPushCurrent_v2(context) == CUDA_SUCCESS) {
+                        real.cuMemFree_v2(address);
+                        real.cuCtxPopCurrent_v2(&popped);
+                }
         }
 }
 

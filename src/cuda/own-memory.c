@@ -283,18 +283,17 @@ CUresult hook_cuMemGetInfo_v2(size_t *ret_free, size_t *ret_total)
         return CUDA_SUCCESS;
 }
 
+/* Asked long before the program comes to the device: then the limit is what it was started with. */
 CUresult hook_cuDeviceTotalMem_v2(size_t *ret, CUdevice device)
 {
         CUresult r = real.cuDeviceTotalMem_v2(ret, device);
+        uint64_t limit;
 
         if (r != CUDA_SUCCESS || !berth_enabled)
                 return r;
-        books_lock();
-        for (unsigned int i = 0; i < berth.devices_n; i++)
-                if (berth.devices[i].managed && berth.devices[i].handle == device && berth.devices[i].limit &&
-                    berth.devices[i].limit < *ret)
-                        *ret = berth.devices[i].limit;
-        books_unlock();
+        limit = link_limit_of(device, *ret);
+        if (limit && limit < *ret)
+                *ret = limit;
         return r;
 }
 

@@ -75,7 +75,7 @@ static uint64_t process_start(void)
         return p ? strtoull(p + 1, NULL, 10) : 0;
 }
 
-static void read_environment(void)
+void tell_read_environment(void)
 {
         const char *memory = secure_getenv("BERTH_MEMORY"), *need = secure_getenv("BERTH_NEED");
         const char *priority = secure_getenv("BERTH_PRIORITY"), *job = secure_getenv("BERTH_JOB");
@@ -166,7 +166,7 @@ int tell_connect(bool resumes)
         int fd, r;
 
         if (!resumes)
-                read_environment();
+                tell_read_environment();
         books_unlock();
         fd = open_socket();
         r = fd < 0 ? fd : hello(resumes, fd);

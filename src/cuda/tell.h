@@ -5,6 +5,8 @@
 
 #include <sys/types.h>
 
+/* BERTH_MEMORY, BERTH_NEED, BERTH_PRIORITY, BERTH_JOB into the books. */
+void tell_read_environment(void);
 /* Connects and agrees on a version; resumes: brings along what earlier daemons knew. Books are released while it waits. 0 or -errno. */
 int tell_connect(bool resumes);
 void tell_disconnect(void);

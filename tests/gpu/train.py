@@ -72,7 +72,7 @@ while (a.steps and done < a.steps) or (a.seconds and time.time() - ready < a.sec
         os.replace(a.progress + '.new', a.progress)
 torch.cuda.synchronize()
 trained = time.time()
-sums = [int(b.to(torch.int64).sum()) for b in ballast]
+sums = [int(b.view(torch.int64).sum()) for b in ballast]
 digest = hashlib.sha256(repr((losses, sums, z.double().sum().item(), y.double().sum().item())).encode()).hexdigest()
 print(json.dumps({'name': a.name, 'pid': os.getpid(), 'steps': done, 'digest': digest, 'last_loss': losses[-1],
                   'gib': torch.cuda.memory_reserved() / 2**30, 'total_seen_gib': torch.cuda.mem_get_info()[1] / 2**30,
