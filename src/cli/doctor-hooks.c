@@ -120,7 +120,7 @@ void hooks_text(const struct hooks *h, struct strbuf *b)
         }
         if (h->count) {
                 table_print(&t, 0, b);
-                strbuf_add(b, "%zu lookups of different kinds, %zu hooked\n", h->count, hooked);
+                strbuf_add(b, "%zu functions by their roads, %zu hooked\n", h->count, hooked);
         } else {
                 strbuf_add(b, "the program looked up nothing of the driver under the interposer\n");
         }

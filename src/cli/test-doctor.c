@@ -19,7 +19,7 @@ static void test_hooks(void **state)
                                      "cuMemAlloc     cuGetProcAddress     3020  hooked       1\n"
                                      "cuMemAlloc_v2  dlsym                   -  hooked       2\n"
                                      "cuNewThing     cuGetProcAddress    13000  missing      1\n"
-                                     "4 lookups of different kinds, 2 hooked\n";
+                                     "4 functions by their roads, 2 hooked\n";
         struct strbuf b = {0};
         struct hooks h;
         json_t *o;
