@@ -158,6 +158,8 @@ static int map_header(const struct wish *w, const char *path)
         madvise(p, sizeof(struct store_header), MADV_DONTFORK);
         machine.header = p;
         machine.held = take_fd(fd);
+        if (first)
+                store_sweep_locked(); /* what killed programs of an earlier time left */
         return 0;
 }
 

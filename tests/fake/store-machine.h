@@ -15,5 +15,7 @@ struct store_machine {
 
 extern struct store_machine machine;
 
+/* store_sweep, under the folder's lock. */
+void store_sweep_locked(void);
 /* 0 or -errno; interruptions are waited out. */
 int store_flock(int fd, int operation);

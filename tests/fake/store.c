@@ -106,7 +106,7 @@ static void sweep_one(const char *name, int device, unsigned pid, void *context)
                 used[device] += (uint64_t)st.st_size;
 }
 
-static void sweep_locked(void)
+void store_sweep_locked(void)
 {
         uint64_t used[STORE_DEVICES] = {0};
 
@@ -119,7 +119,7 @@ void store_sweep(void)
 {
         if (!enter())
                 return;
-        sweep_locked();
+        store_sweep_locked();
         leave();
 }
 
@@ -134,7 +134,7 @@ int store_create(int device, uint64_t bytes, bool memory, struct store_file *f)
         h = machine.header;
         d = &h->device[device];
         if (bytes > h->capacity || atomic_load(&d->used) > h->capacity - bytes) {
-                sweep_locked();
+                store_sweep_locked();
                 if (bytes > h->capacity || atomic_load(&d->used) > h->capacity - bytes) {
                         leave();
                         return -ENOMEM;
@@ -229,6 +229,20 @@ int store_share(struct store_file *f)
         return fd;
 }
 
+/* Somebody else still holds it: it counts for the device, no longer for this process. */
+static void disown(const struct store_file *f)
+{
+        char name[STORE_NAME];
+        unsigned long long serial;
+        unsigned pid;
+        int device;
+
+        if (!parse_name(f->name, &device, &serial, &pid) || pid != (unsigned)getpid())
+                return;
+        snprintf(name, sizeof(name), "%c%d-%llx-0", f->name[0], device, serial);
+        (void)renameat(machine.folder, f->name, machine.folder, name);
+}
+
 void store_drop(struct store_file *f)
 {
         struct stat st;
@@ -242,13 +256,14 @@ void store_drop(struct store_file *f)
         unkeep(f);
         fd_close_at(&f->fd);
         if (f->shared && fstatat(machine.folder, f->name, &st, AT_SYMLINK_NOFOLLOW) < 0) {
-                sweep_locked(); /* renamed by who imported it */
+                store_sweep_locked(); /* renamed by who imported it */
         } else {
                 scoped_fd int fd = f->shared ? openat(machine.folder, f->name, O_RDWR | O_CLOEXEC | O_NOFOLLOW) : -1;
 
-                if (!f->shared || (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0))
-                        if (unlinkat(machine.folder, f->name, 0) == 0)
-                                atomic_fetch_sub(&machine.header->device[f->device].used, f->bytes);
+                if (f->shared && (fd < 0 || flock(fd, LOCK_EX | LOCK_NB) < 0))
+                        disown(f);
+                else if (unlinkat(machine.folder, f->name, 0) == 0)
+                        atomic_fetch_sub(&machine.header->device[f->device].used, f->bytes);
         }
         leave();
 }
@@ -265,7 +280,7 @@ static void tally_one(const char *name, int device, unsigned pid, void *context)
         struct stat st;
         unsigned i;
 
-        if (device != t->device || fstatat(machine.folder, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+        if (device != t->device || pid == 0 || fstatat(machine.folder, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
                 return;
         for (i = 0; i < t->count && i < t->size; i++)
                 if (t->list[i].pid == pid) {
@@ -283,7 +298,7 @@ unsigned store_processes(int device, struct store_process *list, unsigned size)
 
         if (!enter())
                 return 0;
-        sweep_locked();
+        store_sweep_locked();
         walk(tally_one, &t);
         leave();
         return t.count;

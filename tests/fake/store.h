@@ -3,7 +3,15 @@
  * A folder holds one small header (sizes, counters) and one file for each physical allocation. A file belongs to whoever has it open or
  * mapped: each open file description carries a shared flock, which descriptors sent to other processes and mappings keep alive and which
  * the kernel drops when the last of them goes, however their processes ended. Files that nobody holds are removed by the next sweep.
- * Every function is safe from any thread; none may be called from a child of a process that has it open (store_forked).
+ * Every function is safe from any thread. A child of a process that has it open starts with nothing open.
+ *
+ * The environment, read by whoever is first on a machine (sizes as in "512MiB"):
+ *   BERTH_SOFTWARE_DIR      the folder; /dev/shm/berth-software-UID, or in /tmp where that is too small
+ *   BERTH_SOFTWARE_DEVICES  how many devices, 1
+ *   BERTH_SOFTWARE_MEMORY   bytes of each, 1GiB
+ *   BERTH_SOFTWARE_CONTEXT  bytes that a context takes, 8MiB
+ *   BERTH_SOFTWARE_LINK     bytes a second and direction between host and device; 0: as fast as it goes
+ * and by each process for itself: BERTH_SOFTWARE_FAIL, BERTH_SOFTWARE_LOG (trace.c).
  */
 #pragma once
 

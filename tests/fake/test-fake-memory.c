@@ -353,6 +353,48 @@ static void pools(void)
         CHECK(used == 0 && peak == 4 * MIB);
 }
 
+/* A program that was killed left files; the machine's next life begins without them, with the sizes that are then wished for. */
+static void next_life(void)
+{
+        struct other o = start_other(take_40);
+        size_t total;
+        CUdeviceptr a;
+
+        hear(&o);
+        end_other(&o, true);
+        setenv("BERTH_SOFTWARE_MEMORY", "32MiB", 1);
+        begin();
+        OK(cuDeviceTotalMem_v2(&total, 0));
+        CHECK(total == 32 * MIB);
+        OK(cuMemAlloc_v2(&a, 24 * MIB));
+}
+
+static void adopted(struct other *o)
+{
+        size_t total;
+
+        hear(o);
+        setenv("BERTH_SOFTWARE_MEMORY", "16MiB", 1);
+        begin();
+        OK(cuDeviceTotalMem_v2(&total, 0));
+        CHECK(total == 64 * MIB);
+}
+
+/* While somebody is there, others take the machine as it is. */
+static void sizes_are_adopted(void)
+{
+        struct other o = start_other(adopted);
+
+        begin();
+        say(&o);
+        end_other(&o, false);
+}
+
+static void refused_settings(void)
+{
+        EXPECT(cuInit(0), CUDA_ERROR_INVALID_VALUE);
+}
+
 static void devices(void)
 {
         CUcontext other;
@@ -479,6 +521,9 @@ const struct test_case memory_cases[] = {
         {"host-memory", host_memory, NULL},
         {"injected", injected, "BERTH_SOFTWARE_FAIL=cuMemAlloc:2,cuMemsetD32_v2:2:700"},
         {"pools", pools, NULL},
+        {"next-life", next_life, NULL},
+        {"sizes-are-adopted", sizes_are_adopted, NULL},
+        {"refused-settings", refused_settings, "BERTH_SOFTWARE_MEMORY=plenty"},
         {"devices", devices, "BERTH_SOFTWARE_DEVICES=2"},
         {"nvml", nvml, NULL},
         {"every-symbol", every_symbol, NULL},
