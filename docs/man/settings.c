@@ -1,4 +1,5 @@
-/* settings.c: puts the table of settings into the manual: standard output is the page named by the argument, with the line @SETTINGS@ replaced. */
+/* settings.c: puts the table of settings into the manual: standard output is the page named by the argument, with the
+ * line @SETTINGS@ replaced. */
 #include "base/strbuf.h"
 #include "cli/sample.h"
 

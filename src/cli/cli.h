@@ -1,7 +1,8 @@
 /* cli.h: what every verb of `berth` shares: descriptors, exit codes, messages to people.
  *
- * A verb is one file that defines one struct verb; verbs.c lists them. Option parser, `berth --help`, `berth help VERB`, the shell
- * completions and the check of the manual all read those descriptors: nothing about a verb is written twice.
+ * A verb is one file that defines one struct verb; verbs.c lists them. Option parser, `berth --help`, `berth help
+ * VERB`, the shell completions and the check of the manual all read those descriptors: nothing about a verb is written
+ * twice.
  */
 #pragma once
 
@@ -26,10 +27,10 @@ enum cli_exit {
 
 struct verb {
         const char *name;
-        const char *arguments; /* as in the usage line: "[--] PROGRAM [ARGS...]"; NULL: none */
-        const char *words;     /* for completion: "show check sample", or "@program", "@verb"; NULL: none */
-        const char *summary;   /* one line */
-        const char *more;      /* paragraphs for --help, after the options; examples included; NULL: none */
+        const char *arguments;             /* as in the usage line: "[--] PROGRAM [ARGS...]"; NULL: none */
+        const char *words;                 /* for completion: "show check sample", or "@program", "@verb"; NULL: none */
+        const char *summary;               /* one line */
+        const char *more;                  /* paragraphs for --help, after the options; examples included; NULL: none */
         const struct argp_option *options; /* NULL: none */
         argp_parser_t parse;               /* sees the options; input is what cli_parse was given */
         unsigned int argp_flags;
@@ -43,7 +44,8 @@ const struct verb *verb_find(const char *name);
 /* The verb a mistyped name most likely meant, or NULL when none is near. */
 const struct verb *verb_nearest(const char *name);
 
-/* The options before the verb; the verb's index in argv, 0 when there is none, -1 when out of memory. Exits as cli_parse does. */
+/* The options before the verb; the verb's index in argv, 0 when there is none, -1 when out of memory. Exits as
+ * cli_parse does. */
 int cli_parse_general(int argc, char **argv);
 /* Parses argv with the verb's options into input. Exits for --help (0) and for mistakes (CLI_USAGE). */
 void cli_parse(const struct verb *verb, int argc, char **argv, void *input);

@@ -1,4 +1,5 @@
-/* completion.c: `berth completion bash|zsh`: the shell's completion, made from the table of verbs. The build installs its output. */
+/* completion.c: `berth completion bash|zsh`: the shell's completion, made from the table of verbs. The build installs
+ * its output. */
 #include "cli/cli.h"
 
 #include "base/strbuf.h"
@@ -37,7 +38,8 @@ static void bash(struct strbuf *b)
 {
         strbuf_add(b, "# bash completion for berth; made by `berth completion bash'\n"
                       "_berth()\n{\n"
-                      "        local word=\"${COMP_WORDS[COMP_CWORD]}\" before=\"${COMP_WORDS[COMP_CWORD-1]}\" at verb= words= options= i\n"
+                      "        local word=\"${COMP_WORDS[COMP_CWORD]}\" before=\"${COMP_WORDS[COMP_CWORD-1]}\" at "
+                      "verb= words= options= i\n"
                       "        for ((i = 1; i < COMP_CWORD; i++)); do\n"
                       "                case \"${COMP_WORDS[i]}\" in\n"
                       "                -s|--socket) ((i++)) ;;\n"
@@ -47,7 +49,8 @@ static void bash(struct strbuf *b)
                       "        done\n"
                       "        case \"$before\" in\n"
                       "        -s|--socket) COMPREPLY=($(compgen -f -- \"$word\")); return ;;\n"
-                      "        --priority|-p) COMPREPLY=($(compgen -W \"interactive normal batch\" -- \"$word\")); return ;;\n"
+                      "        --priority|-p) COMPREPLY=($(compgen -W \"interactive normal batch\" -- \"$word\")); "
+                      "return ;;\n"
                       "        esac\n"
                       "        case \"$verb\" in\n"
                       "        '') words=\"");

@@ -79,9 +79,9 @@ static void show_json(const struct settings *now, const struct settings *default
                 config_format(e, now, value, sizeof value);
                 config_format(e, defaults, fallback, sizeof fallback);
                 b->failed |= json_object_set_new(section, e->name,
-                                                 json_pack("{s:s, s:s, s:b, s:s?, s:s?, s:s}", "value", value, "default", fallback, "live",
-                                                           e->live, "environment", e->environment, "choices", e->choices, "help",
-                                                           e->help)) < 0;
+                                                 json_pack("{s:s, s:s, s:b, s:s?, s:s?, s:s}", "value", value,
+                                                           "default", fallback, "live", e->live, "environment",
+                                                           e->environment, "choices", e->choices, "help", e->help)) < 0;
         }
         text = json_dumps(root, JSON_INDENT(2));
         json_decref(root);
@@ -117,7 +117,8 @@ static int show(const struct config *c, struct strbuf *b)
                         return CLI_CONFIG;
                 }
                 if (!c->json)
-                        strbuf_add(b, "# %s%s\n", path, path[0] && access(path, F_OK) == 0 ? "" : " (not there: defaults)");
+                        strbuf_add(b, "# %s%s\n", path,
+                                   path[0] && access(path, F_OK) == 0 ? "" : " (not there: defaults)");
         }
         if (c->json)
                 show_json(&now, &defaults, b);
@@ -171,8 +172,10 @@ const struct verb verb_config = {
         .arguments = "show [FILE]\ncheck FILE\nsample",
         .words = "show check sample",
         .summary = "show, check or sample the daemon's settings",
-        .more = "show: every setting with its value, from FILE or from where the daemon reads it, its drop-in folder and the environment. "
-                "check: whether a file would be accepted, and if not, where the mistake is. sample: a commented file with every setting at "
+        .more = "show: every setting with its value, from FILE or from where the daemon reads it, its drop-in folder "
+                "and the environment. "
+                "check: whether a file would be accepted, and if not, where the mistake is. sample: a commented file "
+                "with every setting at "
                 "its default.\n\n"
                 "Examples:\n\n"
                 "  berth config show\n"

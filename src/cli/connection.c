@@ -14,7 +14,8 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 
-/* connect() alone may wait for ever for a daemon that accepts nobody; a send timeout bounds it. -EAGAIN when it ran out. */
+/* connect() alone may wait for ever for a daemon that accepts nobody; a send timeout bounds it. -EAGAIN when it ran
+ * out. */
 static int connect_in_time(const char *path, unsigned int timeout_ms)
 {
         struct sockaddr_un address = {.sun_family = AF_UNIX};
@@ -61,8 +62,9 @@ static int check_owner(int fd, const char *path, char message[CLI_MESSAGE])
                 return say(message, -errno, "cannot tell who listens at %s: %s", path, strerror(errno));
         if (peer.uid != 0 && peer.uid != geteuid())
                 return say(message, -EPERM,
-                           "the socket %s is served by user %u, neither you nor root; set BERTH_SOCKET to it if you trust that user", path,
-                           peer.uid);
+                           "the socket %s is served by user %u, neither you nor root; set BERTH_SOCKET to it if you "
+                           "trust that user",
+                           path, peer.uid);
         return 0;
 }
 
@@ -78,7 +80,8 @@ int connection_open(struct connection *c, char message[CLI_MESSAGE])
                 if (r == -ENOENT)
                         break;
                 if (r < 0)
-                        return say(message, r, "the path of the daemon's socket is too long; set a shorter BERTH_SOCKET");
+                        return say(message, r,
+                                   "the path of the daemon's socket is too long; set a shorter BERTH_SOCKET");
                 fd = connect_in_time(path, c->timeout_ms);
                 if (fd >= 0) {
                         r = check_owner(fd, path, message);
@@ -90,8 +93,9 @@ int connection_open(struct connection *c, char message[CLI_MESSAGE])
                 }
                 if (fd == -EAGAIN)
                         return say(message, -ETIMEDOUT,
-                                   "the daemon at %s accepts no connection within %u ms; look at its log, and restart it if it hangs", path,
-                                   c->timeout_ms);
+                                   "the daemon at %s accepts no connection within %u ms; look at its log, and restart "
+                                   "it if it hangs",
+                                   path, c->timeout_ms);
                 if (fd == -ENAMETOOLONG)
                         return say(message, fd, "the socket path %s is too long (107 characters at most)", path);
                 if (fd == -EPROTOTYPE)
@@ -103,7 +107,8 @@ int connection_open(struct connection *c, char message[CLI_MESSAGE])
         if (denied)
                 return say(message, denied, "cannot connect to %s: %s", tried, error_text(denied));
         return say(message, -E_UNAVAILABLE,
-                   "no daemon answers at %s; start one with `berthd &' (your own) or `systemctl start berthd' (for the machine), or set "
+                   "no daemon answers at %s; start one with `berthd &' (your own) or `systemctl start berthd' (for the "
+                   "machine), or set "
                    "BERTH_SOCKET",
                    tried);
 }
@@ -140,7 +145,8 @@ int connection_greet(struct connection *c, int fd, const char *path, char messag
 
 static int gone(const struct connection *c, char message[CLI_MESSAGE])
 {
-        return say(message, -ECONNRESET, "the daemon at %s closed the connection in the middle; look at its log", c->path);
+        return say(message, -ECONNRESET, "the daemon at %s closed the connection in the middle; look at its log",
+                   c->path);
 }
 
 int connection_send(struct connection *c, struct wire_message *request, enum wire_type type, char message[CLI_MESSAGE])
@@ -154,8 +160,8 @@ int connection_send(struct connection *c, struct wire_message *request, enum wir
         if (r == -EPIPE || r == -ECONNRESET)
                 return gone(c, message);
         if (r == -EAGAIN)
-                return say(message, -ETIMEDOUT, "the daemon at %s does not read within %u ms; restart it if it hangs", c->path,
-                           c->timeout_ms);
+                return say(message, -ETIMEDOUT, "the daemon at %s does not read within %u ms; restart it if it hangs",
+                           c->path, c->timeout_ms);
         if (r < 0)
                 return say(message, r, "cannot send to the daemon at %s: %s", c->path, error_text(r));
         return 0;
@@ -189,8 +195,9 @@ int connection_receive(struct connection *c, struct wire_message *answer, int *r
                 *ret_fd = -1;
         r = wait_readable(c->fd, clock_now_ns() + c->timeout_ms * NS_PER_MS);
         if (r == -ETIMEDOUT)
-                return say(message, r, "the daemon at %s gives no answer within %u ms; look at its log, and restart it if it hangs", c->path,
-                           c->timeout_ms);
+                return say(message, r,
+                           "the daemon at %s gives no answer within %u ms; look at its log, and restart it if it hangs",
+                           c->path, c->timeout_ms);
         if (r < 0)
                 return say(message, r, "waiting for the daemon at %s: %s", c->path, error_text(r));
         n = fd_receive(c->fd, answer, sizeof *answer, MSG_DONTWAIT, &fd);
@@ -199,25 +206,31 @@ int connection_receive(struct connection *c, struct wire_message *answer, int *r
         if (n < 0)
                 return say(message, (int)n, "receiving from the daemon at %s: %s", c->path, error_text((int)n));
         if ((size_t)n > sizeof *answer)
-                return say(message, -E_MESSAGE, "the daemon at %s sent a message of %zd bytes, more than any message has", c->path, n);
+                return say(message, -E_MESSAGE,
+                           "the daemon at %s sent a message of %zd bytes, more than any message has", c->path, n);
         r = wire_check(answer, (size_t)n, TO_CLIENT, c->version, &what);
         if (r == -E_VERSION)
-                return say(message, r, "the daemon at %s speaks protocol version %u, this command speaks %d to %d; use the same release of both",
+                return say(message, r,
+                           "the daemon at %s speaks protocol version %u, this command speaks %d to %d; use the same "
+                           "release of both",
                            c->path, answer->header.version, WIRE_VERSION_MIN, WIRE_VERSION_MAX);
         if (r < 0)
-                return say(message, r, "the daemon at %s sent a malformed message (%s); use the same release of both", c->path, what);
+                return say(message, r, "the daemon at %s sent a malformed message (%s); use the same release of both",
+                           c->path, what);
         if (answer->header.type == WIRE_ERROR) {
                 r = answer->ERROR.code;
                 if (r >= 0 || r < -65535)
                         r = -EPROTO;
-                return say(message, r, "the daemon says: %s", answer->ERROR.text[0] ? answer->ERROR.text : error_text(r));
+                return say(message, r, "the daemon says: %s",
+                           answer->ERROR.text[0] ? answer->ERROR.text : error_text(r));
         }
         if (ret_fd)
                 *ret_fd = take_fd(fd);
         return 0;
 }
 
-int connection_expect(struct connection *c, enum wire_type type, struct wire_message *answer, int *ret_fd, char message[CLI_MESSAGE])
+int connection_expect(struct connection *c, enum wire_type type, struct wire_message *answer, int *ret_fd,
+                      char message[CLI_MESSAGE])
 {
         int r = connection_receive(c, answer, ret_fd, message);
 
@@ -226,7 +239,8 @@ int connection_expect(struct connection *c, enum wire_type type, struct wire_mes
         if (answer->header.type != type) {
                 if (ret_fd)
                         fd_close_at(ret_fd);
-                return say(message, -E_MESSAGE, "the daemon at %s sent %s where %s was due; use the same release of both", c->path,
+                return say(message, -E_MESSAGE,
+                           "the daemon at %s sent %s where %s was due; use the same release of both", c->path,
                            wire_name(answer->header.type), wire_name(type));
         }
         return 0;

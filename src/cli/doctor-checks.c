@@ -45,12 +45,14 @@ static void check_driver(struct check *c, bool software)
 
         c->name = "driver";
         if (launch_probe("libcuda.so.1", l.driver, l.driver_version, message) == 0) {
-                found(c, FINDING_OK, "%.120s, CUDA %s", l.driver, l.driver_version[0] ? l.driver_version : "version unavailable");
+                found(c, FINDING_OK, "%.120s, CUDA %s", l.driver,
+                      l.driver_version[0] ? l.driver_version : "version unavailable");
                 return;
         }
         found(c, software ? FINDING_WARNING : FINDING_MISSING, "%.150s", message);
         advise(c, software ? "nothing to do for the software device; GPUs need the NVIDIA driver"
-                           : "install the NVIDIA driver; without a GPU, a software device: device.kind = software in berthd.conf");
+                           : "install the NVIDIA driver; without a GPU, a software device: device.kind = software in "
+                             "berthd.conf");
 }
 
 static void check_nvml(struct check *c, bool software)
@@ -64,7 +66,8 @@ static void check_nvml(struct check *c, bool software)
         }
         found(c, FINDING_WARNING, "%.150s", message);
         advise(c, software ? "nothing to do for the software device"
-                           : "comes with the NVIDIA driver; without it temperature, power and memory of other programs are unavailable");
+                           : "comes with the NVIDIA driver; without it temperature, power and memory of other programs "
+                             "are unavailable");
 }
 
 static void check_library(struct check *c)
@@ -111,11 +114,12 @@ static size_t check_daemon(struct check *c, bool *ret_software)
                 return 3;
         }
         if (strcmp(s.daemon.version, BERTH_VERSION)) {
-                found(daemon, FINDING_WARNING, "berthd %s, pid %u; this is berth " BERTH_VERSION, s.daemon.version, s.daemon.pid);
+                found(daemon, FINDING_WARNING, "berthd %s, pid %u; this is berth " BERTH_VERSION, s.daemon.version,
+                      s.daemon.pid);
                 advise(daemon, "restart the daemon after an update, and use the same release of both");
         } else {
-                found(daemon, FINDING_OK, "berthd %s, pid %u, %zu device%s", s.daemon.version, s.daemon.pid, s.device_count,
-                      s.device_count == 1 ? "" : "s");
+                found(daemon, FINDING_OK, "berthd %s, pid %u, %zu device%s", s.daemon.version, s.daemon.pid,
+                      s.device_count, s.device_count == 1 ? "" : "s");
         }
         for (size_t i = 0; i < s.device_count; i++) {
                 if (!snapshot_shared(&s.devices[i]))
@@ -128,7 +132,8 @@ static size_t check_daemon(struct check *c, bool *ret_software)
         }
         if (!shared) {
                 daemon->finding = FINDING_MISSING;
-                advise(daemon, "it found no device to share: install the NVIDIA driver, or set device.kind = software in berthd.conf");
+                advise(daemon, "it found no device to share: install the NVIDIA driver, or set device.kind = software "
+                               "in berthd.conf");
         }
         if (shared && known) {
                 doctor_judge_arena(arena, s.daemon.arena_bytes, total);
@@ -146,7 +151,8 @@ void doctor_judge_arena(struct check *c, uint64_t arena_bytes, uint64_t device_b
         text_bytes(arena_bytes, arena, sizeof arena);
         text_bytes(device_bytes, device, sizeof device);
         c->name = "arena";
-        found(c, arena_bytes >= device_bytes ? FINDING_OK : FINDING_WARNING, "%s of host memory for %s of device memory", arena, device);
+        found(c, arena_bytes >= device_bytes ? FINDING_OK : FINDING_WARNING,
+              "%s of host memory for %s of device memory", arena, device);
         if (c->finding != FINDING_OK)
                 advise(c, "a full device can't be swapped out whole; raise arena.size in berthd.conf, or add memory");
 }
@@ -162,9 +168,11 @@ static void check_memlock(struct check *c)
         } else if (limit.rlim_cur == RLIM_INFINITY) {
                 found(c, FINDING_OK, "unlimited");
         } else {
-                found(c, limit.rlim_cur >= 64 * MIB ? FINDING_OK : FINDING_WARNING, "%s", text_bytes(limit.rlim_cur, text, sizeof text));
+                found(c, limit.rlim_cur >= 64 * MIB ? FINDING_OK : FINDING_WARNING, "%s",
+                      text_bytes(limit.rlim_cur, text, sizeof text));
                 if (c->finding != FINDING_OK)
-                        advise(c, "some drivers count registered host memory against it; raise it with `ulimit -l', limits.conf or "
+                        advise(c, "some drivers count registered host memory against it; raise it with `ulimit -l', "
+                                  "limits.conf or "
                                   "LimitMEMLOCK=infinity if registering fails");
         }
 }
@@ -179,7 +187,8 @@ static void check_memfd(struct check *c)
                 return;
         }
         found(c, FINDING_MISSING, "%s", strerror(errno));
-        advise(c, "the daemon keeps swapped memory in memfds; use a kernel and a sandbox that allow memfd_create and its seals");
+        advise(c, "the daemon keeps swapped memory in memfds; use a kernel and a sandbox that allow memfd_create and "
+                  "its seals");
 }
 
 int doctor_choice(const char *text, char *choice, size_t size)
@@ -306,8 +315,9 @@ json_t *doctor_json(const struct check *checks, size_t count)
                 /* Paths and the linker's words may hold anything. */
                 text_copy_clean(clean, sizeof clean, c->found);
                 text_copy_clean(advice, sizeof advice, c->advice);
-                json_array_append_new(list, json_pack("{s:s, s:s, s:s, s:s?}", "check", c->name, "finding", finding_names[c->finding], "found",
-                                                      clean, "advice", advice[0] ? advice : NULL));
+                json_array_append_new(list, json_pack("{s:s, s:s, s:s, s:s?}", "check", c->name, "finding",
+                                                      finding_names[c->finding], "found", clean, "advice",
+                                                      advice[0] ? advice : NULL));
         }
         return list;
 }

@@ -21,7 +21,8 @@ struct check {
 /* Fills at most DOCTOR_CHECKS; how many. */
 size_t doctor_checks(struct check checks[DOCTOR_CHECKS]);
 
-/* One setting of the kernel that shows its choice as "always [never] advise": the chosen word into choice, or -EINVAL. Pure. */
+/* One setting of the kernel that shows its choice as "always [never] advise": the chosen word into choice, or -EINVAL.
+ * Pure. */
 must_check int doctor_choice(const char *text, char *choice, size_t size);
 
 /* Host memory for what is swapped out against what may have to be. Pure. */

@@ -136,9 +136,10 @@ json_t *hooks_json(const struct hooks *h)
         for (size_t i = 0; list && i < h->count; i++) {
                 const struct hook *k = &h->list[i];
 
-                json_array_append_new(list, json_pack("{s:s, s:s, s:o, s:s, s:I}", "symbol", k->name, "road", k->road, "version",
-                                                      k->version ? json_integer(k->version) : json_null(), "result", k->result, "times",
-                                                      (json_int_t)k->times));
+                json_array_append_new(list, json_pack("{s:s, s:s, s:o, s:s, s:I}", "symbol", k->name, "road", k->road,
+                                                      "version", k->version ? json_integer(k->version) : json_null(),
+                                                      "result", k->result, "times", (json_int_t)k->times));
         }
-        return json_pack("{s:o, s:I, s:I}", "lookups", list, "malformed", (json_int_t)h->malformed, "left_out", (json_int_t)h->left_out);
+        return json_pack("{s:o, s:I, s:I}", "lookups", list, "malformed", (json_int_t)h->malformed, "left_out",
+                         (json_int_t)h->left_out);
 }

@@ -1,7 +1,9 @@
-/* doctor-hooks.h: what a program asked the driver for, and what it got: the file that the interposer writes under BERTH_DOCTOR.
+/* doctor-hooks.h: what a program asked the driver for, and what it got: the file that the interposer writes under
+ * BERTH_DOCTOR.
  *
- * One line a lookup: "road name version result"; road is export (what linking and dlsym find), proc (cuGetProcAddress), link or dlsym;
- * version a number (0: none), result hooked, passed or missing. Lines of any other form are counted and left out; so are those beyond HOOKS_LIMIT.
+ * One line a lookup: "road name version result"; road is export (what linking and dlsym find), proc (cuGetProcAddress),
+ * link or dlsym; version a number (0: none), result hooked, passed or missing. Lines of any other form are counted and
+ * left out; so are those beyond HOOKS_LIMIT.
  */
 #pragma once
 

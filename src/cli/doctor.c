@@ -206,8 +206,10 @@ const struct verb verb_doctor = {
         .arguments = "\n-- PROGRAM [ARGS...]",
         .words = "@program",
         .summary = "tell what is missing on the machine, or in a program",
-        .more = "Alone: one line for each thing that Berth relies on, with what to do about it; the exit code is 1 when something is missing. "
-                "With a program: runs it under Berth and lists which functions of the driver it looked up, by which road, and whether Berth "
+        .more = "Alone: one line for each thing that Berth relies on, with what to do about it; the exit code is 1 "
+                "when something is missing. "
+                "With a program: runs it under Berth and lists which functions of the driver it looked up, by which "
+                "road, and whether Berth "
                 "hooked them; the exit code is the program's.\n\n"
                 "Examples:\n\n"
                 "  berth doctor\n"

@@ -29,7 +29,8 @@ static int copy(int fd, char message[CLI_MESSAGE])
                         return 0;
                 at += n;
                 if ((uint64_t)at > DUMP_BYTES) {
-                        snprintf(message, CLI_MESSAGE, "the daemon's state is longer than %llu bytes; the rest is left out",
+                        snprintf(message, CLI_MESSAGE,
+                                 "the daemon's state is longer than %llu bytes; the rest is left out",
                                  (unsigned long long)DUMP_BYTES);
                         return -E2BIG;
                 }
@@ -56,7 +57,8 @@ static int run(const struct verb *self, int argc, char **argv)
         if (r >= 0)
                 r = connection_expect(&c, WIRE_DONE, &m, &fd, message);
         if (r >= 0 && (fd < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode))) {
-                snprintf(message, sizeof message, "the daemon at %s answered without its state; use the same release of both", c.path);
+                snprintf(message, sizeof message,
+                         "the daemon at %s answered without its state; use the same release of both", c.path);
                 r = -E_MESSAGE;
         }
         if (r >= 0)
@@ -71,7 +73,8 @@ static int run(const struct verb *self, int argc, char **argv)
 const struct verb verb_dump = {
         .name = "dump",
         .summary = "print the daemon's whole state as JSON",
-        .more = "For reports of faults; the form may change from release to release. Only the daemon's own user and root may do this.\n\n"
+        .more = "For reports of faults; the form may change from release to release. Only the daemon's own user and "
+                "root may do this.\n\n"
                 "Example:\n\n  berth dump > state.json",
         .run = run,
 };

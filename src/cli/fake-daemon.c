@@ -10,7 +10,8 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 
-const struct wire_message fake_welcome = {.WELCOME = {.unit_bytes = 2 << 20, .segment_bytes = 32 << 20, .version = WIRE_VERSION_MAX, .client = 7}};
+const struct wire_message fake_welcome = {
+        .WELCOME = {.unit_bytes = 2 << 20, .segment_bytes = 32 << 20, .version = WIRE_VERSION_MAX, .client = 7}};
 
 static int text_fd(const char *text)
 {
@@ -34,14 +35,17 @@ static void *follow(void *arg)
                 switch (s->act) {
                 case FAKE_TAKE:
                         n = fd_receive(d->fd, &m, sizeof m, 0, NULL);
-                        if (n < 0 || wire_check(&m, (size_t)n, TO_DAEMON, WIRE_VERSION_MAX, NULL) < 0 || m.header.type != s->type)
+                        if (n < 0 || wire_check(&m, (size_t)n, TO_DAEMON, WIRE_VERSION_MAX, NULL) < 0 ||
+                            m.header.type != s->type)
                                 d->wrong++;
                         break;
                 case FAKE_SEND_FD:
                         fd = text_fd(s->text);
                         /* fall through */
                 case FAKE_SEND:
-                        (void)!fd_send(d->fd, &m, wire_seal(&m, s->type, s->version ? s->version : WIRE_VERSION_MAX, ++sequence), fd, 0);
+                        (void)!fd_send(d->fd, &m,
+                                       wire_seal(&m, s->type, s->version ? s->version : WIRE_VERSION_MAX, ++sequence),
+                                       fd, 0);
                         break;
                 case FAKE_RAW:
                         (void)!fd_send(d->fd, &m, s->bytes, -1, 0);
@@ -98,7 +102,8 @@ static void answer(int fd, const struct wire_message *request, const struct snap
                         m.STATUS_CLIENT = world->clients[i];
                         (void)!fd_send(fd, &m, wire_seal(&m, WIRE_STATUS_CLIENT, WIRE_VERSION_MAX, ++*sequence), -1, 0);
                 }
-                m.STATUS_END = (struct wire_STATUS_END){.devices = (uint32_t)world->device_count, .clients = (uint32_t)world->client_count};
+                m.STATUS_END = (struct wire_STATUS_END){.devices = (uint32_t)world->device_count,
+                                                        .clients = (uint32_t)world->client_count};
                 (void)!fd_send(fd, &m, wire_seal(&m, WIRE_STATUS_END, WIRE_VERSION_MAX, ++*sequence), -1, 0);
                 break;
         default:

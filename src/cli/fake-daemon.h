@@ -1,4 +1,5 @@
-/* fake-daemon.h: a daemon that follows a script, for the tests of the command line. Runs in a thread on one end of a socket pair. */
+/* fake-daemon.h: a daemon that follows a script, for the tests of the command line. Runs in a thread on one end of a
+ * socket pair. */
 #pragma once
 
 #include "cli/snapshot.h"
@@ -37,10 +38,14 @@ int fake_stop(struct fake_daemon *d);
 
 /* HELLO taken, WELCOME sent: the usual beginning. */
 extern const struct wire_message fake_welcome;
-#define FAKE_GREETING {FAKE_TAKE, WIRE_HELLO}, {FAKE_SEND, WIRE_WELCOME, &fake_welcome}
+#define FAKE_GREETING                                                                                                  \
+        {FAKE_TAKE, WIRE_HELLO},                                                                                       \
+        {                                                                                                              \
+                FAKE_SEND, WIRE_WELCOME, &fake_welcome                                                                 \
+        }
 
-/* A daemon on a real socket that answers every STATUS_ASK with the same world, RELOAD with DONE and DUMP with "{}\n", one connection at a
- * time, until fake_serve_stop. */
+/* A daemon on a real socket that answers every STATUS_ASK with the same world, RELOAD with DONE and DUMP with "{}\n",
+ * one connection at a time, until fake_serve_stop. */
 struct fake_server {
         pthread_t thread;
         int listener, wake[2];

@@ -26,7 +26,8 @@ static int run(const struct verb *self, int argc, char **argv)
                 if (!verb) {
                         const struct verb *nearest = verb_nearest(h.verb);
 
-                        return nearest ? cli_usage(self, "there is no verb \"%s\"; did you mean \"%s\"?", h.verb, nearest->name)
+                        return nearest ? cli_usage(self, "there is no verb \"%s\"; did you mean \"%s\"?", h.verb,
+                                                   nearest->name)
                                        : cli_usage(self, "there is no verb \"%s\"", h.verb);
                 }
         }

@@ -40,8 +40,11 @@ int launch_check(struct launch *l, char message[CLI_MESSAGE])
                 if (r == 0 && !bytes && !permille)
                         r = -EINVAL;
                 if (r < 0)
-                        return say(message, r, "--memory: \"%s\" is %s; give a size such as 12GiB, or a share of the device such as 40%%",
-                                   l->memory, r == -ERANGE ? "out of bounds (0.1 to 100 percent)" : "neither size nor share");
+                        return say(message, r,
+                                   "--memory: \"%s\" is %s; give a size such as 12GiB, or a share of the device such "
+                                   "as 40%%",
+                                   l->memory,
+                                   r == -ERANGE ? "out of bounds (0.1 to 100 percent)" : "neither size nor share");
         }
         if (l->need) {
                 r = text_parse_bytes(l->need, &bytes);
@@ -52,9 +55,9 @@ int launch_check(struct launch *l, char message[CLI_MESSAGE])
         }
         if (l->priority && wire_priority_parse(l->priority, &priority) < 0)
                 return say(message, -EINVAL, "--priority: \"%s\" is none of interactive, normal, batch", l->priority);
-        if (l->job && (!l->job[0] || !text_is_clean(l->job, sizeof ((struct wire_HELLO *)0)->job)))
-                return say(message, -EINVAL, "--job: \"%.60s\" is no name of 1 to %zu printable ASCII characters", l->job,
-                           sizeof ((struct wire_HELLO *)0)->job - 1);
+        if (l->job && (!l->job[0] || !text_is_clean(l->job, sizeof((struct wire_HELLO *)0)->job)))
+                return say(message, -EINVAL, "--job: \"%.60s\" is no name of 1 to %zu printable ASCII characters",
+                           l->job, sizeof((struct wire_HELLO *)0)->job - 1);
         return 0;
 }
 
@@ -63,7 +66,8 @@ static bool readable(const char *path)
         return access(path, R_OK) == 0;
 }
 
-/* The first that exists: the variable's file, below the executable's own folder (build tree), below the library folder (installed). */
+/* The first that exists: the variable's file, below the executable's own folder (build tree), below the library folder
+ * (installed). */
 static int find(const char *variable, const char *beside, const char *installed, char path[PATH_MAX])
 {
         const char *given = variable ? getenv(variable) : NULL;
@@ -97,11 +101,14 @@ int launch_find_library(struct launch *l, char message[CLI_MESSAGE])
         if (r < 0 && given && *given)
                 return say(message, r, "BERTH_LIBRARY names %s, which can't be read; unset it or correct it", given);
         if (r < 0)
-                return say(message, r, "libberth-cuda.so is not in %s/berth; install it, or set BERTH_LIBRARY to its path", BERTH_LIBDIR);
+                return say(message, r,
+                           "libberth-cuda.so is not in %s/berth; install it, or set BERTH_LIBRARY to its path",
+                           BERTH_LIBDIR);
         return 0;
 }
 
-/* In the child: whatever the library does at its start happens here and ends with it. The answer is "path\nversion\n". */
+/* In the child: whatever the library does at its start happens here and ends with it. The answer is "path\nversion\n".
+ */
 static void probe(const char *name, int fd)
 {
         void *handle = dlopen(name, RTLD_LAZY | RTLD_LOCAL);
@@ -183,7 +190,8 @@ int launch_probe(const char *name, char path[PATH_MAX], char *version, char mess
         if (!end || text[0] == '!') {
                 if (end)
                         *end = 0;
-                return say(message, -ENOENT, "%.400s", text[0] == '!' ? text + 1 : "it ended the program that loaded it");
+                return say(message, -ENOENT, "%.400s",
+                           text[0] == '!' ? text + 1 : "it ended the program that loaded it");
         }
         *end = 0;
         snprintf(path, PATH_MAX, "%.*s", PATH_MAX - 1, text);
@@ -203,21 +211,26 @@ int launch_find_driver(struct launch *l, char message[CLI_MESSAGE])
 
         if (given && *given) {
                 if (!realpath(given, l->driver) || !readable(l->driver))
-                        return say(message, -ENOENT, "BERTH_DRIVER names %s, which can't be read; unset it or correct it", given);
+                        return say(message, -ENOENT,
+                                   "BERTH_DRIVER names %s, which can't be read; unset it or correct it", given);
                 return 0;
         }
         if (l->software) {
                 r = find(NULL, "../../tests/fake/libcuda.so.1", "berth/software/libcuda.so.1", l->driver);
                 if (r < 0)
                         return say(message, r,
-                                   "the daemon shares a software device, but its libcuda.so.1 is not in %s/berth/software; install it, or "
+                                   "the daemon shares a software device, but its libcuda.so.1 is not in "
+                                   "%s/berth/software; install it, or "
                                    "set BERTH_DRIVER to its path",
                                    BERTH_LIBDIR);
                 return 0;
         }
         r = launch_probe("libcuda.so.1", l->driver, l->driver_version, why);
         if (r < 0)
-                return say(message, r, "no NVIDIA driver found (%.300s); install it, or set BERTH_DRIVER to the path of libcuda.so.1", why);
+                return say(
+                        message, r,
+                        "no NVIDIA driver found (%.300s); install it, or set BERTH_DRIVER to the path of libcuda.so.1",
+                        why);
         return 0;
 }
 
@@ -226,8 +239,11 @@ int launch_preload(const char *library, const char *before, char **ret, char mes
         size_t length = strlen(library);
 
         if (strpbrk(library, ": \t\n"))
-                return say(message, -EINVAL, "the path %s holds a space or a colon, which LD_PRELOAD can't carry; install it elsewhere or set "
-                                             "BERTH_LIBRARY", library);
+                return say(message, -EINVAL,
+                           "the path %s holds a space or a colon, which LD_PRELOAD can't carry; install it elsewhere "
+                           "or set "
+                           "BERTH_LIBRARY",
+                           library);
         if (!before)
                 before = "";
         for (const char *at = before; (at = strstr(at, library)); at += length)

@@ -25,7 +25,8 @@ int main(int argc, char **argv)
         if (!verb) {
                 nearest = verb_nearest(argv[at]);
                 if (nearest)
-                        cli_error("there is no verb \"%s\"; did you mean \"%s\"? `berth help' lists them all.", argv[at], nearest->name);
+                        cli_error("there is no verb \"%s\"; did you mean \"%s\"? `berth help' lists them all.",
+                                  argv[at], nearest->name);
                 else
                         cli_error("there is no verb \"%s\"; `berth help' lists them all.", argv[at]);
                 return CLI_USAGE;

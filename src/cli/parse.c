@@ -7,15 +7,18 @@
 #include <stdio.h>
 #include <string.h>
 
-static const char overview[] = "Programs that together need more memory than an accelerator has share it: the daemon berthd decides who is in "
-                               "the device's memory, and moves the others to host memory.";
+static const char overview[] =
+        "Programs that together need more memory than an accelerator has share it: the daemon berthd decides who is in "
+        "the device's memory, and moves the others to host memory.";
 
-static const char afterwards[] =
-        "Environment: BERTH_SOCKET, the daemon's socket; BERTH_CONFIG, its configuration file; BERTH_DISABLE=1, the certain way "
-        "out for a program.\n\n"
-        "Exit codes: 0 done, 1 failed, 2 wrong usage, 69 no daemon answers, 76 daemon of another kind or version, 77 not "
-        "permitted, 78 wrong configuration; `berth run' ends with the program's own code, 126 when it can't be executed, 127 when it "
-        "is not found.";
+static const char afterwards[] = "Environment: BERTH_SOCKET, the daemon's socket; BERTH_CONFIG, its configuration "
+                                 "file; BERTH_DISABLE=1, the certain way "
+                                 "out for a program.\n\n"
+                                 "Exit codes: 0 done, 1 failed, 2 wrong usage, 69 no daemon answers, 76 daemon of "
+                                 "another kind or version, 77 not "
+                                 "permitted, 78 wrong configuration; `berth run' ends with the program's own code, 126 "
+                                 "when it can't be executed, 127 when it "
+                                 "is not found.";
 
 enum { KEY_VERSION = 'V', KEY_SOCKET = 's' };
 
@@ -76,8 +79,7 @@ static struct argp verb_argp(const struct verb *verb, char **doc)
         if (asprintf(doc, "%c%s.\v%s", verb->summary[0] - ('a' <= verb->summary[0] && verb->summary[0] <= 'z' ? 32 : 0),
                      verb->summary + 1, verb->more ? verb->more : "") < 0)
                 *doc = NULL;
-        return (struct argp){
-                .options = verb->options, .parser = verb->parse, .args_doc = verb->arguments, .doc = *doc};
+        return (struct argp){.options = verb->options, .parser = verb->parse, .args_doc = verb->arguments, .doc = *doc};
 }
 
 void cli_parse(const struct verb *verb, int argc, char **argv, void *input)

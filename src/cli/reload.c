@@ -26,7 +26,8 @@ static int run(const struct verb *self, int argc, char **argv)
 const struct verb verb_reload = {
         .name = "reload",
         .summary = "let the daemon read its settings again",
-        .more = "A file with a mistake changes nothing; the mistake is named with its line. Only the daemon's own user and root may do this.\n\n"
+        .more = "A file with a mistake changes nothing; the mistake is named with its line. Only the daemon's own user "
+                "and root may do this.\n\n"
                 "Examples:\n\n  berth config check /etc/berth/berthd.conf\n  berth reload",
         .run = run,
 };

@@ -16,7 +16,8 @@ struct run {
 
 static const struct argp_option options[] = {
         {"memory", 'm', "40%|SIZE", 0, "limit the program to a share of each device, or to a size", 0},
-        {"need", KEY_NEED, "SIZE", 0, "device memory that it will need, so that it starts when that much is free at once", 0},
+        {"need", KEY_NEED, "SIZE", 0,
+         "device memory that it will need, so that it starts when that much is free at once", 0},
         {"priority", 'p', "interactive|normal|batch", 0, "who goes first (normal)", 0},
         {"job", 'j', "NAME", 0, "programs with the same name come in and go out together", 0},
         {"no-daemon-ok", KEY_NO_DAEMON, NULL, 0, "when no daemon answers, run the program unshared", 0},
@@ -118,7 +119,8 @@ const struct verb verb_run = {
         .arguments = "[--] PROGRAM [ARGS...]",
         .words = "@program",
         .summary = "start a program whose device memory Berth shares",
-        .more = "The program runs as it is; it is told nothing but a smaller device when --memory is given. BERTH_DISABLE=1 in its environment "
+        .more = "The program runs as it is; it is told nothing but a smaller device when --memory is given. "
+                "BERTH_DISABLE=1 in its environment "
                 "turns Berth off. The exit code is the program's.\n\n"
                 "Examples:\n\n"
                 "  berth run -- python3 train.py\n"

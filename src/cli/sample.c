@@ -44,7 +44,8 @@ static void accepted(const struct config_entry *e, struct strbuf *b)
         } else if (e->max && e->type == CONFIG_BYTES) {
                 strbuf_add(b, ", %s to %s", text_bytes(e->min, low, sizeof low), text_bytes(e->max, high, sizeof high));
         } else if (e->max && e->type == CONFIG_DURATION) {
-                strbuf_add(b, ", %s to %s", text_duration(e->min, low, sizeof low), text_duration(e->max, high, sizeof high));
+                strbuf_add(b, ", %s to %s", text_duration(e->min, low, sizeof low),
+                           text_duration(e->max, high, sizeof high));
         } else if (e->max) {
                 strbuf_add(b, ", %llu to %llu", (unsigned long long)e->min, (unsigned long long)e->max);
         }
@@ -73,7 +74,8 @@ void sample_config(struct strbuf *b)
 {
         const char *section = "";
 
-        strbuf_add(b, "# berthd.conf: settings of the node daemon, see berthd.conf(5). Every setting stands here at its default;\n"
+        strbuf_add(b, "# berthd.conf: settings of the node daemon, see berthd.conf(5). Every setting stands here at "
+                      "its default;\n"
                       "# take away the \";\" to change one, then `berth config check FILE' and `berth reload'.\n");
         for (size_t i = 0; i < settings_table.count; i++) {
                 const struct config_entry *e = &settings_table.entries[i];

@@ -50,7 +50,9 @@ static int append(void **list, size_t *count, size_t limit, const void *item, si
 
 static int bad(char message[CLI_MESSAGE], const struct connection *c, const char *what)
 {
-        snprintf(message, CLI_MESSAGE, "the daemon at %s gave a status that does not add up (%s); use the same release of both", c->path, what);
+        snprintf(message, CLI_MESSAGE,
+                 "the daemon at %s gave a status that does not add up (%s); use the same release of both", c->path,
+                 what);
         return -E_MESSAGE;
 }
 
@@ -72,15 +74,18 @@ int snapshot_fetch(struct connection *c, struct snapshot *ret, char message[CLI_
                 if (r < 0)
                         return r;
                 if (clock_now_ns() > deadline) {
-                        snprintf(message, CLI_MESSAGE, "the daemon at %s does not come to an end of its status; look at its log", c->path);
+                        snprintf(message, CLI_MESSAGE,
+                                 "the daemon at %s does not come to an end of its status; look at its log", c->path);
                         return -ETIMEDOUT;
                 }
                 if (m.header.type == WIRE_STATUS_END)
                         break;
                 if (m.header.type == WIRE_STATUS_DEVICE)
-                        r = append((void **)&s.devices, &s.device_count, WIRE_MAX_DEVICES, &m.STATUS_DEVICE, sizeof m.STATUS_DEVICE);
+                        r = append((void **)&s.devices, &s.device_count, WIRE_MAX_DEVICES, &m.STATUS_DEVICE,
+                                   sizeof m.STATUS_DEVICE);
                 else if (m.header.type == WIRE_STATUS_CLIENT)
-                        r = append((void **)&s.clients, &s.client_count, SNAPSHOT_CLIENTS, &m.STATUS_CLIENT, sizeof m.STATUS_CLIENT);
+                        r = append((void **)&s.clients, &s.client_count, SNAPSHOT_CLIENTS, &m.STATUS_CLIENT,
+                                   sizeof m.STATUS_CLIENT);
                 else
                         return bad(message, c, wire_name(m.header.type));
                 if (r == -ENOMEM) {
@@ -105,7 +110,8 @@ int snapshot_fetch(struct connection *c, struct snapshot *ret, char message[CLI_
 const struct wire_STATUS_CLIENT *snapshot_client(const struct snapshot *s, const struct wire_STATUS_CLIENT *like)
 {
         for (size_t i = 0; s && i < s->client_count; i++)
-                if (s->clients[i].client == like->client && s->clients[i].device == like->device && s->clients[i].pid == like->pid)
+                if (s->clients[i].client == like->client && s->clients[i].device == like->device &&
+                    s->clients[i].pid == like->pid)
                         return &s->clients[i];
         return NULL;
 }

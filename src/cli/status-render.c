@@ -102,7 +102,8 @@ static void device_text(const struct wire_STATUS_DEVICE *d, struct strbuf *b)
                 watched_text(d, b);
                 return;
         }
-        strbuf_add(b, "\ndevice %u  %s (%s)  %s\n", d->index, d->name, wire_kind_name(d->kind), wire_uuid_text(d->uuid, uuid));
+        strbuf_add(b, "\ndevice %u  %s (%s)  %s\n", d->index, d->name, wire_kind_name(d->kind),
+                   wire_uuid_text(d->uuid, uuid));
         strbuf_add(b, "  memory    ");
         bar(d, b);
         strbuf_add(b, "%s granted of %s room, %s in all\n", bytes(&w, d->granted_bytes), bytes(&w, d->room_bytes),
@@ -110,12 +111,15 @@ static void device_text(const struct wire_STATUS_DEVICE *d, struct strbuf *b)
         strbuf_add(b, "  in use    %s by the driver's count, %s by programs outside Berth\n",
                    bytes_if(&w, d->valid & WIRE_VALID_USED, d->used_bytes),
                    bytes_if(&w, d->valid & WIRE_VALID_FOREIGN, d->foreign_bytes));
-        strbuf_add(b, "  moved     out %s (%s), in %s (%s); %s swapped out now\n", bytes(&w, d->out_bytes), rate(&w, d->out_bytes, d->out_ns),
-                   bytes(&w, d->in_bytes), rate(&w, d->in_bytes, d->in_ns), bytes(&w, d->swapped_bytes));
-        strbuf_add(b, "  switches  %llu, slice %s\n", (unsigned long long)d->switches, d->slice_ns ? duration(&w, d->slice_ns) : "not set yet");
+        strbuf_add(b, "  moved     out %s (%s), in %s (%s); %s swapped out now\n", bytes(&w, d->out_bytes),
+                   rate(&w, d->out_bytes, d->out_ns), bytes(&w, d->in_bytes), rate(&w, d->in_bytes, d->in_ns),
+                   bytes(&w, d->swapped_bytes));
+        strbuf_add(b, "  switches  %llu, slice %s\n", (unsigned long long)d->switches,
+                   d->slice_ns ? duration(&w, d->slice_ns) : "not set yet");
         strbuf_add(b, "  waiting   %u of %u", d->waiting, d->clients);
         if (d->max_wait_ns)
-                strbuf_add(b, "; longest wait %s, bound %s%s", duration(&w, d->max_wait_ns), duration(&w, d->max_wait_bound_ns),
+                strbuf_add(b, "; longest wait %s, bound %s%s", duration(&w, d->max_wait_ns),
+                           duration(&w, d->max_wait_bound_ns),
                            d->max_wait_ns > d->max_wait_bound_ns ? " (exceeded)" : "");
         strbuf_add(b, "\n");
         if (d->stuck)
@@ -146,17 +150,19 @@ static void client_row(const struct wire_STATUS_CLIENT *c, struct table *t)
 
 void status_text(const struct snapshot *s, struct strbuf *b)
 {
-        static const char *const titles[] = {">PID",  "NAME",    "USER",    "PRIORITY", "JOB",          "STATE", ">RESIDENT / OWNED",
-                                             ">LIMIT", "WAITING", ">WAITED", ">SLICE LEFT", NULL};
+        static const char *const titles[] = {
+                ">PID",   "NAME",    "USER",    "PRIORITY",    "JOB", "STATE", ">RESIDENT / OWNED",
+                ">LIMIT", "WAITING", ">WAITED", ">SLICE LEFT", NULL};
         const struct wire_STATUS_DAEMON *d = &s->daemon;
         struct words w = {0};
         size_t listed = 0, shared = 0;
 
-        strbuf_add(b, "berthd %s  pid %u, up %s, %u program%s, memory %s\n", d->version[0] ? d->version : "(version unavailable)", d->pid,
-                   duration(&w, d->uptime_ns), d->clients, d->clients == 1 ? "" : "s", bytes_if(&w, d->rss_bytes, d->rss_bytes));
-        strbuf_add(b, "host arena  %s lent, %s ready, of %s; messages %llu, refused %llu\n", bytes(&w, d->arena_lent_bytes),
-                   bytes(&w, d->arena_ready_bytes), bytes(&w, d->arena_bytes), (unsigned long long)d->messages,
-                   (unsigned long long)d->refused);
+        strbuf_add(b, "berthd %s  pid %u, up %s, %u program%s, memory %s\n",
+                   d->version[0] ? d->version : "(version unavailable)", d->pid, duration(&w, d->uptime_ns), d->clients,
+                   d->clients == 1 ? "" : "s", bytes_if(&w, d->rss_bytes, d->rss_bytes));
+        strbuf_add(b, "host arena  %s lent, %s ready, of %s; messages %llu, refused %llu\n",
+                   bytes(&w, d->arena_lent_bytes), bytes(&w, d->arena_ready_bytes), bytes(&w, d->arena_bytes),
+                   (unsigned long long)d->messages, (unsigned long long)d->refused);
         for (size_t i = 0; i < s->device_count; i++)
                 shared += snapshot_shared(&s->devices[i]);
         if (!shared)

@@ -1,4 +1,5 @@
-/* status-render.h: a snapshot as text and as JSON. Pure; what could not be measured is "unavailable" or null, never zero. */
+/* status-render.h: a snapshot as text and as JSON. Pure; what could not be measured is "unavailable" or null, never
+ * zero. */
 #pragma once
 
 #include "base/strbuf.h"

@@ -40,8 +40,8 @@ void table_add(struct table *t, const char *format, ...)
         t->filled++;
 }
 
-static void line(const struct table *t, const size_t *width, size_t indent, const char *(*cell)(const struct table *, size_t, size_t),
-                 size_t row, struct strbuf *b)
+static void line(const struct table *t, const size_t *width, size_t indent,
+                 const char *(*cell)(const struct table *, size_t, size_t), size_t row, struct strbuf *b)
 {
         size_t start, i;
 

@@ -7,12 +7,13 @@
 
 #include <setjmp.h>
 #include <stdarg.h>
-#include <string.h>
-#include <cmocka.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+
+#include <cmocka.h>
 
 #define SHORT_MS 200 /* a hanging daemon is given up after this; answering ones never need it */
 
@@ -42,7 +43,8 @@ static void test_version_mismatch_by_error(void **state)
 {
         static const struct wire_message error = {
                 .ERROR = {.code = -E_VERSION, .about = WIRE_HELLO, .text = "speaks version 9 only"}};
-        static const struct fake_step steps[] = {{FAKE_TAKE, WIRE_HELLO}, {FAKE_SEND, WIRE_ERROR, &error, .version = 9}, {FAKE_END}};
+        static const struct fake_step steps[] = {
+                {FAKE_TAKE, WIRE_HELLO}, {FAKE_SEND, WIRE_ERROR, &error, .version = 9}, {FAKE_END}};
         struct fake_daemon d;
         struct connection c;
 
@@ -55,7 +57,8 @@ static void test_version_mismatch_by_error(void **state)
 
 static void test_version_mismatch_by_header(void **state)
 {
-        static const struct fake_step steps[] = {{FAKE_TAKE, WIRE_HELLO}, {FAKE_SEND, WIRE_WELCOME, &fake_welcome, .version = 9}, {FAKE_END}};
+        static const struct fake_step steps[] = {
+                {FAKE_TAKE, WIRE_HELLO}, {FAKE_SEND, WIRE_WELCOME, &fake_welcome, .version = 9}, {FAKE_END}};
         struct fake_daemon d;
         struct connection c;
 
@@ -96,9 +99,13 @@ static void test_hangs(void **state)
 
 static void test_dies_in_the_middle(void **state)
 {
-        static const struct wire_message daemon = {.STATUS_DAEMON = {.devices = 1}}, device = {.STATUS_DEVICE = {.index = 0}};
-        static const struct fake_step steps[] = {
-                FAKE_GREETING, {FAKE_TAKE, WIRE_STATUS_ASK}, {FAKE_SEND, WIRE_STATUS_DAEMON, &daemon}, {FAKE_SEND, WIRE_STATUS_DEVICE, &device}, {FAKE_END}};
+        static const struct wire_message daemon = {.STATUS_DAEMON = {.devices = 1}},
+                                         device = {.STATUS_DEVICE = {.index = 0}};
+        static const struct fake_step steps[] = {FAKE_GREETING,
+                                                 {FAKE_TAKE, WIRE_STATUS_ASK},
+                                                 {FAKE_SEND, WIRE_STATUS_DAEMON, &daemon},
+                                                 {FAKE_SEND, WIRE_STATUS_DEVICE, &device},
+                                                 {FAKE_END}};
         struct fake_daemon d;
         struct connection c;
         struct snapshot s = {0};
@@ -145,16 +152,38 @@ static void test_malformed(void **state)
         static const struct wire_message hostile = {.STATUS_CLIENT = {.name = "\033[2Jpwned"}};
         static const struct wire_message unended = {.STATUS_DEVICE = {.index = 0}};
         struct wire_message full = unended, big = {0};
-        const struct fake_step raw[] = {FAKE_GREETING, {FAKE_TAKE, WIRE_STATUS_ASK}, {FAKE_RAW, 0, &noise, 40}, {FAKE_HANG}, {FAKE_END}};
-        const struct fake_step short_one[] = {FAKE_GREETING, {FAKE_TAKE, WIRE_STATUS_ASK}, {FAKE_RAW, 0, &noise, 3}, {FAKE_HANG}, {FAKE_END}};
-        const struct fake_step order[] = {FAKE_GREETING, {FAKE_TAKE, WIRE_STATUS_ASK}, {FAKE_SEND, WIRE_STATUS_END, &end}, {FAKE_HANG}, {FAKE_END}};
-        const struct fake_step missing[] = {FAKE_GREETING, {FAKE_TAKE, WIRE_STATUS_ASK}, {FAKE_SEND, WIRE_STATUS_DAEMON, &daemon},
-                                            {FAKE_SEND, WIRE_STATUS_END, &end}, {FAKE_HANG}, {FAKE_END}};
-        const struct fake_step escapes[] = {FAKE_GREETING, {FAKE_TAKE, WIRE_STATUS_ASK}, {FAKE_SEND, WIRE_STATUS_DAEMON, &daemon},
-                                            {FAKE_SEND, WIRE_STATUS_CLIENT, &hostile}, {FAKE_HANG}, {FAKE_END}};
-        const struct fake_step endless[] = {FAKE_GREETING, {FAKE_TAKE, WIRE_STATUS_ASK}, {FAKE_SEND, WIRE_STATUS_DAEMON, &daemon},
-                                            {FAKE_SEND, WIRE_STATUS_DEVICE, &full}, {FAKE_HANG}, {FAKE_END}};
-        const struct fake_step direction[] = {FAKE_GREETING, {FAKE_TAKE, WIRE_STATUS_ASK}, {FAKE_SEND, WIRE_STATUS_ASK, &big}, {FAKE_HANG}, {FAKE_END}};
+        const struct fake_step raw[] = {
+                FAKE_GREETING, {FAKE_TAKE, WIRE_STATUS_ASK}, {FAKE_RAW, 0, &noise, 40}, {FAKE_HANG}, {FAKE_END}};
+        const struct fake_step short_one[] = {
+                FAKE_GREETING, {FAKE_TAKE, WIRE_STATUS_ASK}, {FAKE_RAW, 0, &noise, 3}, {FAKE_HANG}, {FAKE_END}};
+        const struct fake_step order[] = {FAKE_GREETING,
+                                          {FAKE_TAKE, WIRE_STATUS_ASK},
+                                          {FAKE_SEND, WIRE_STATUS_END, &end},
+                                          {FAKE_HANG},
+                                          {FAKE_END}};
+        const struct fake_step missing[] = {FAKE_GREETING,
+                                            {FAKE_TAKE, WIRE_STATUS_ASK},
+                                            {FAKE_SEND, WIRE_STATUS_DAEMON, &daemon},
+                                            {FAKE_SEND, WIRE_STATUS_END, &end},
+                                            {FAKE_HANG},
+                                            {FAKE_END}};
+        const struct fake_step escapes[] = {FAKE_GREETING,
+                                            {FAKE_TAKE, WIRE_STATUS_ASK},
+                                            {FAKE_SEND, WIRE_STATUS_DAEMON, &daemon},
+                                            {FAKE_SEND, WIRE_STATUS_CLIENT, &hostile},
+                                            {FAKE_HANG},
+                                            {FAKE_END}};
+        const struct fake_step endless[] = {FAKE_GREETING,
+                                            {FAKE_TAKE, WIRE_STATUS_ASK},
+                                            {FAKE_SEND, WIRE_STATUS_DAEMON, &daemon},
+                                            {FAKE_SEND, WIRE_STATUS_DEVICE, &full},
+                                            {FAKE_HANG},
+                                            {FAKE_END}};
+        const struct fake_step direction[] = {FAKE_GREETING,
+                                              {FAKE_TAKE, WIRE_STATUS_ASK},
+                                              {FAKE_SEND, WIRE_STATUS_ASK, &big},
+                                              {FAKE_HANG},
+                                              {FAKE_END}};
 
         memset(full.STATUS_DEVICE.name, 'x', sizeof full.STATUS_DEVICE.name);
         refuses(raw, "not a Berth message");
@@ -168,8 +197,10 @@ static void test_malformed(void **state)
 
 static void test_too_many_devices(void **state)
 {
-        static const struct wire_message daemon = {.STATUS_DAEMON = {.pid = 1}}, device = {.STATUS_DEVICE = {.index = 0}};
-        struct fake_step steps[WIRE_MAX_DEVICES + 8] = {FAKE_GREETING, {FAKE_TAKE, WIRE_STATUS_ASK}, {FAKE_SEND, WIRE_STATUS_DAEMON, &daemon}};
+        static const struct wire_message daemon = {.STATUS_DAEMON = {.pid = 1}},
+                                         device = {.STATUS_DEVICE = {.index = 0}};
+        struct fake_step steps[WIRE_MAX_DEVICES + 8] = {
+                FAKE_GREETING, {FAKE_TAKE, WIRE_STATUS_ASK}, {FAKE_SEND, WIRE_STATUS_DAEMON, &daemon}};
 
         for (size_t i = 0; i <= WIRE_MAX_DEVICES; i++)
                 steps[4 + i] = (struct fake_step){FAKE_SEND, WIRE_STATUS_DEVICE, &device};
@@ -178,9 +209,11 @@ static void test_too_many_devices(void **state)
 
 static void test_error_answer(void **state)
 {
-        static const struct wire_message error = {
-                .ERROR = {.code = -EPERM, .about = WIRE_RELOAD, .text = "only root and the daemon's own user may reload"}};
-        static const struct fake_step steps[] = {FAKE_GREETING, {FAKE_TAKE, WIRE_RELOAD}, {FAKE_SEND, WIRE_ERROR, &error}, {FAKE_END}};
+        static const struct wire_message error = {.ERROR = {.code = -EPERM,
+                                                            .about = WIRE_RELOAD,
+                                                            .text = "only root and the daemon's own user may reload"}};
+        static const struct fake_step steps[] = {
+                FAKE_GREETING, {FAKE_TAKE, WIRE_RELOAD}, {FAKE_SEND, WIRE_ERROR, &error}, {FAKE_END}};
         struct wire_message m = {0};
         struct fake_daemon d;
         struct connection c;
@@ -219,7 +252,8 @@ static void test_descriptor(void **state)
 /* A descriptor that came with the wrong message is closed, not leaked. */
 static void test_descriptor_with_wrong_message(void **state)
 {
-        static const struct fake_step steps[] = {FAKE_GREETING, {FAKE_SEND_FD, WIRE_WELCOME, &fake_welcome, .text = "x"}, {FAKE_END}};
+        static const struct fake_step steps[] = {
+                FAKE_GREETING, {FAKE_SEND_FD, WIRE_WELCOME, &fake_welcome, .text = "x"}, {FAKE_END}};
         struct wire_message m;
         struct fake_daemon d;
         struct connection c;

@@ -1,10 +1,12 @@
-/* test-doctor.c: the interposer's lines, the kernel's choices, the arena's judgement, and that the report is always whole. */
+/* test-doctor.c: the interposer's lines, the kernel's choices, the arena's judgement, and that the report is always
+ * whole. */
 #include "cli/doctor-checks.h"
 #include "cli/doctor-hooks.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
 #include <string.h>
+
 #include <cmocka.h>
 
 static void test_hooks(void **state)

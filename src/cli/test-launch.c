@@ -3,10 +3,11 @@
 
 #include <setjmp.h>
 #include <stdarg.h>
-#include <string.h>
-#include <cmocka.h>
 #include <stdio.h>
+#include <string.h>
 #include <unistd.h>
+
+#include <cmocka.h>
 
 static char message[CLI_MESSAGE];
 
@@ -73,8 +74,16 @@ static void test_check(void **state)
 
 static void test_environment(void **state)
 {
-        struct launch l = {.memory = "40%", .need = "1MiB", .priority = "batch", .job = "j", .socket = "/s", .software = true,
-                           .software_devices = 2, .software_bytes = 256 << 20, .library = "/l.so", .driver = "/d.so"};
+        struct launch l = {.memory = "40%",
+                           .need = "1MiB",
+                           .priority = "batch",
+                           .job = "j",
+                           .socket = "/s",
+                           .software = true,
+                           .software_devices = 2,
+                           .software_bytes = 256 << 20,
+                           .library = "/l.so",
+                           .driver = "/d.so"};
 
         setenv("LD_PRELOAD", "", 1);
         unsetenv("LD_PRELOAD");

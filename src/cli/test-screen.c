@@ -1,20 +1,22 @@
-/* test-screen.c: the real command against a scripted daemon on a real socket: `berth top` on a terminal of its own (keys, sizes, few
- * colours, a daemon that goes away), and the other verbs that ask a daemon. The command's path is the argument. */
+/* test-screen.c: the real command against a scripted daemon on a real socket: `berth top` on a terminal of its own
+ * (keys, sizes, few colours, a daemon that goes away), and the other verbs that ask a daemon. The command's path is the
+ * argument. */
 #include "base/clock.h"
 #include "cli/fake-daemon.h"
 #include "cli/test-snapshot.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <string.h>
-#include <cmocka.h>
 #include <jansson.h>
 #include <poll.h>
 #include <pty.h>
+#include <setjmp.h>
 #include <signal.h>
+#include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/ioctl.h>
 #include <sys/wait.h>
+
+#include <cmocka.h>
 
 static const char *berth;
 static struct snapshot world;
@@ -202,7 +204,8 @@ static void test_verbs(void **state)
         fake_serve_stop(&server);
 }
 
-/* The program gets the environment that the daemon's device asks for; any readable file does for library and driver here. */
+/* The program gets the environment that the daemon's device asks for; any readable file does for library and driver
+ * here. */
 static void test_run(void **state)
 {
         struct fake_server server;
@@ -212,7 +215,8 @@ static void test_run(void **state)
         unsetenv("LD_PRELOAD");
         setenv("BERTH_DRIVER", "/proc/self/exe", 1);
         setenv("BERTH_LIBRARY", BERTH_PRELOADABLE, 1);
-        assert_int_equal(command(server.path, "run --memory 40% --priority batch -- sh -c 'env; exit 9'", text, sizeof text), 9);
+        assert_int_equal(
+                command(server.path, "run --memory 40% --priority batch -- sh -c 'env; exit 9'", text, sizeof text), 9);
         assert_non_null(strstr(text, "LD_PRELOAD=" BERTH_PRELOADABLE));
         assert_non_null(strstr(text, "BERTH_MEMORY=40%\n"));
         assert_non_null(strstr(text, "BERTH_PRIORITY=batch\n"));
@@ -227,8 +231,9 @@ static void test_run(void **state)
 int main(int argc, char **argv)
 {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test(test_keys),  cmocka_unit_test(test_sizes), cmocka_unit_test(test_plain_terminal),
-                cmocka_unit_test(test_daemon_goes_away), cmocka_unit_test(test_verbs), cmocka_unit_test(test_run),
+                cmocka_unit_test(test_keys),           cmocka_unit_test(test_sizes),
+                cmocka_unit_test(test_plain_terminal), cmocka_unit_test(test_daemon_goes_away),
+                cmocka_unit_test(test_verbs),          cmocka_unit_test(test_run),
         };
 
         if (argc != 2) {

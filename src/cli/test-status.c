@@ -6,6 +6,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <string.h>
+
 #include <cmocka.h>
 
 static const char golden[] =
@@ -20,10 +21,14 @@ static const char golden[] =
         "  waiting   2 of 3; longest wait 3.00 s, bound 30.00 s\n"
         "  sensors   unavailable\n"
         "\n"
-        "   PID  NAME                      USER     PRIORITY     JOB   STATE                RESIDENT / OWNED    LIMIT  WAITING                WAITED  SLICE LEFT\n"
-        "  4001  train                     4000001  normal       -     running             200 MiB / 200 MiB     none  -                         0 s      1.50 s\n"
-        "  4002  \"; rm -rf / #<b>%s%n</b>  4000001  batch        both  waiting                 0 B / 190 MiB  200 MiB  1. for memory, 2.00 s  5.00 s           -\n"
-        "  4003  a-name-that-is-as-long-a  4000001  interactive  -     going-out (stuck)  10.0 MiB / 190 MiB     none  2. for queue, 1.00 s   1.00 s           -\n";
+        "   PID  NAME                      USER     PRIORITY     JOB   STATE                RESIDENT / OWNED    LIMIT  "
+        "WAITING                WAITED  SLICE LEFT\n"
+        "  4001  train                     4000001  normal       -     running             200 MiB / 200 MiB     none  "
+        "-                         0 s      1.50 s\n"
+        "  4002  \"; rm -rf / #<b>%s%n</b>  4000001  batch        both  waiting                 0 B / 190 MiB  200 MiB "
+        " 1. for memory, 2.00 s  5.00 s           -\n"
+        "  4003  a-name-that-is-as-long-a  4000001  interactive  -     going-out (stuck)  10.0 MiB / 190 MiB     none  "
+        "2. for queue, 1.00 s   1.00 s           -\n";
 
 static void test_text(void **state)
 {
@@ -83,7 +88,8 @@ static void test_watched_device(void **state)
         s.devices[0].valid |= WIRE_VALID_UTILISATION;
         s.devices[0].utilisation_permille = 55;
         status_text(&s, &b);
-        assert_non_null(strstr(b.text, "(cpu), watched only\n  in use    unavailable of 256 MiB\n  sensors   utilisation 5.5 %"));
+        assert_non_null(strstr(
+                b.text, "(cpu), watched only\n  in use    unavailable of 256 MiB\n  sensors   utilisation 5.5 %"));
         assert_null(strstr(b.text, "GPU-"));
         strbuf_done(&b);
 }
@@ -126,13 +132,15 @@ static void test_json(void **state)
 {
         struct snapshot s = test_world();
         json_t *o = reread(&s), *device = json_array_get(json_object_get(o, "devices"), 0);
-        json_t *clients = json_object_get(o, "clients"), *first = json_array_get(clients, 0), *second = json_array_get(clients, 1);
+        json_t *clients = json_object_get(o, "clients"), *first = json_array_get(clients, 0),
+               *second = json_array_get(clients, 1);
 
         assert_int_equal(json_array_size(clients), 3);
         assert_int_equal(json_integer_value(json_object_get(device, "total_bytes")), 256 << 20);
         assert_true(json_is_null(json_object_get(device, "used_bytes")));
         assert_true(json_is_null(json_object_get(device, "power_mw")));
-        assert_string_equal(json_string_value(json_object_get(device, "uuid")), "GPU-01020304-0506-0708-090a-0b0c0d0e0f10");
+        assert_string_equal(json_string_value(json_object_get(device, "uuid")),
+                            "GPU-01020304-0506-0708-090a-0b0c0d0e0f10");
         assert_true(json_is_null(json_object_get(first, "limit_bytes")));
         assert_true(json_is_null(json_object_get(first, "position")));
         assert_true(json_is_null(json_object_get(first, "job")));
@@ -175,14 +183,10 @@ static void test_table(void **state)
 int main(void)
 {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test(test_text),
-                cmocka_unit_test(test_empty),
-                cmocka_unit_test(test_unknown_device),
-                cmocka_unit_test(test_nothing_measured),
-                cmocka_unit_test(test_watched_device),
-                cmocka_unit_test(test_extremes),
-                cmocka_unit_test(test_json),
-                cmocka_unit_test(test_json_of_nothing),
+                cmocka_unit_test(test_text),           cmocka_unit_test(test_empty),
+                cmocka_unit_test(test_unknown_device), cmocka_unit_test(test_nothing_measured),
+                cmocka_unit_test(test_watched_device), cmocka_unit_test(test_extremes),
+                cmocka_unit_test(test_json),           cmocka_unit_test(test_json_of_nothing),
                 cmocka_unit_test(test_table),
         };
 

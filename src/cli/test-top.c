@@ -6,38 +6,38 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <string.h>
+
 #include <cmocka.h>
 
 static struct frame frame;
 
-static const char golden[] =
-        "berth top  12:00:00  up 1.2 min  arena 384 MiB lent of 1.0 GiB  berthd 0.1.0 pid\n"
-        "0 Berth software device software  3 programs, 2 waiting\n"
-        "  [############################%...    ] 208 MiB of 230 MiB room, 256 MiB\n"
-        "  out 200 MiB/s (1.2 GiB)  in 200 MiB/s (1000 MiB)  swapped 380 MiB  switches 12\n"
-        "  longest wait 3.00 s of at most 30.00 s\n"
-        "  DV     PID NAME         PRIO  STATE      ON DEV/OWNED  MOVED/S WAIT, SLICE\n"
-        "#  0    4001 train        norm  running      200M/200M        0B left 1.50 s\n"
-        "   0    4002 \"; rm -rf /  batch waiting        0B/190M     50.0M 1. memory 2.00\n"
-        "%  0    4003 a-name-that- inter stuck       10.0M/190M       ... 2. queue 1.00 s\n"
-        "\n"
-        "\n"
-        "\n"
-        "\n"
-        "\n"
-        "\n"
-        "\n"
-        "\n"
-        "\n"
-        "\n"
-        "\n"
-        "\n"
-        "\n"
-        "\n"
-        "q leave  h help  Up/Down choose  d m w v p sort (now: device)  +/- interval\n";
+static const char golden[] = "berth top  12:00:00  up 1.2 min  arena 384 MiB lent of 1.0 GiB  berthd 0.1.0 pid\n"
+                             "0 Berth software device software  3 programs, 2 waiting\n"
+                             "  [############################%...    ] 208 MiB of 230 MiB room, 256 MiB\n"
+                             "  out 200 MiB/s (1.2 GiB)  in 200 MiB/s (1000 MiB)  swapped 380 MiB  switches 12\n"
+                             "  longest wait 3.00 s of at most 30.00 s\n"
+                             "  DV     PID NAME         PRIO  STATE      ON DEV/OWNED  MOVED/S WAIT, SLICE\n"
+                             "#  0    4001 train        norm  running      200M/200M        0B left 1.50 s\n"
+                             "   0    4002 \"; rm -rf /  batch waiting        0B/190M     50.0M 1. memory 2.00\n"
+                             "%  0    4003 a-name-that- inter stuck       10.0M/190M       ... 2. queue 1.00 s\n"
+                             "\n"
+                             "\n"
+                             "\n"
+                             "\n"
+                             "\n"
+                             "\n"
+                             "\n"
+                             "\n"
+                             "\n"
+                             "\n"
+                             "\n"
+                             "\n"
+                             "\n"
+                             "\n"
+                             "q leave  h help  Up/Down choose  d m w v p sort (now: device)  +/- interval\n";
 
-static char *picture(const struct snapshot *now, const struct snapshot *before, struct top_view *view, unsigned int width,
-                     unsigned int height)
+static char *picture(const struct snapshot *now, const struct snapshot *before, struct top_view *view,
+                     unsigned int width, unsigned int height)
 {
         struct strbuf b = {0};
 
@@ -55,7 +55,8 @@ static void test_golden(void **state)
         struct top_view view = {.clock = "12:00:00"};
         char *text;
 
-        /* Two seconds earlier: the device had moved 400 MiB less each way, the first client nothing, the second 100 MiB less. */
+        /* Two seconds earlier: the device had moved 400 MiB less each way, the first client nothing, the second 100 MiB
+         * less. */
         memcpy(clients, s.clients, sizeof clients);
         before.devices = &device;
         before.clients = clients;
@@ -112,7 +113,8 @@ static void test_sort_and_scroll(void **state)
         char *text;
 
         for (unsigned int i = 0; i < 60; i++)
-                many[i] = (struct wire_STATUS_CLIENT){.pid = 1000 + i, .client = i, .movable_bytes = i << 20, .name = "p"};
+                many[i] = (struct wire_STATUS_CLIENT){
+                        .pid = 1000 + i, .client = i, .movable_bytes = i << 20, .name = "p"};
         s.clients = many;
         s.client_count = 60;
         text = picture(&s, NULL, &view, 80, 24);
@@ -175,8 +177,9 @@ static void test_help(void **state)
 int main(void)
 {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test(test_golden),     cmocka_unit_test(test_sizes), cmocka_unit_test(test_nothing_known),
-                cmocka_unit_test(test_sort_and_scroll), cmocka_unit_test(test_many_devices), cmocka_unit_test(test_bar),
+                cmocka_unit_test(test_golden),        cmocka_unit_test(test_sizes),
+                cmocka_unit_test(test_nothing_known), cmocka_unit_test(test_sort_and_scroll),
+                cmocka_unit_test(test_many_devices),  cmocka_unit_test(test_bar),
                 cmocka_unit_test(test_help),
         };
 

@@ -1,4 +1,5 @@
-/* test-verbs.c: the table of verbs against completion, help, manual and the real command, whose path is the argument. */
+/* test-verbs.c: the table of verbs against completion, help, manual and the real command, whose path is the argument.
+ */
 #include "base/strbuf.h"
 #include "cli/cli.h"
 #include "cli/sample.h"
@@ -6,11 +7,12 @@
 
 #include <setjmp.h>
 #include <stdarg.h>
-#include <string.h>
-#include <cmocka.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+#include <cmocka.h>
 
 static const char *berth;
 
@@ -99,14 +101,21 @@ static void test_mistakes(void **state)
 
 static void test_without_daemon(void **state)
 {
-        static const char *const each[] = {"status", "status --json", "top --once", "reload", "dump", "run -- true", "--socket /nonexistent/t status"};
+        static const char *const each[] = {"status",
+                                           "status --json",
+                                           "top --once",
+                                           "reload",
+                                           "dump",
+                                           "run -- true",
+                                           "--socket /nonexistent/t status"};
         char text[8192];
 
         for (size_t i = 0; i < sizeof each / sizeof *each; i++) {
                 assert_int_equal(command(each[i], text, sizeof text), CLI_UNAVAILABLE);
                 assert_non_null(strstr(text, "berthd &"));
         }
-        assert_int_equal(command("run --no-daemon-ok -- sh -c 'echo ran \"$@\"; exit 7' sh --memory", text, sizeof text), 7);
+        assert_int_equal(
+                command("run --no-daemon-ok -- sh -c 'echo ran \"$@\"; exit 7' sh --memory", text, sizeof text), 7);
         assert_non_null(strstr(text, "ran --memory\n"));
         assert_int_equal(command("run --no-daemon-ok -- /nonexistent/program", text, sizeof text), CLI_NOT_FOUND);
         assert_int_equal(command("run --no-daemon-ok -- /", text, sizeof text), CLI_CANNOT_RUN);
@@ -134,11 +143,14 @@ static void test_completion(void **state)
         assert_int_equal(command("completion bash | bash -n", bash, sizeof bash), 0);
         assert_string_equal(bash, "");
         /* The function itself: what it offers after "berth st" and after "berth run --pr". */
-        assert_int_equal(command("completion bash > \"${TMPDIR:-/tmp}/berth-completion-$$\"; bash -c '. \"$0\"; COMP_WORDS=(berth st); COMP_CWORD=1; _berth; "
-                                 "echo \"${COMPREPLY[@]}\"; COMP_WORDS=(berth run --pr); COMP_CWORD=2; _berth; echo \"${COMPREPLY[@]}\"' "
-                                 "\"${TMPDIR:-/tmp}/berth-completion-$$\"; rm -f \"${TMPDIR:-/tmp}/berth-completion-$$\"",
-                                 bash, sizeof bash),
-                         0);
+        assert_int_equal(
+                command("completion bash > \"${TMPDIR:-/tmp}/berth-completion-$$\"; bash -c '. \"$0\"; "
+                        "COMP_WORDS=(berth st); COMP_CWORD=1; _berth; "
+                        "echo \"${COMPREPLY[@]}\"; COMP_WORDS=(berth run --pr); COMP_CWORD=2; _berth; echo "
+                        "\"${COMPREPLY[@]}\"' "
+                        "\"${TMPDIR:-/tmp}/berth-completion-$$\"; rm -f \"${TMPDIR:-/tmp}/berth-completion-$$\"",
+                        bash, sizeof bash),
+                0);
         assert_string_equal(bash, "status\n--priority\n");
 }
 
@@ -194,7 +206,8 @@ static void test_sample(void **state)
                 const struct config_entry *e = &settings_table.entries[i];
                 char one[300], two[300];
 
-                assert_string_equal(config_format(e, &defaults, one, sizeof one), config_format(e, &read, two, sizeof two));
+                assert_string_equal(config_format(e, &defaults, one, sizeof one),
+                                    config_format(e, &read, two, sizeof two));
                 assert_non_null(strstr(b.text, e->name));
         }
         unlink(path);
@@ -207,8 +220,9 @@ static void test_sample(void **state)
 int main(int argc, char **argv)
 {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test(test_nearest),        cmocka_unit_test(test_overview),   cmocka_unit_test(test_help_of_each),
-                cmocka_unit_test(test_mistakes),       cmocka_unit_test(test_without_daemon), cmocka_unit_test(test_completion),
+                cmocka_unit_test(test_nearest),        cmocka_unit_test(test_overview),
+                cmocka_unit_test(test_help_of_each),   cmocka_unit_test(test_mistakes),
+                cmocka_unit_test(test_without_daemon), cmocka_unit_test(test_completion),
                 cmocka_unit_test(test_manual),         cmocka_unit_test(test_sample),
         };
 

@@ -116,7 +116,8 @@ static void draw_bar(struct pen *p, const struct snapshot *s, const struct wire_
         put(p, STYLE_PLAIN, "]");
 }
 
-static void draw_device(struct pen *p, const struct snapshot *s, const struct snapshot *before, const struct wire_STATUS_DEVICE *d)
+static void draw_device(struct pen *p, const struct snapshot *s, const struct snapshot *before,
+                        const struct wire_STATUS_DEVICE *d)
 {
         const struct wire_STATUS_DEVICE *old = snapshot_device(before, d->index);
         char a[16], b[16], c[16];
@@ -139,7 +140,8 @@ static void draw_device(struct pen *p, const struct snapshot *s, const struct sn
         next(p);
         put(p, STYLE_PLAIN, "  ");
         draw_bar(p, s, d, p->f->width / 2 - 4);
-        put(p, STYLE_PLAIN, " %s of %s room, %s", text_bytes(d->granted_bytes, a, sizeof a), text_bytes(d->room_bytes, b, sizeof b),
+        put(p, STYLE_PLAIN, " %s of %s room, %s", text_bytes(d->granted_bytes, a, sizeof a),
+            text_bytes(d->room_bytes, b, sizeof b),
             d->valid & WIRE_VALID_TOTAL ? text_bytes(d->total_bytes, c, sizeof c) : "unavailable");
         next(p);
         out = old ? speed(d->out_bytes, old->out_bytes, s, before) : -1;
@@ -156,8 +158,9 @@ static void draw_device(struct pen *p, const struct snapshot *s, const struct sn
         if (d->max_wait_ns) {
                 bool over = d->max_wait_ns > d->max_wait_bound_ns;
 
-                put(p, over ? STYLE_BAD : STYLE_PLAIN, "  longest wait %s of at most %s%s", text_duration(d->max_wait_ns, a, sizeof a),
-                    text_duration(d->max_wait_bound_ns, b, sizeof b), over ? ", over its bound" : "");
+                put(p, over ? STYLE_BAD : STYLE_PLAIN, "  longest wait %s of at most %s%s",
+                    text_duration(d->max_wait_ns, a, sizeof a), text_duration(d->max_wait_bound_ns, b, sizeof b),
+                    over ? ", over its bound" : "");
                 next(p);
         }
 }
@@ -204,7 +207,8 @@ static uint64_t key_of(const struct wire_STATUS_CLIENT *c, enum top_sort sort)
         return 0;
 }
 
-static void draw_client(struct pen *p, const struct snapshot *s, const struct snapshot *before, size_t index, bool chosen)
+static void draw_client(struct pen *p, const struct snapshot *s, const struct snapshot *before, size_t index,
+                        bool chosen)
 {
         const struct wire_STATUS_CLIENT *c = &s->clients[index], *old = snapshot_client(before, c);
         enum style plain = chosen ? STYLE_CHOSEN : STYLE_PLAIN, state;
@@ -242,7 +246,8 @@ static void draw_client(struct pen *p, const struct snapshot *s, const struct sn
         next(p);
 }
 
-static void draw_list(struct pen *p, const struct snapshot *s, const struct snapshot *before, struct top_view *view, unsigned int bottom)
+static void draw_list(struct pen *p, const struct snapshot *s, const struct snapshot *before, struct top_view *view,
+                      unsigned int bottom)
 {
         struct line *lines scoped_free = calloc(s->client_count + 1, sizeof *lines);
         unsigned int shown, wide = p->f->width - TOP_WIDTH_MIN;
@@ -305,8 +310,8 @@ void top_frame(const struct snapshot *now, const struct snapshot *before, struct
                 put(&p, STYLE_STRONG, "berth top");
                 put(&p, STYLE_PLAIN, "%s%s  up %s  arena %s lent of %s  berthd %s pid %u", view->clock ? "  " : "",
                     view->clock ? view->clock : "", text_duration(now->daemon.uptime_ns, a, sizeof a),
-                    text_bytes(now->daemon.arena_lent_bytes, b, sizeof b), text_bytes(now->daemon.arena_bytes, c, sizeof c),
-                    now->daemon.version, now->daemon.pid);
+                    text_bytes(now->daemon.arena_lent_bytes, b, sizeof b),
+                    text_bytes(now->daemon.arena_bytes, c, sizeof c), now->daemon.version, now->daemon.pid);
                 next(&p);
                 if (view->help) {
                         draw_help(&p);
@@ -317,8 +322,8 @@ void top_frame(const struct snapshot *now, const struct snapshot *before, struct
                         for (; drawn < now->device_count && p.row + 4 + 7 < ret->height; drawn++)
                                 draw_device(&p, now, before, &now->devices[drawn]);
                         if (drawn < now->device_count) {
-                                put(&p, STYLE_WEAK, "... and %zu more device%s: make the terminal higher", now->device_count - drawn,
-                                    now->device_count - drawn == 1 ? "" : "s");
+                                put(&p, STYLE_WEAK, "... and %zu more device%s: make the terminal higher",
+                                    now->device_count - drawn, now->device_count - drawn == 1 ? "" : "s");
                                 next(&p);
                         }
                         if (!now->device_count) {
@@ -333,7 +338,8 @@ void top_frame(const struct snapshot *now, const struct snapshot *before, struct
         if (view->trouble)
                 put(&p, STYLE_BAD, "%s", view->trouble);
         else
-                put(&p, STYLE_WEAK, "q leave  h help  Up/Down choose  d m w v p sort (now: %s)  +/- interval", top_sort_name(view->sort));
+                put(&p, STYLE_WEAK, "q leave  h help  Up/Down choose  d m w v p sort (now: %s)  +/- interval",
+                    top_sort_name(view->sort));
 }
 
 void top_text(const struct frame *f, struct strbuf *b)

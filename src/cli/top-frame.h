@@ -6,15 +6,15 @@
 
 enum style {
         STYLE_PLAIN,
-        STYLE_TITLE,   /* column titles */
+        STYLE_TITLE, /* column titles */
         STYLE_STRONG,
         STYLE_WEAK,
-        STYLE_GOOD,    /* runs */
-        STYLE_BAD,     /* stuck, over a bound, trouble */
-        STYLE_WAIT,    /* waits, moves */
-        STYLE_CHOSEN,  /* the line under the cursor */
-        STYLE_FREE,    /* room in a bar */
-        STYLE_SHADE,   /* first of STYLE_SHADES for residents in a bar */
+        STYLE_GOOD,   /* runs */
+        STYLE_BAD,    /* stuck, over a bound, trouble */
+        STYLE_WAIT,   /* waits, moves */
+        STYLE_CHOSEN, /* the line under the cursor */
+        STYLE_FREE,   /* room in a bar */
+        STYLE_SHADE,  /* first of STYLE_SHADES for residents in a bar */
         STYLE_N = STYLE_SHADE + 6,
 };
 #define STYLE_SHADES 6

@@ -37,7 +37,8 @@ static int parse(int key, char *arg, struct argp_state *state)
 
         switch (key) {
         case 'i':
-                if (text_parse_duration(arg, &t->interval_ns) < 0 || t->interval_ns < INTERVAL_MIN || t->interval_ns > INTERVAL_MAX)
+                if (text_parse_duration(arg, &t->interval_ns) < 0 || t->interval_ns < INTERVAL_MIN ||
+                    t->interval_ns > INTERVAL_MAX)
                         argp_error(state, "--interval: \"%s\" is no time between 100ms and 1h", arg);
                 return 0;
         case '1':
@@ -82,7 +83,8 @@ static void draw(struct top *t, unsigned int width, unsigned int height)
 
         if (!t->once && localtime_r(&now, &local) && strftime(t->clock, sizeof t->clock, "%H:%M:%S", &local))
                 t->view.clock = t->clock;
-        top_frame(t->known ? &t->now : NULL, t->before.taken_ns ? &t->before : NULL, &t->view, width, height, &t->frame);
+        top_frame(t->known ? &t->now : NULL, t->before.taken_ns ? &t->before : NULL, &t->view, width, height,
+                  &t->frame);
 }
 
 static int print_once(struct top *t)
@@ -112,8 +114,9 @@ static int print_once(struct top *t)
 static void start_colours(void)
 {
         /* 256 colours: shades of one hue; 8: different colours; none: the characters alone tell residents apart. */
-        static const short many[STYLE_SHADES] = {25, 31, 37, 67, 73, 110}, few[STYLE_SHADES] = {COLOR_BLUE,    COLOR_CYAN,   COLOR_MAGENTA,
-                                                                                               COLOR_GREEN, COLOR_YELLOW, COLOR_WHITE};
+        static const short many[STYLE_SHADES] = {25, 31, 37, 67, 73, 110},
+                           few[STYLE_SHADES] = {COLOR_BLUE,  COLOR_CYAN,   COLOR_MAGENTA,
+                                                COLOR_GREEN, COLOR_YELLOW, COLOR_WHITE};
 
         if (!has_colors())
                 return;
@@ -255,7 +258,8 @@ static int live(struct top *t)
         }
         screen = newterm(NULL, stdout, stdin);
         if (!screen) {
-                cli_error("the terminal \"%s\" is unknown here; set TERM, or use `berth top --once'", getenv("TERM") ? getenv("TERM") : "");
+                cli_error("the terminal \"%s\" is unknown here; set TERM, or use `berth top --once'",
+                          getenv("TERM") ? getenv("TERM") : "");
                 return CLI_FAILED;
         }
         start_colours();
@@ -323,7 +327,8 @@ static int run(const struct verb *self, int argc, char **argv)
 const struct verb verb_top = {
         .name = "top",
         .summary = "watch devices and programs live",
-        .more = "Keys: q leaves, h explains, arrows choose a line, d m w v p sort by device, memory, wait, moved bytes, pid; + and - change "
+        .more = "Keys: q leaves, h explains, arrows choose a line, d m w v p sort by device, memory, wait, moved "
+                "bytes, pid; + and - change "
                 "the interval.\n\nExamples:\n\n  berth top --interval 500ms\n  berth top --once",
         .options = options,
         .parse = parse,

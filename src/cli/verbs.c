@@ -3,8 +3,8 @@
 
 #include <string.h>
 
-extern const struct verb verb_run, verb_status, verb_top, verb_doctor, verb_config, verb_reload, verb_dump, verb_completion,
-        verb_help;
+extern const struct verb verb_run, verb_status, verb_top, verb_doctor, verb_config, verb_reload, verb_dump,
+        verb_completion, verb_help;
 
 const struct verb *const verbs[] = {
         &verb_run,    &verb_status, &verb_top,        &verb_doctor, &verb_config,
@@ -41,7 +41,8 @@ static unsigned int distance(const char *a, const char *b)
                                 best = d[i - 1][j] + 1;
                         if (d[i][j - 1] + 1 < best)
                                 best = d[i][j - 1] + 1;
-                        if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] && d[i - 2][j - 2] + 1 < best)
+                        if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] &&
+                            d[i - 2][j - 2] + 1 < best)
                                 best = d[i - 2][j - 2] + 1;
                         d[i][j] = best;
                 }
