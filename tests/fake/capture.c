@@ -1,7 +1,7 @@
 /* capture.c: stream capture.
  *
- * It follows the driver's rules: what would make the captured work depend on the rest of the world, or the world on it, fails with an error of the
- * 900s and the capture is lost, which its end reports. Under engine_lock.
+ * It follows the driver's rules: what would make the captured work depend on the rest of the world, or the world on it,
+ * fails with an error of the 900s and the capture is lost, which its end reports. Under engine_lock.
  */
 #include "graph.h"
 
@@ -28,7 +28,8 @@ CUresult capture_forbids(void)
         pthread_mutex_lock(&engine_lock);
         for (struct capture *p = captures; p; p = p->next) {
                 bool mine = p->mode != CU_STREAM_CAPTURE_MODE_RELAXED && pthread_equal(p->thread, me);
-                bool any = p->mode == CU_STREAM_CAPTURE_MODE_GLOBAL && this_thread.capture_mode == CU_STREAM_CAPTURE_MODE_GLOBAL;
+                bool any = p->mode == CU_STREAM_CAPTURE_MODE_GLOBAL &&
+                           this_thread.capture_mode == CU_STREAM_CAPTURE_MODE_GLOBAL;
 
                 if (mine || any) {
                         p->invalid = true;
@@ -253,7 +254,8 @@ API_STREAM(cuStreamEndCapture, (CUstream s, CUgraph *graph), (s, graph))
         return r;
 }
 
-static CUresult capture_info(CUstream s, int *status, unsigned long long *id, CUgraph *graph, const CUgraphNode **nodes, size_t *count)
+static CUresult capture_info(CUstream s, int *status, unsigned long long *id, CUgraph *graph, const CUgraphNode **nodes,
+                             size_t *count)
 {
         static const CUgraphNode none;
         struct capture *p;
@@ -265,7 +267,7 @@ static CUresult capture_info(CUstream s, int *status, unsigned long long *id, CU
                 TRY(capture_implicit(s->context));
         pthread_mutex_lock(&engine_lock);
         p = atomic_load(&s->capture);
-        *status = !p          ? CU_STREAM_CAPTURE_STATUS_NONE
+        *status = !p           ? CU_STREAM_CAPTURE_STATUS_NONE
                   : p->invalid ? CU_STREAM_CAPTURE_STATUS_INVALIDATED
                                : CU_STREAM_CAPTURE_STATUS_ACTIVE;
         if (*status == CU_STREAM_CAPTURE_STATUS_ACTIVE) {
@@ -300,7 +302,8 @@ API_STREAM(cuStreamGetCaptureInfo_v2,
 }
 
 API_STREAM(cuStreamGetCaptureInfo_v3,
-           (CUstream s, int *status, unsigned long long *id, CUgraph *graph, const CUgraphNode **nodes, const void **edges, size_t *count),
+           (CUstream s, int *status, unsigned long long *id, CUgraph *graph, const CUgraphNode **nodes,
+            const void **edges, size_t *count),
            (s, status, id, graph, nodes, edges, count))
 {
         if (edges)

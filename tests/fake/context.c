@@ -1,7 +1,7 @@
 /* context.c: contexts, primary and made, and each thread's stack of them.
  *
- * A context that exists takes BERTH_SOFTWARE_CONTEXT bytes of its device. Handles of destroyed contexts stay recognisable for the life of the
- * process. The context list is under engine_lock.
+ * A context that exists takes BERTH_SOFTWARE_CONTEXT bytes of its device. Handles of destroyed contexts stay
+ * recognisable for the life of the process. The context list is under engine_lock.
  */
 #include "fake.h"
 
@@ -213,7 +213,8 @@ API(cuCtxCreate_v2, (CUcontext *context, unsigned flags, CUdevice d), (context, 
         return create(context, flags, d, 3020);
 }
 
-API(cuCtxCreate_v3, (CUcontext *context, void *affinity, int count, unsigned flags, CUdevice d), (context, affinity, count, flags, d))
+API(cuCtxCreate_v3, (CUcontext *context, void *affinity, int count, unsigned flags, CUdevice d),
+    (context, affinity, count, flags, d))
 {
         (void)affinity;
         return count ? CUDA_ERROR_NOT_SUPPORTED : create(context, flags, d, 3020);

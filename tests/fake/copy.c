@@ -1,8 +1,9 @@
 /* copy.c: moving and setting bytes.
  *
- * A copy is checked twice: when it is called for, where a bad address is an invalid value, and when it runs, where memory that has meanwhile gone
- * is a fault of the context. It runs in pieces; each holds memory_lock for reading, so memory never disappears under a piece and nobody who
- * changes mappings waits longer than for one. Copies from host memory that is not registered are over when the call returns.
+ * A copy is checked twice: when it is called for, where a bad address is an invalid value, and when it runs, where
+ * memory that has meanwhile gone is a fault of the context. It runs in pieces; each holds memory_lock for reading, so
+ * memory never disappears under a piece and nobody who changes mappings waits longer than for one. Copies from host
+ * memory that is not registered are over when the call returns.
  */
 #include "fake.h"
 
@@ -21,7 +22,8 @@ static bool on_host(bool host, CUdeviceptr at)
 }
 
 /* Up to a piece of one row: how much is returned. */
-static CUresult copy_piece(const struct work *w, CUdeviceptr to, CUdeviceptr from, uint64_t length, int device, uint64_t *done, int *direction)
+static CUresult copy_piece(const struct work *w, CUdeviceptr to, CUdeviceptr from, uint64_t length, int device,
+                           uint64_t *done, int *direction)
 {
         void *a, *b;
         uint64_t n = length < PIECE ? length : PIECE;
@@ -111,8 +113,8 @@ enum side { DEVICE, HOST, ANY };
 enum { SYNC = 1, ASYNC = 0 };
 
 /* What the call can know about one side. *pageable is set for plain host memory. */
-static CUresult check_side(enum side *side, CUdeviceptr at, uint64_t pitch, uint64_t width, uint64_t height, int device, bool write,
-                           bool sync, bool *pageable)
+static CUresult check_side(enum side *side, CUdeviceptr at, uint64_t pitch, uint64_t width, uint64_t height, int device,
+                           bool write, bool sync, bool *pageable)
 {
         uint64_t whole = (height - 1) * pitch + width;
         bool is_device, pinned;
@@ -153,15 +155,17 @@ static CUresult copy_rows(struct work *w, enum side to, enum side from, CUstream
                         TRY(capture_implicit(s->context));
                 TRY(capture_forbids());
         }
-        TRY(check_side(&to, w->copy.to, w->copy.to_pitch, w->copy.width, w->copy.height, s->context->device, true, sync, &pageable));
-        TRY(check_side(&from, w->copy.from, w->copy.from_pitch, w->copy.width, w->copy.height, s->context->device, false, sync,
+        TRY(check_side(&to, w->copy.to, w->copy.to_pitch, w->copy.width, w->copy.height, s->context->device, true, sync,
                        &pageable));
+        TRY(check_side(&from, w->copy.from, w->copy.from_pitch, w->copy.width, w->copy.height, s->context->device,
+                       false, sync, &pageable));
         w->copy.to_host = to == HOST;
         w->copy.from_host = from == HOST;
         return stream_submit(s, w, sync || pageable);
 }
 
-static CUresult copy(CUdeviceptr to, enum side to_side, CUdeviceptr from, enum side from_side, size_t n, CUstream s, bool sync)
+static CUresult copy(CUdeviceptr to, enum side to_side, CUdeviceptr from, enum side from_side, size_t n, CUstream s,
+                     bool sync)
 {
         struct work w = {.copy = {.to = to, .from = from, .width = n, .height = 1}};
 
@@ -216,7 +220,8 @@ API_STREAM(cuMemcpyDtoDAsync_v2, (CUdeviceptr to, CUdeviceptr from, size_t n, CU
         return copy(to, DEVICE, from, DEVICE, n, s, ASYNC);
 }
 
-API_STREAM(cuMemcpyPeerAsync, (CUdeviceptr to, CUcontext to_context, CUdeviceptr from, CUcontext from_context, size_t n, CUstream s),
+API_STREAM(cuMemcpyPeerAsync,
+           (CUdeviceptr to, CUcontext to_context, CUdeviceptr from, CUcontext from_context, size_t n, CUstream s),
            (to, to_context, from, from_context, n, s))
 {
         return to_context && from_context ? copy(to, DEVICE, from, DEVICE, n, s, ASYNC) : CUDA_ERROR_INVALID_CONTEXT;
@@ -244,7 +249,8 @@ static CUresult copy_2d(const CUDA_MEMCPY2D *p, CUstream s, bool sync)
         w.copy.height = p->Height;
         w.copy.to_pitch = p->dstPitch ? p->dstPitch : p->WidthInBytes;
         w.copy.from_pitch = p->srcPitch ? p->srcPitch : p->WidthInBytes;
-        if ((p->Height > 1 && (w.copy.to_pitch < p->WidthInBytes + p->dstXInBytes || w.copy.from_pitch < p->WidthInBytes + p->srcXInBytes)) ||
+        if ((p->Height > 1 && (w.copy.to_pitch < p->WidthInBytes + p->dstXInBytes ||
+                               w.copy.from_pitch < p->WidthInBytes + p->srcXInBytes)) ||
             p->WidthInBytes > (uint64_t)1 << 40 || p->Height > (uint64_t)1 << 40)
                 return CUDA_ERROR_INVALID_VALUE;
         w.copy.to += p->dstY * w.copy.to_pitch + p->dstXInBytes;
@@ -267,10 +273,12 @@ API_STREAM(cuMemcpy2DAsync_v2, (const CUDA_MEMCPY2D *p, CUstream s), (p, s))
         return copy_2d(p, s, ASYNC);
 }
 
-static CUresult set(CUdeviceptr to, uint64_t pitch, uint32_t value, uint32_t size, uint64_t width, uint64_t height, CUstream handle,
-                    bool sync)
+static CUresult set(CUdeviceptr to, uint64_t pitch, uint32_t value, uint32_t size, uint64_t width, uint64_t height,
+                    CUstream handle, bool sync)
 {
-        struct work w = {.kind = WORK_SET, .set = {.to = to, .pitch = pitch, .value = value, .size = size, .width = width, .height = height}};
+        struct work w = {
+                .kind = WORK_SET,
+                .set = {.to = to, .pitch = pitch, .value = value, .size = size, .width = width, .height = height}};
         enum side side = DEVICE;
         bool pageable = false;
         CUstream s;
@@ -278,7 +286,8 @@ static CUresult set(CUdeviceptr to, uint64_t pitch, uint32_t value, uint32_t siz
         TRY(stream_of(handle, &s));
         if (width == 0 || height == 0)
                 return CUDA_SUCCESS;
-        if (to % size || pitch % size || width > (uint64_t)1 << 40 || height > (uint64_t)1 << 40 || (height > 1 && pitch < width * size))
+        if (to % size || pitch % size || width > (uint64_t)1 << 40 || height > (uint64_t)1 << 40 ||
+            (height > 1 && pitch < width * size))
                 return CUDA_ERROR_INVALID_VALUE;
         if (sync) {
                 if (s->legacy)
@@ -289,24 +298,25 @@ static CUresult set(CUdeviceptr to, uint64_t pitch, uint32_t value, uint32_t siz
         return stream_submit(s, &w, sync);
 }
 
-#define SET_1D(bits, type)                                                                                                          \
-        API_SYNC(cuMemsetD##bits##_v2, (CUdeviceptr to, type value, size_t n), (to, value, n))                                      \
-        {                                                                                                                           \
-                return set(to, 0, value, bits / 8, n, 1, s, SYNC);                                                                  \
-        }                                                                                                                           \
-        API_STREAM(cuMemsetD##bits##Async, (CUdeviceptr to, type value, size_t n, CUstream s), (to, value, n, s))                   \
-        {                                                                                                                           \
-                return set(to, 0, value, bits / 8, n, 1, s, ASYNC);                                                                 \
-        }                                                                                                                           \
-        API_SYNC(cuMemsetD2D##bits##_v2, (CUdeviceptr to, size_t pitch, type value, size_t width, size_t height),                   \
-                 (to, pitch, value, width, height))                                                                                 \
-        {                                                                                                                           \
-                return set(to, pitch, value, bits / 8, width, height, s, SYNC);                                                     \
-        }                                                                                                                           \
-        API_STREAM(cuMemsetD2D##bits##Async, (CUdeviceptr to, size_t pitch, type value, size_t width, size_t height, CUstream s),   \
-                   (to, pitch, value, width, height, s))                                                                            \
-        {                                                                                                                           \
-                return set(to, pitch, value, bits / 8, width, height, s, ASYNC);                                                    \
+#define SET_1D(bits, type)                                                                                             \
+        API_SYNC(cuMemsetD##bits##_v2, (CUdeviceptr to, type value, size_t n), (to, value, n))                         \
+        {                                                                                                              \
+                return set(to, 0, value, bits / 8, n, 1, s, SYNC);                                                     \
+        }                                                                                                              \
+        API_STREAM(cuMemsetD##bits##Async, (CUdeviceptr to, type value, size_t n, CUstream s), (to, value, n, s))      \
+        {                                                                                                              \
+                return set(to, 0, value, bits / 8, n, 1, s, ASYNC);                                                    \
+        }                                                                                                              \
+        API_SYNC(cuMemsetD2D##bits##_v2, (CUdeviceptr to, size_t pitch, type value, size_t width, size_t height),      \
+                 (to, pitch, value, width, height))                                                                    \
+        {                                                                                                              \
+                return set(to, pitch, value, bits / 8, width, height, s, SYNC);                                        \
+        }                                                                                                              \
+        API_STREAM(cuMemsetD2D##bits##Async,                                                                           \
+                   (CUdeviceptr to, size_t pitch, type value, size_t width, size_t height, CUstream s),                \
+                   (to, pitch, value, width, height, s))                                                               \
+        {                                                                                                              \
+                return set(to, pitch, value, bits / 8, width, height, s, ASYNC);                                       \
         }
 
 SET_1D(8, unsigned char)

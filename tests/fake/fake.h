@@ -1,9 +1,9 @@
 /* fake.h: inside the software device.
  *
- * A libcuda.so.1 whose device is host memory (store.h) and whose engine is one thread for each stream. Two locks, taken in this order
- * when both are needed: memory_lock (read: an operation touches device memory; write: the tables change) and engine_lock (streams, events,
- * captures, contexts). Objects behind handles (contexts, streams, events, functions) are never given back to malloc while the process lives, so a
- * stale handle is recognised by its mark and not a crash.
+ * A libcuda.so.1 whose device is host memory (store.h) and whose engine is one thread for each stream. Two locks, taken
+ * in this order when both are needed: memory_lock (read: an operation touches device memory; write: the tables change)
+ * and engine_lock (streams, events, captures, contexts). Objects behind handles (contexts, streams, events, functions)
+ * are never given back to malloc while the process lives, so a stale handle is recognised by its mark and not a crash.
  */
 #pragma once
 
@@ -40,7 +40,8 @@ enum {
         FAKE_ERROR_GRAPH_UPDATE = 910,
 };
 
-/* --- entry points (trace.c) ------------------------------------------------------------------------------------------------ */
+/* --- entry points (trace.c)
+ * ------------------------------------------------------------------------------------------------ */
 
 /* One for each exported function: what BERTH_SOFTWARE_FAIL and BERTH_SOFTWARE_LOG know about it. */
 struct entry {
@@ -54,71 +55,83 @@ int trace_enter(struct entry *entry);
 void trace_leave(struct entry *entry, int result);
 
 /* API(name, (parameters), (arguments)) { body }: an exported function that can be counted and made to fail. */
-#define API_AS(symbol, body, parameters, arguments)                     \
-        EXPORT CUresult symbol parameters;                              \
-        EXPORT CUresult symbol parameters                               \
-        {                                                               \
-                static struct entry entry_ = {.name = #symbol};         \
-                CUresult result_;                                       \
-                                                                        \
-                if (LIKELY(!trace_on))                                  \
-                        return body arguments;                          \
-                result_ = trace_enter(&entry_);                         \
-                if (result_ < 0)                                        \
-                        result_ = body arguments;                       \
-                trace_leave(&entry_, result_);                          \
-                return result_;                                         \
+#define API_AS(symbol, body, parameters, arguments)                                                                    \
+        EXPORT CUresult symbol parameters;                                                                             \
+        EXPORT CUresult symbol parameters                                                                              \
+        {                                                                                                              \
+                static struct entry entry_ = {.name = #symbol};                                                        \
+                CUresult result_;                                                                                      \
+                                                                                                                       \
+                if (LIKELY(!trace_on))                                                                                 \
+                        return body arguments;                                                                         \
+                result_ = trace_enter(&entry_);                                                                        \
+                if (result_ < 0)                                                                                       \
+                        result_ = body arguments;                                                                      \
+                trace_leave(&entry_, result_);                                                                         \
+                return result_;                                                                                        \
         }
 
-#define API(symbol, parameters, arguments)                     \
-        static inline CUresult symbol##_body parameters;       \
-        API_AS(symbol, symbol##_body, parameters, arguments)   \
+#define API(symbol, parameters, arguments)                                                                             \
+        static inline CUresult symbol##_body parameters;                                                               \
+        API_AS(symbol, symbol##_body, parameters, arguments)                                                           \
         static inline CUresult symbol##_body parameters
 
-/* The same for a function that takes a stream "s": NULL means the legacy stream in the plain form, the thread's own in symbol_ptsz. */
+/* The same for a function that takes a stream "s": NULL means the legacy stream in the plain form, the thread's own in
+ * symbol_ptsz. */
 #define ARGUMENTS(...) __VA_ARGS__
-#define API_STREAM(symbol, parameters, arguments)                                                 \
-        static inline CUresult symbol##_body parameters;                                          \
-        static inline CUresult symbol##_own parameters                                            \
-        {                                                                                         \
-                s = s ? s : CU_STREAM_PER_THREAD;                                                 \
-                return symbol##_body arguments;                                                   \
-        }                                                                                         \
-        API_AS(symbol, symbol##_body, parameters, arguments)                                      \
-        API_AS(symbol##_ptsz, symbol##_own, parameters, arguments)                                \
+#define API_STREAM(symbol, parameters, arguments)                                                                      \
+        static inline CUresult symbol##_body parameters;                                                               \
+        static inline CUresult symbol##_own parameters                                                                 \
+        {                                                                                                              \
+                s = s ? s : CU_STREAM_PER_THREAD;                                                                      \
+                return symbol##_body arguments;                                                                        \
+        }                                                                                                              \
+        API_AS(symbol, symbol##_body, parameters, arguments)                                                           \
+        API_AS(symbol##_ptsz, symbol##_own, parameters, arguments)                                                     \
         static inline CUresult symbol##_body parameters
 
 /* The same for a synchronous copy: the body's last parameter is the stream it runs on, which callers do not see. */
-#define API_SYNC(symbol, parameters, arguments)                                                                   \
-        static CUresult symbol##_body(ARGUMENTS parameters, CUstream s);                                          \
-        static inline CUresult symbol##_plain(ARGUMENTS parameters)                                               \
-        {                                                                                                         \
-                return symbol##_body(ARGUMENTS arguments, CU_STREAM_LEGACY);                                      \
-        }                                                                                                         \
-        static inline CUresult symbol##_own(ARGUMENTS parameters)                                                 \
-        {                                                                                                         \
-                return symbol##_body(ARGUMENTS arguments, CU_STREAM_PER_THREAD);                                  \
-        }                                                                                                         \
-        API_AS(symbol, symbol##_plain, (ARGUMENTS parameters), (ARGUMENTS arguments))                             \
-        API_AS(symbol##_ptds, symbol##_own, (ARGUMENTS parameters), (ARGUMENTS arguments))                        \
+#define API_SYNC(symbol, parameters, arguments)                                                                        \
+        static CUresult symbol##_body(ARGUMENTS parameters, CUstream s);                                               \
+        static inline CUresult symbol##_plain(ARGUMENTS parameters)                                                    \
+        {                                                                                                              \
+                return symbol##_body(ARGUMENTS arguments, CU_STREAM_LEGACY);                                           \
+        }                                                                                                              \
+        static inline CUresult symbol##_own(ARGUMENTS parameters)                                                      \
+        {                                                                                                              \
+                return symbol##_body(ARGUMENTS arguments, CU_STREAM_PER_THREAD);                                       \
+        }                                                                                                              \
+        API_AS(symbol, symbol##_plain, (ARGUMENTS parameters), (ARGUMENTS arguments))                                  \
+        API_AS(symbol##_ptds, symbol##_own, (ARGUMENTS parameters), (ARGUMENTS arguments))                             \
         static CUresult symbol##_body(ARGUMENTS parameters, CUstream s)
 
-/* --- contexts (context.c) -------------------------------------------------------------------------------------------------- */
+/* --- contexts (context.c)
+ * -------------------------------------------------------------------------------------------------- */
 
-enum { MARK_CONTEXT = 0x43545831, MARK_STREAM = 0x53545231, MARK_EVENT = 0x45565431, MARK_FUNCTION = 0x46554e31, MARK_MODULE = 0x4d4f4431,
-       MARK_LIBRARY = 0x4c494231, MARK_GRAPH = 0x47524831, MARK_EXEC = 0x47455831, MARK_POOL = 0x504f4f31, MARK_GONE = 0x474f4e45 };
+enum {
+        MARK_CONTEXT = 0x43545831,
+        MARK_STREAM = 0x53545231,
+        MARK_EVENT = 0x45565431,
+        MARK_FUNCTION = 0x46554e31,
+        MARK_MODULE = 0x4d4f4431,
+        MARK_LIBRARY = 0x4c494231,
+        MARK_GRAPH = 0x47524831,
+        MARK_EXEC = 0x47455831,
+        MARK_POOL = 0x504f4f31,
+        MARK_GONE = 0x474f4e45
+};
 
 struct CUctx_st {
         uint32_t mark;
         int device;
-        bool primary, counted;  /* counted: file holds the context's bytes */
+        bool primary, counted; /* counted: file holds the context's bytes */
         unsigned flags, version;
         uint64_t id;
-        _Atomic int sticky;           /* CUDA_SUCCESS, or what every further call returns */
+        _Atomic int sticky;            /* CUDA_SUCCESS, or what every further call returns */
         _Atomic int blocking_captures; /* captures on streams that the legacy stream waits for */
-        atomic_bool abort;            /* being destroyed: nothing waits any longer */
+        atomic_bool abort;             /* being destroyed: nothing waits any longer */
         struct CUstream_st *legacy;
-        struct CUstream_st *streams;  /* all of them, legacy included */
+        struct CUstream_st *streams; /* all of them, legacy included */
         struct store_file file;
         struct CUctx_st *next;
 };
@@ -142,8 +155,9 @@ extern unsigned fake_devices;
 /* CUDA_SUCCESS once cuInit was called in this very process. */
 static inline CUresult need_ready(void)
 {
-        return LIKELY(atomic_load_explicit(&fake_state, memory_order_acquire) == STATE_READY) ? CUDA_SUCCESS
-                                                                                              : CUDA_ERROR_NOT_INITIALIZED;
+        return LIKELY(atomic_load_explicit(&fake_state, memory_order_acquire) == STATE_READY)
+                       ? CUDA_SUCCESS
+                       : CUDA_ERROR_NOT_INITIALIZED;
 }
 
 /* The calling thread's context, or why there is none that works. */
@@ -163,25 +177,26 @@ static inline CUresult need_context(CUcontext *ret)
         return sticky;
 }
 
-#define TRY(expression)              \
-        do {                         \
-                CUresult try_ = (expression); \
-                if (UNLIKELY(try_))  \
-                        return try_; \
+#define TRY(expression)                                                                                                \
+        do {                                                                                                           \
+                CUresult try_ = (expression);                                                                          \
+                if (UNLIKELY(try_))                                                                                    \
+                        return try_;                                                                                   \
         } while (0)
 
 /* The current context's fault, or the first fault of any: for objects without a context. */
 void context_fail(CUcontext c, CUresult fault);
 CUresult device_check(CUdevice d);
 
-/* --- device memory (vmm.c, memory.c) --------------------------------------------------------------------------------------- */
+/* --- device memory (vmm.c, memory.c)
+ * --------------------------------------------------------------------------------------- */
 
 #define GRANULE (UINT64_C(2) << 20)
 
 extern pthread_rwlock_t memory_lock;
 
-/* Where the bytes at a device address are in this process: *ret_length of at most length bytes from *ret_host on. Under memory_lock.
- * ILLEGAL_ADDRESS for unmapped memory and missing access rights. */
+/* Where the bytes at a device address are in this process: *ret_length of at most length bytes from *ret_host on. Under
+ * memory_lock. ILLEGAL_ADDRESS for unmapped memory and missing access rights. */
 CUresult span_device(CUdeviceptr at, uint64_t length, int device, bool write, void **ret_host, uint64_t *ret_length);
 /* The same for an address that may be host memory too. */
 CUresult span_any(CUdeviceptr at, uint64_t length, int device, bool write, void **ret_host, uint64_t *ret_length);
@@ -190,7 +205,8 @@ CUresult range_check(CUdeviceptr at, uint64_t length, int device, bool write);
 /* True when the address belongs to a reservation. Under memory_lock. */
 bool is_device_address(CUdeviceptr at);
 
-/* Physical memory at an address of its own, for plain allocations; takes memory_lock. vmm_unback is called under it (write). */
+/* Physical memory at an address of its own, for plain allocations; takes memory_lock. vmm_unback is called under it
+ * (write). */
 CUresult vmm_back(int device, uint64_t bytes, CUdeviceptr *ret_at);
 void vmm_unback(CUdeviceptr at);
 /* The device and extent of the mapping at an address; false when there is none. Under memory_lock. */
@@ -206,7 +222,8 @@ struct host_range {
 };
 /* The registration, host or managed allocation that holds an address, or NULL. Under memory_lock. */
 const struct host_range *host_find(uint64_t at);
-/* What a copy does with its host side: *ret_pinned, or INVALID_VALUE when it leaves a registration half-way. Takes memory_lock. */
+/* What a copy does with its host side: *ret_pinned, or INVALID_VALUE when it leaves a registration half-way. Takes
+ * memory_lock. */
 CUresult host_check(uint64_t at, uint64_t bytes, bool *ret_pinned);
 
 CUresult memory_alloc(int device, uint64_t bytes, CUdeviceptr *ret);
@@ -216,10 +233,22 @@ void pool_freed(CUdeviceptr at);
 /* The plain allocation that holds an address; false when there is none. Under memory_lock. */
 bool memory_find(CUdeviceptr at, CUdeviceptr *ret_base, uint64_t *ret_bytes);
 
-/* --- engine (stream.c) ----------------------------------------------------------------------------------------------------- */
+/* --- engine (stream.c)
+ * ----------------------------------------------------------------------------------------------------- */
 
-enum work_kind { WORK_KERNEL, WORK_COPY, WORK_SET, WORK_HOST, WORK_CALLBACK, WORK_EVENT, WORK_WAIT, WORK_WRITE_VALUE, WORK_WAIT_VALUE,
-                 WORK_GRAPH, WORK_FREE };
+enum work_kind {
+        WORK_KERNEL,
+        WORK_COPY,
+        WORK_SET,
+        WORK_HOST,
+        WORK_CALLBACK,
+        WORK_EVENT,
+        WORK_WAIT,
+        WORK_WRITE_VALUE,
+        WORK_WAIT_VALUE,
+        WORK_GRAPH,
+        WORK_FREE
+};
 
 struct dependency {
         CUstream stream;
@@ -269,8 +298,8 @@ struct work {
         };
         unsigned dependencies, dependency_room;
         struct dependency *dependency;
-        CUgraph owner;          /* of a kept node */
-        unsigned type;          /* CUgraphNodeType of a kept node */
+        CUgraph owner; /* of a kept node */
+        unsigned type; /* CUgraphNodeType of a kept node */
 };
 
 struct capture {
@@ -325,7 +354,8 @@ CUresult stream_submit_locked(CUstream stream, const struct work *work, uint64_t
 /* Under engine_lock, which is given up meanwhile. */
 void stream_wait_for(CUstream stream, uint64_t sequence);
 bool stream_busy(CUstream stream);
-/* Under engine_lock: adds what work on the stream has to wait for beside the stream itself; false when out of memory. */
+/* Under engine_lock: adds what work on the stream has to wait for beside the stream itself; false when out of memory.
+ */
 bool work_add_implicit(struct work *work, CUstream stream);
 /* Waits for everything that the context was given so far. */
 void context_drain(CUcontext c);
@@ -349,7 +379,8 @@ CUresult program_run(struct program *p, CUcontext c);
 void program_ref(struct program *p);
 void program_unref(struct program *p);
 
-/* --- captures and graphs (graph.c) ----------------------------------------------------------------------------------------- */
+/* --- captures and graphs (graph.c)
+ * ----------------------------------------------------------------------------------------- */
 
 /* For calls that a capture forbids to its thread or to all: 900, and the capture is lost. */
 CUresult capture_forbids(void);
@@ -366,7 +397,8 @@ CUresult capture_add(CUstream s, const struct work *w);
 /* Under engine_lock: the stream takes part in the capture that the event was recorded in. */
 CUresult capture_join(CUstream s, CUevent e);
 
-/* --- functions (module.c, kernels.c) --------------------------------------------------------------------------------------- */
+/* --- functions (module.c, kernels.c)
+ * --------------------------------------------------------------------------------------- */
 
 enum kernel_id { KERNEL_NOP, KERNEL_FILL, KERNEL_ADD, KERNEL_CHECKSUM, KERNEL_SPIN, KERNEL_STEP, KERNEL_UNKNOWN };
 #define KERNEL_PARAMETERS 3

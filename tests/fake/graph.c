@@ -1,7 +1,7 @@
 /* graph.c: graphs and their instances.
  *
- * A graph is a list of work in the order of capture, which respects every dependency; an instance is a copy of it that launches hold on to. Under
- * engine_lock.
+ * A graph is a list of work in the order of capture, which respects every dependency; an instance is a copy of it that
+ * launches hold on to. Under engine_lock.
  */
 #include "graph.h"
 
@@ -20,7 +20,15 @@ struct CUgraphExec_st {
 };
 
 /* CUgraphNodeType */
-enum { NODE_KERNEL = 0, NODE_MEMCPY = 1, NODE_MEMSET = 2, NODE_HOST = 3, NODE_GRAPH = 4, NODE_EMPTY = 5, NODE_MEMORY_OPERATION = 12 };
+enum {
+        NODE_KERNEL = 0,
+        NODE_MEMCPY = 1,
+        NODE_MEMSET = 2,
+        NODE_HOST = 3,
+        NODE_GRAPH = 4,
+        NODE_EMPTY = 5,
+        NODE_MEMORY_OPERATION = 12
+};
 
 static CUgraph graphs; /* every one ever made: stale handles stay recognisable */
 static CUgraphExec execs;
@@ -236,7 +244,8 @@ static CUresult instantiate(CUgraphExec *exec, CUgraph graph, unsigned long long
         return CUDA_SUCCESS;
 }
 
-API(cuGraphInstantiate, (CUgraphExec *exec, CUgraph graph, CUgraphNode *node, char *log, size_t bytes), (exec, graph, node, log, bytes))
+API(cuGraphInstantiate, (CUgraphExec *exec, CUgraph graph, CUgraphNode *node, char *log, size_t bytes),
+    (exec, graph, node, log, bytes))
 {
         if (log && bytes)
                 *log = 0;
@@ -273,12 +282,14 @@ static CUresult instantiate_params(CUgraphExec *exec, CUgraph graph, struct inst
         return r;
 }
 
-API(cuGraphInstantiateWithParams, (CUgraphExec *exec, CUgraph graph, struct instantiate_params *params), (exec, graph, params))
+API(cuGraphInstantiateWithParams, (CUgraphExec *exec, CUgraph graph, struct instantiate_params *params),
+    (exec, graph, params))
 {
         return instantiate_params(exec, graph, params);
 }
 
-API(cuGraphInstantiateWithParams_ptsz, (CUgraphExec *exec, CUgraph graph, struct instantiate_params *params), (exec, graph, params))
+API(cuGraphInstantiateWithParams_ptsz, (CUgraphExec *exec, CUgraph graph, struct instantiate_params *params),
+    (exec, graph, params))
 {
         return instantiate_params(exec, graph, params);
 }

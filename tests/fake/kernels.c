@@ -1,7 +1,7 @@
 /* kernels.c: the kernels that compute, by name; the same arithmetic as the PTX that the test programs carry.
  *
- * All of a kernel's memory is checked before it starts; then it runs piece by piece, each under memory_lock. Memory that goes away in between is a
- * fault of the context, as it is on a real device.
+ * All of a kernel's memory is checked before it starts; then it runs piece by piece, each under memory_lock. Memory
+ * that goes away in between is a fault of the context, as it is on a real device.
  */
 #include "fake.h"
 
@@ -11,12 +11,9 @@
 #define PIECE (UINT64_C(4) << 20)
 
 const struct kernel_type kernel_types[KERNEL_UNKNOWN + 1] = {
-        [KERNEL_NOP] = {"berth_nop", 0, {0}},
-        [KERNEL_FILL] = {"berth_fill", 3, {8, 8, 4}},
-        [KERNEL_ADD] = {"berth_add", 3, {8, 8, 4}},
-        [KERNEL_CHECKSUM] = {"berth_checksum", 3, {8, 8, 8}},
-        [KERNEL_SPIN] = {"berth_spin", 1, {8}},
-        [KERNEL_STEP] = {"berth_step", 3, {8, 8, 4}},
+        [KERNEL_NOP] = {"berth_nop", 0, {0}},       [KERNEL_FILL] = {"berth_fill", 3, {8, 8, 4}},
+        [KERNEL_ADD] = {"berth_add", 3, {8, 8, 4}}, [KERNEL_CHECKSUM] = {"berth_checksum", 3, {8, 8, 8}},
+        [KERNEL_SPIN] = {"berth_spin", 1, {8}},     [KERNEL_STEP] = {"berth_step", 3, {8, 8, 4}},
         [KERNEL_UNKNOWN] = {NULL, 0, {0}},
 };
 
@@ -93,7 +90,8 @@ static void spin(uint64_t ns, CUcontext c)
                 uint64_t rest = ns - (now - begin);
 
                 if (rest > 100 * NS_PER_US) {
-                        struct timespec t = {.tv_nsec = (long)(rest > 6 * NS_PER_MS ? 5 * NS_PER_MS : rest - 60 * NS_PER_US)};
+                        struct timespec t = {
+                                .tv_nsec = (long)(rest > 6 * NS_PER_MS ? 5 * NS_PER_MS : rest - 60 * NS_PER_US)};
 
                         nanosleep(&t, NULL);
                 }

@@ -48,11 +48,12 @@ static inline CUresult launch(CUfunction f, const struct shape *g, CUstream hand
         TRY(stream_of(handle, &s));
         if (UNLIKELY(!f || f->mark != MARK_FUNCTION))
                 return CUDA_ERROR_INVALID_HANDLE;
-        if (UNLIKELY(g->gx == 0 || g->gy == 0 || g->gz == 0 || g->bx == 0 || g->by == 0 || g->bz == 0 || g->bx > 1024 || g->by > 1024 ||
-                     g->bz > 64 || g->bx * g->by * g->bz > 1024))
+        if (UNLIKELY(g->gx == 0 || g->gy == 0 || g->gz == 0 || g->bx == 0 || g->by == 0 || g->bz == 0 || g->bx > 1024 ||
+                     g->by > 1024 || g->bz > 64 || g->bx * g->by * g->bz > 1024))
                 return CUDA_ERROR_INVALID_VALUE;
         /* Nothing to do and nothing before it: done. Its place in the order of the legacy stream does not show. */
-        if (LIKELY(f->id == KERNEL_NOP && stream_idle(s) && !(s->legacy && atomic_load(&s->context->blocking_captures))))
+        if (LIKELY(f->id == KERNEL_NOP && stream_idle(s) &&
+                   !(s->legacy && atomic_load(&s->context->blocking_captures))))
                 return CUDA_SUCCESS;
         w = (struct work){.kind = WORK_KERNEL, .kernel = {.id = f->id}};
         TRY(read_parameters(&kernel_types[f->id], parameters, extra, w.kernel.a));
@@ -60,41 +61,46 @@ static inline CUresult launch(CUfunction f, const struct shape *g, CUstream hand
 }
 
 API_STREAM(cuLaunchKernel,
-           (CUfunction f, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz, unsigned shared, CUstream s,
-            void **parameters, void **extra),
+           (CUfunction f, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz, unsigned shared,
+            CUstream s, void **parameters, void **extra),
            (f, gx, gy, gz, bx, by, bz, shared, s, parameters, extra))
 {
         return launch(f, &(struct shape){gx, gy, gz, bx, by, bz}, s, parameters, extra);
 }
 
 API_STREAM(cuLaunchCooperativeKernel,
-           (CUfunction f, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz, unsigned shared, CUstream s,
-            void **parameters),
+           (CUfunction f, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz, unsigned shared,
+            CUstream s, void **parameters),
            (f, gx, gy, gz, bx, by, bz, shared, s, parameters))
 {
         return launch(f, &(struct shape){gx, gy, gz, bx, by, bz}, s, parameters, NULL);
 }
 
 /* Here the stream is inside the configuration. */
-static inline CUresult launch_ex(const CUlaunchConfig *c, CUfunction f, void **parameters, void **extra, CUstream null_stream)
+static inline CUresult launch_ex(const CUlaunchConfig *c, CUfunction f, void **parameters, void **extra,
+                                 CUstream null_stream)
 {
         if (!c)
                 return CUDA_ERROR_INVALID_VALUE;
-        return launch(f, &(struct shape){c->gridDimX, c->gridDimY, c->gridDimZ, c->blockDimX, c->blockDimY, c->blockDimZ},
+        return launch(f,
+                      &(struct shape){c->gridDimX, c->gridDimY, c->gridDimZ, c->blockDimX, c->blockDimY, c->blockDimZ},
                       c->hStream ? c->hStream : null_stream, parameters, extra);
 }
 
-API(cuLaunchKernelEx, (const CUlaunchConfig *config, CUfunction f, void **parameters, void **extra), (config, f, parameters, extra))
+API(cuLaunchKernelEx, (const CUlaunchConfig *config, CUfunction f, void **parameters, void **extra),
+    (config, f, parameters, extra))
 {
         return launch_ex(config, f, parameters, extra, CU_STREAM_LEGACY);
 }
 
-API(cuLaunchKernelEx_ptsz, (const CUlaunchConfig *config, CUfunction f, void **parameters, void **extra), (config, f, parameters, extra))
+API(cuLaunchKernelEx_ptsz, (const CUlaunchConfig *config, CUfunction f, void **parameters, void **extra),
+    (config, f, parameters, extra))
 {
         return launch_ex(config, f, parameters, extra, CU_STREAM_PER_THREAD);
 }
 
-API(cuOccupancyMaxActiveBlocksPerMultiprocessor, (int *blocks, CUfunction f, int block, size_t shared), (blocks, f, block, shared))
+API(cuOccupancyMaxActiveBlocksPerMultiprocessor, (int *blocks, CUfunction f, int block, size_t shared),
+    (blocks, f, block, shared))
 {
         TRY(need_ready());
         if (!blocks || !f || f->mark != MARK_FUNCTION || block <= 0)
@@ -103,8 +109,8 @@ API(cuOccupancyMaxActiveBlocksPerMultiprocessor, (int *blocks, CUfunction f, int
         return CUDA_SUCCESS;
 }
 
-API(cuOccupancyMaxActiveBlocksPerMultiprocessorWithFlags, (int *blocks, CUfunction f, int block, size_t shared, unsigned flags),
-    (blocks, f, block, shared, flags))
+API(cuOccupancyMaxActiveBlocksPerMultiprocessorWithFlags,
+    (int *blocks, CUfunction f, int block, size_t shared, unsigned flags), (blocks, f, block, shared, flags))
 {
         return cuOccupancyMaxActiveBlocksPerMultiprocessor_body(blocks, f, block, shared);
 }

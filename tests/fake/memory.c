@@ -1,7 +1,7 @@
 /* memory.c: plain device allocations, host memory that the device knows, managed memory, and what a pointer is.
  *
- * Allocations below 1 MiB share 2 MiB slabs, as the real driver's do; others take whole granules. Host memory has the same address on both
- * sides. Managed memory is host memory throughout: it does not count against the device.
+ * Allocations below 1 MiB share 2 MiB slabs, as the real driver's do; others take whole granules. Host memory has the
+ * same address on both sides. Managed memory is host memory throughout: it does not count against the device.
  */
 #include "fake.h"
 #include "table.h"
@@ -21,7 +21,7 @@ struct slab {
 
 struct allocation {
         CUdeviceptr base;
-        uint64_t bytes; /* as asked for */
+        uint64_t bytes;    /* as asked for */
         struct slab *slab; /* NULL: has its own granules */
         int device;
         uint64_t id;
@@ -177,8 +177,8 @@ API(cuMemAllocPitch_v2, (CUdeviceptr *at, size_t *pitch, size_t width, size_t he
         CUcontext c;
 
         TRY(need_context(&c));
-        if (!at || !pitch || width == 0 || height == 0 || (element != 4 && element != 8 && element != 16) || width > (uint64_t)1 << 40 ||
-            height > (uint64_t)1 << 40)
+        if (!at || !pitch || width == 0 || height == 0 || (element != 4 && element != 8 && element != 16) ||
+            width > (uint64_t)1 << 40 || height > (uint64_t)1 << 40)
                 return CUDA_ERROR_INVALID_VALUE;
         TRY(capture_forbids());
         *pitch = (width + 511) / 512 * 512;

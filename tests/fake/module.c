@@ -1,7 +1,8 @@
 /* module.c: modules, libraries, functions, launches.
  *
- * An image is searched for ".entry NAME"; a name that the device knows computes, any other loads and launches without effect. A launch of
- * berth_nop on a stream with nothing to do is over at once, without a lock: that is what the cost of a gated launch is measured against.
+ * An image is searched for ".entry NAME"; a name that the device knows computes, any other loads and launches without
+ * effect. A launch of berth_nop on a stream with nothing to do is over at once, without a lock: that is what the cost
+ * of a gated launch is measured against.
  */
 #include "fake.h"
 
@@ -61,7 +62,8 @@ static CUresult find_entries(struct CUmod_st *m, const char *text, size_t length
         return CUDA_SUCCESS;
 }
 
-/* How long the image is: PTX ends with a zero byte, a fat binary says so itself (reached through its wrapper or not). */
+/* How long the image is: PTX ends with a zero byte, a fat binary says so itself (reached through its wrapper or not).
+ */
 static CUresult image_extent(const void **image, size_t *length)
 {
         uint32_t magic;
@@ -208,7 +210,8 @@ API(cuModuleGetFunctionCount, (unsigned *count, CUmodule module), (count, module
         return CUDA_SUCCESS;
 }
 
-API(cuModuleGetGlobal_v2, (CUdeviceptr *at, size_t *bytes, CUmodule module, const char *name), (at, bytes, module, name))
+API(cuModuleGetGlobal_v2, (CUdeviceptr *at, size_t *bytes, CUmodule module, const char *name),
+    (at, bytes, module, name))
 {
         TRY(need_ready());
         return module && module->mark == MARK_MODULE && name ? CUDA_ERROR_NOT_FOUND : CUDA_ERROR_INVALID_VALUE;
@@ -224,8 +227,8 @@ API(cuModuleGetLoadingMode, (int *mode), (mode))
 
 /* A library is a module that belongs to no context. */
 API(cuLibraryLoadData,
-    (CUlibrary *library, const void *code, int *jit_options, void **jit_values, unsigned jit_count, int *options, void **values,
-     unsigned count),
+    (CUlibrary *library, const void *code, int *jit_options, void **jit_values, unsigned jit_count, int *options,
+     void **values, unsigned count),
     (library, code, jit_options, jit_values, jit_count, options, values, count))
 {
         TRY(need_ready());
@@ -233,8 +236,8 @@ API(cuLibraryLoadData,
 }
 
 API(cuLibraryLoadFromFile,
-    (CUlibrary *library, const char *path, int *jit_options, void **jit_values, unsigned jit_count, int *options, void **values,
-     unsigned count),
+    (CUlibrary *library, const char *path, int *jit_options, void **jit_values, unsigned jit_count, int *options,
+     void **values, unsigned count),
     (library, path, jit_options, jit_values, jit_count, options, values, count))
 {
         TRY(need_ready());

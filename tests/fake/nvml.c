@@ -1,10 +1,10 @@
 /* nvml.c: the software device's libnvidia-ml.so.1.
  *
- * It reads the same folder as the device itself. Power and temperature it has none of and says so; utilisation is the share of time, since the
- * last call of this process, in which kernels or copies ran.
+ * It reads the same folder as the device itself. Power and temperature it has none of and says so; utilisation is the
+ * share of time, since the last call of this process, in which kernels or copies ran.
  */
-#include "base/clock.h"
 #include "observe/abi/nvml.h"
+#include "base/clock.h"
 #include "store.h"
 
 #include <pthread.h>
@@ -13,8 +13,8 @@
 
 #define EXPORT __attribute__((visibility("default")))
 /* API(name, (parameters)) { body }: an exported function. */
-#define API(name, parameters)                  \
-        EXPORT nvmlReturn_t name parameters;   \
+#define API(name, parameters)                                                                                          \
+        EXPORT nvmlReturn_t name parameters;                                                                           \
         EXPORT nvmlReturn_t name parameters
 
 enum { PROCESSES = 256 };
@@ -51,11 +51,11 @@ static nvmlReturn_t check(nvmlDevice_t d, const void *result)
         return NVML_SUCCESS;
 }
 
-#define TRY(expression)                           \
-        do {                                      \
-                nvmlReturn_t try_ = (expression); \
-                if (try_)                         \
-                        return try_;              \
+#define TRY(expression)                                                                                                \
+        do {                                                                                                           \
+                nvmlReturn_t try_ = (expression);                                                                      \
+                if (try_)                                                                                              \
+                        return try_;                                                                                   \
         } while (0)
 
 static nvmlReturn_t put_text(char *to, unsigned length, const char *from)
@@ -210,7 +210,8 @@ API(nvmlDeviceGetHandleByPciBusId_v2, (const char *id, nvmlDevice_t *device))
 
         if (!ready())
                 return NVML_ERROR_UNINITIALIZED;
-        if (!id || !device || (sscanf(id, "%x:%x:%x", &domain, &bus, &slot) != 3 && sscanf(id, "%x:%x", &bus, &slot) != 2))
+        if (!id || !device ||
+            (sscanf(id, "%x:%x:%x", &domain, &bus, &slot) != 3 && sscanf(id, "%x:%x", &bus, &slot) != 2))
                 return NVML_ERROR_INVALID_ARGUMENT;
         if (domain || slot || bus < 1 || bus > device_count())
                 return NVML_ERROR_NOT_FOUND;
@@ -298,7 +299,8 @@ API(nvmlDeviceGetMemoryInfo_v2, (nvmlDevice_t d, nvmlMemory_v2_t *memory))
 }
 
 /* One form for all versions: set writes one entry. */
-static nvmlReturn_t processes(nvmlDevice_t d, unsigned *count, void *infos, void (*set)(void *, unsigned, const struct store_process *))
+static nvmlReturn_t processes(nvmlDevice_t d, unsigned *count, void *infos,
+                              void (*set)(void *, unsigned, const struct store_process *))
 {
         struct store_process list[PROCESSES];
         unsigned n, room;
@@ -385,7 +387,8 @@ API(nvmlDeviceGetUtilizationRates, (nvmlDevice_t d, nvmlUtilization_t *u))
         return NVML_SUCCESS;
 }
 
-API(nvmlDeviceGetProcessUtilization, (nvmlDevice_t d, nvmlProcessUtilizationSample_t *samples, unsigned *count, unsigned long long since))
+API(nvmlDeviceGetProcessUtilization,
+    (nvmlDevice_t d, nvmlProcessUtilizationSample_t *samples, unsigned *count, unsigned long long since))
 {
         TRY(check(d, count));
         return NVML_ERROR_NOT_SUPPORTED;

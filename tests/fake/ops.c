@@ -1,4 +1,5 @@
-/* ops.c: what a stream does beside kernels and copies: host functions, values in memory, and the dispatch of all work. */
+/* ops.c: what a stream does beside kernels and copies: host functions, values in memory, and the dispatch of all work.
+ */
 #include "fake.h"
 
 #include <string.h>
@@ -18,7 +19,8 @@ static CUresult value_access(const struct work *w, int device, bool write, uint6
                 else if (write)
                         __atomic_store_n((uint64_t *)p, *value, __ATOMIC_SEQ_CST);
                 else
-                        *value = n == 4 ? __atomic_load_n((uint32_t *)p, __ATOMIC_SEQ_CST) : __atomic_load_n((uint64_t *)p, __ATOMIC_SEQ_CST);
+                        *value = n == 4 ? __atomic_load_n((uint32_t *)p, __ATOMIC_SEQ_CST)
+                                        : __atomic_load_n((uint64_t *)p, __ATOMIC_SEQ_CST);
         }
         pthread_rwlock_unlock(&memory_lock);
         return r;
@@ -124,16 +126,16 @@ static CUresult value_op(CUstream s, CUdeviceptr at, uint64_t value, unsigned fl
         return r ? CUDA_ERROR_INVALID_VALUE : stream_submit(s, &w, false);
 }
 
-#define VALUE_OPS(bits, suffix)                                                                                              \
-        API_STREAM(cuStreamWriteValue##bits##suffix, (CUstream s, CUdeviceptr at, uint##bits##_t value, unsigned flags),     \
-                   (s, at, value, flags))                                                                                    \
-        {                                                                                                                    \
-                return value_op(s, at, value, flags, bits / 8, WORK_WRITE_VALUE);                                            \
-        }                                                                                                                    \
-        API_STREAM(cuStreamWaitValue##bits##suffix, (CUstream s, CUdeviceptr at, uint##bits##_t value, unsigned flags),      \
-                   (s, at, value, flags))                                                                                    \
-        {                                                                                                                    \
-                return value_op(s, at, value, flags, bits / 8, WORK_WAIT_VALUE);                                             \
+#define VALUE_OPS(bits, suffix)                                                                                        \
+        API_STREAM(cuStreamWriteValue##bits##suffix,                                                                   \
+                   (CUstream s, CUdeviceptr at, uint##bits##_t value, unsigned flags), (s, at, value, flags))          \
+        {                                                                                                              \
+                return value_op(s, at, value, flags, bits / 8, WORK_WRITE_VALUE);                                      \
+        }                                                                                                              \
+        API_STREAM(cuStreamWaitValue##bits##suffix,                                                                    \
+                   (CUstream s, CUdeviceptr at, uint##bits##_t value, unsigned flags), (s, at, value, flags))          \
+        {                                                                                                              \
+                return value_op(s, at, value, flags, bits / 8, WORK_WAIT_VALUE);                                       \
         }
 
 VALUE_OPS(32, )

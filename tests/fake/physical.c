@@ -108,7 +108,8 @@ CUresult physical_create(int device, uint64_t bytes, struct store_file *file)
         return e == -ENOMEM ? CUDA_ERROR_OUT_OF_MEMORY : FAKE_ERROR_OPERATING_SYSTEM;
 }
 
-API(cuMemCreate, (CUmemGenericAllocationHandle *handle, size_t bytes, const CUmemAllocationProp *prop, unsigned long long flags),
+API(cuMemCreate,
+    (CUmemGenericAllocationHandle *handle, size_t bytes, const CUmemAllocationProp *prop, unsigned long long flags),
     (handle, bytes, prop, flags))
 {
         struct store_file file;
@@ -143,7 +144,8 @@ API(cuMemRelease, (CUmemGenericAllocationHandle handle), (handle))
         return h ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;
 }
 
-API(cuMemExportToShareableHandle, (void *shareable, CUmemGenericAllocationHandle handle, int type, unsigned long long flags),
+API(cuMemExportToShareableHandle,
+    (void *shareable, CUmemGenericAllocationHandle handle, int type, unsigned long long flags),
     (shareable, handle, type, flags))
 {
         struct handle *h;
@@ -168,7 +170,8 @@ API(cuMemExportToShareableHandle, (void *shareable, CUmemGenericAllocationHandle
         return r;
 }
 
-API(cuMemImportFromShareableHandle, (CUmemGenericAllocationHandle *handle, void *shareable, int type), (handle, shareable, type))
+API(cuMemImportFromShareableHandle, (CUmemGenericAllocationHandle *handle, void *shareable, int type),
+    (handle, shareable, type))
 {
         CUmemAllocationProp prop = {.type = CU_MEM_ALLOCATION_TYPE_PINNED,
                                     .requestedHandleTypes = CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR,
@@ -207,7 +210,8 @@ API(cuMemGetAllocationGranularity, (size_t *bytes, const CUmemAllocationProp *pr
         return CUDA_SUCCESS;
 }
 
-API(cuMemGetAllocationPropertiesFromHandle, (CUmemAllocationProp *prop, CUmemGenericAllocationHandle handle), (prop, handle))
+API(cuMemGetAllocationPropertiesFromHandle, (CUmemAllocationProp *prop, CUmemGenericAllocationHandle handle),
+    (prop, handle))
 {
         struct handle *h;
 

@@ -16,7 +16,8 @@ struct handle {
 /* Physical memory that is not yet a handle's; takes no lock. */
 CUresult physical_create(int device, uint64_t bytes, struct store_file *file);
 /* file becomes a new handle's; NULL when out of memory, and file stays the caller's. */
-struct handle *physical_add(struct store_file *file, const CUmemAllocationProp *prop, CUmemGenericAllocationHandle *ret);
+struct handle *physical_add(struct store_file *file, const CUmemAllocationProp *prop,
+                            CUmemGenericAllocationHandle *ret);
 /* NULL for anything but a handle that was not yet released. */
 struct handle *handle_get(CUmemGenericAllocationHandle value);
 CUmemGenericAllocationHandle handle_value(const struct handle *h);

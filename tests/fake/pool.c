@@ -1,5 +1,5 @@
-/* pool.c: stream-ordered allocation, in its simplest form: memory is there at once and goes when the stream gets to it. A pool keeps nothing
- * back, so it only counts.
+/* pool.c: stream-ordered allocation, in its simplest form: memory is there at once and goes when the stream gets to it.
+ * A pool keeps nothing back, so it only counts.
  */
 #include "fake.h"
 #include "table.h"
@@ -84,7 +84,8 @@ API_STREAM(cuMemAllocAsync, (CUdeviceptr *at, size_t bytes, CUstream s), (at, by
         return allocate(at, bytes, NULL, s);
 }
 
-API_STREAM(cuMemAllocFromPoolAsync, (CUdeviceptr *at, size_t bytes, CUmemoryPool pool, CUstream s), (at, bytes, pool, s))
+API_STREAM(cuMemAllocFromPoolAsync, (CUdeviceptr *at, size_t bytes, CUmemoryPool pool, CUstream s),
+           (at, bytes, pool, s))
 {
         return pool ? allocate(at, bytes, pool, s) : CUDA_ERROR_INVALID_VALUE;
 }
@@ -144,8 +145,9 @@ static CUresult pool_place(const CUmemLocation *location, int type)
 {
         if (!location)
                 return CUDA_ERROR_INVALID_VALUE;
-        return type == CU_MEM_ALLOCATION_TYPE_PINNED && location->type == CU_MEM_LOCATION_TYPE_DEVICE ? CUDA_SUCCESS
-                                                                                                      : CUDA_ERROR_NOT_SUPPORTED;
+        return type == CU_MEM_ALLOCATION_TYPE_PINNED && location->type == CU_MEM_LOCATION_TYPE_DEVICE
+                       ? CUDA_SUCCESS
+                       : CUDA_ERROR_NOT_SUPPORTED;
 }
 
 API(cuMemGetDefaultMemPool, (CUmemoryPool *pool, CUmemLocation *location, int type), (pool, location, type))
@@ -232,7 +234,8 @@ API(cuMemPoolGetAccess, (int *flags, CUmemoryPool p, CUmemLocation *location), (
         return CUDA_SUCCESS;
 }
 
-/* CUmemPool_attribute: 1 to 3 how freed memory is used again, 4 what is kept back, 5 to 8 reserved and used, now and at most. */
+/* CUmemPool_attribute: 1 to 3 how freed memory is used again, 4 what is kept back, 5 to 8 reserved and used, now and at
+ * most. */
 API(cuMemPoolGetAttribute, (CUmemoryPool p, int which, void *value), (p, which, value))
 {
         TRY(pool_check(p));

@@ -1,6 +1,7 @@
 /* store-machine.c: finding or making the machine that the environment describes, and what a fork means for it.
  *
- * The header's sizes are set by whoever comes first; when nobody is left, the next one may set them anew by its environment.
+ * The header's sizes are set by whoever comes first; when nobody is left, the next one may set them anew by its
+ * environment.
  */
 #include "store-machine.h"
 
@@ -66,7 +67,8 @@ static int read_environment(struct wish *w)
             read_size("BERTH_SOFTWARE_CONTEXT", &w->context, &w->context_set))
                 return -EINVAL;
         if (w->devices > STORE_DEVICES || w->capacity < 2 * MIB || w->capacity > (uint64_t)1 << 50) {
-                fprintf(stderr, "berth software device: at most %d devices of 2 MiB to 1 PiB each, not %llu of %llu bytes\n",
+                fprintf(stderr,
+                        "berth software device: at most %d devices of 2 MiB to 1 PiB each, not %llu of %llu bytes\n",
                         STORE_DEVICES, (unsigned long long)w->devices, (unsigned long long)w->capacity);
                 return -EINVAL;
         }
@@ -226,7 +228,8 @@ int store_open(void)
                 flock(machine.lock, LOCK_UN);
         if (r < 0) {
                 forget();
-                fprintf(stderr, "berth software device: cannot use %s: %s; set BERTH_SOFTWARE_DIR to a folder of your own\n",
+                fprintf(stderr,
+                        "berth software device: cannot use %s: %s; set BERTH_SOFTWARE_DIR to a folder of your own\n",
                         w.folder, strerror(-r));
         } else if (!machine.handlers) {
                 machine.handlers = true;

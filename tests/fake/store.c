@@ -1,7 +1,8 @@
 /* store.c: the folder of one software machine.
  *
- * Everything that changes names or counters happens under an exclusive flock of the folder's lock file, in this process under a mutex
- * first. A process that is killed anywhere leaves at worst a wrong counter and unheld files, and the sweep mends both.
+ * Everything that changes names or counters happens under an exclusive flock of the folder's lock file, in this process
+ * under a mutex first. A process that is killed anywhere leaves at worst a wrong counter and unheld files, and the
+ * sweep mends both.
  */
 #include "store-machine.h"
 
@@ -182,7 +183,8 @@ static void search_one(const char *name, int device, unsigned pid, void *context
         struct stat st;
 
         (void)pid;
-        if (fstatat(machine.folder, name, &st, AT_SYMLINK_NOFOLLOW) < 0 || st.st_ino != s->inode || st.st_dev != s->device)
+        if (fstatat(machine.folder, name, &st, AT_SYMLINK_NOFOLLOW) < 0 || st.st_ino != s->inode ||
+            st.st_dev != s->device)
                 return;
         snprintf(s->name, sizeof(s->name), "%.63s", name);
         s->index = device;
@@ -313,9 +315,9 @@ void store_uuid(int device, unsigned char bytes[16], char text[48])
                 bytes[i] = (unsigned char)(x >> 56);
         }
         if (text)
-                snprintf(text, 48, "GPU-%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x", bytes[0], bytes[1],
-                         bytes[2], bytes[3], bytes[4], bytes[5], bytes[6], bytes[7], bytes[8], bytes[9], bytes[10], bytes[11],
-                         bytes[12], bytes[13], bytes[14], bytes[15]);
+                snprintf(text, 48, "GPU-%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x", bytes[0],
+                         bytes[1], bytes[2], bytes[3], bytes[4], bytes[5], bytes[6], bytes[7], bytes[8], bytes[9],
+                         bytes[10], bytes[11], bytes[12], bytes[13], bytes[14], bytes[15]);
 }
 
 void store_link(int device, int direction, uint64_t bytes)
@@ -332,7 +334,8 @@ void store_link(int device, int direction, uint64_t bytes)
         do {
                 now = clock_now_ns();
                 /* A value far ahead is nobody's: a booking is a few milliseconds. */
-                end = (at > now && at < now + 60 * NS_PER_S ? at : now) + (uint64_t)((double)bytes * 1e9 / (double)h->link);
+                end = (at > now && at < now + 60 * NS_PER_S ? at : now) +
+                      (uint64_t)((double)bytes * 1e9 / (double)h->link);
         } while (!atomic_compare_exchange_weak(free_at, &at, end));
         t = (struct timespec){.tv_sec = (time_t)(end / NS_PER_S), .tv_nsec = (long)(end % NS_PER_S)};
         while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &t, NULL) == EINTR)

@@ -1,9 +1,10 @@
 /* store.h: the memory of one software "machine", shared by every process that uses it.
  *
- * A folder holds one small header (sizes, counters) and one file for each physical allocation. A file belongs to whoever has it open or
- * mapped: each open file description carries a shared flock, which descriptors sent to other processes and mappings keep alive and which
- * the kernel drops when the last of them goes, however their processes ended. Files that nobody holds are removed by the next sweep.
- * Every function is safe from any thread. A child of a process that has it open starts with nothing open.
+ * A folder holds one small header (sizes, counters) and one file for each physical allocation. A file belongs to
+ * whoever has it open or mapped: each open file description carries a shared flock, which descriptors sent to other
+ * processes and mappings keep alive and which the kernel drops when the last of them goes, however their processes
+ * ended. Files that nobody holds are removed by the next sweep. Every function is safe from any thread. A child of a
+ * process that has it open starts with nothing open.
  *
  * The environment, read by whoever is first on a machine (sizes as in "512MiB"):
  *   BERTH_SOFTWARE_DIR      the folder; /dev/shm/berth-software-UID, or in /tmp where that is too small
@@ -53,7 +54,8 @@ struct store_process {
         uint64_t bytes;
 };
 
-/* Opens or makes the machine that the environment describes; again is no error. 0 or -errno, explained once on standard error. */
+/* Opens or makes the machine that the environment describes; again is no error. 0 or -errno, explained once on standard
+ * error. */
 int store_open(void);
 /* NULL before store_open. */
 struct store_header *store(void);

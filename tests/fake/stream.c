@@ -1,8 +1,8 @@
 /* stream.c: the engine: one thread for each stream takes its work in order, each thing after what it depends on.
  *
- * A point in a stream's work is (stream, sequence number); numbers never go back, also not when a destroyed stream's object is used again, so
- * such a pair stays meaningful for ever. The legacy stream waits for all blocking streams and they for it. Everything here is under
- * engine_lock; what work does is not.
+ * A point in a stream's work is (stream, sequence number); numbers never go back, also not when a destroyed stream's
+ * object is used again, so such a pair stays meaningful for ever. The legacy stream waits for all blocking streams and
+ * they for it. Everything here is under engine_lock; what work does is not.
  */
 #include "fake.h"
 

@@ -211,9 +211,7 @@ static void thread_modes(void)
 }
 
 const struct test_case capture_cases[] = {
-        {"graphs", graphs, NULL},
-        {"forbidden", forbidden, NULL},
-        {"branches", branches, NULL},
-        {"thread-modes", thread_modes, NULL},
+        {"graphs", graphs, NULL},     {"forbidden", forbidden, NULL},
+        {"branches", branches, NULL}, {"thread-modes", thread_modes, NULL},
         {NULL, NULL, NULL},
 };

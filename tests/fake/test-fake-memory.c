@@ -1,4 +1,5 @@
-/* test-fake-memory.c: the software device's memory: capacity, mappings, sharing between processes, host memory, NVML. */
+/* test-fake-memory.c: the software device's memory: capacity, mappings, sharing between processes, host memory, NVML.
+ */
 #include "base/fd.h"
 #include "observe/abi/nvml.h"
 #include "test-fake.h"
@@ -58,8 +59,10 @@ static void plain(void)
 
 static void mappings(void)
 {
-        CUmemAllocationProp prop = {.type = CU_MEM_ALLOCATION_TYPE_PINNED, .location = {CU_MEM_LOCATION_TYPE_DEVICE, 0}};
-        CUmemAccessDesc all = access_all(CU_MEM_ACCESS_FLAGS_PROT_READWRITE), read = access_all(CU_MEM_ACCESS_FLAGS_PROT_READ);
+        CUmemAllocationProp prop = {.type = CU_MEM_ALLOCATION_TYPE_PINNED,
+                                    .location = {CU_MEM_LOCATION_TYPE_DEVICE, 0}};
+        CUmemAccessDesc all = access_all(CU_MEM_ACCESS_FLAGS_PROT_READWRITE),
+                        read = access_all(CU_MEM_ACCESS_FLAGS_PROT_READ);
         CUmemGenericAllocationHandle h, g, again;
         unsigned long long flags;
         CUdeviceptr at, second;
@@ -260,7 +263,8 @@ static void after_fork(struct other *o)
         EXPECT(cuInit(0), CUDA_ERROR_NOT_INITIALIZED);
         EXPECT(cuMemAlloc_v2(&a, 4), CUDA_ERROR_NOT_INITIALIZED);
         say(o);
-        CHECK(read(o->from, &byte, 1) == 0); /* lives on while the memory of its parent is looked for: until that is killed */
+        CHECK(read(o->from, &byte, 1) ==
+              0); /* lives on while the memory of its parent is looked for: until that is killed */
 }
 
 static void holder_with_child(struct other *o)
@@ -302,8 +306,8 @@ static void host_memory(void)
         EXPECT(cuMemHostRegister_v2(area + MIB / 2, MIB, 0), 712);
         OK(cuMemHostRegister_v2(area + MIB, MIB, 0));
         OK(cuMemcpyHtoDAsync_v2(a, area, MIB, NULL));
-        EXPECT(cuMemcpyHtoDAsync_v2(a, area, 2 * MIB, NULL), CUDA_ERROR_INVALID_VALUE);         /* from one into the next */
-        EXPECT(cuMemcpyDtoHAsync_v2(area + MIB, a, 2 * MIB, NULL), CUDA_ERROR_INVALID_VALUE);   /* out of the last */
+        EXPECT(cuMemcpyHtoDAsync_v2(a, area, 2 * MIB, NULL), CUDA_ERROR_INVALID_VALUE); /* from one into the next */
+        EXPECT(cuMemcpyDtoHAsync_v2(area + MIB, a, 2 * MIB, NULL), CUDA_ERROR_INVALID_VALUE); /* out of the last */
         OK(cuMemcpyHtoDAsync_v2(a, area + 2 * MIB, MIB, NULL));
         OK(cuPointerGetAttribute(&type, CU_POINTER_ATTRIBUTE_MEMORY_TYPE, (CUdeviceptr)(uintptr_t)area));
         CHECK(type == CU_MEMORYTYPE_HOST);
@@ -353,7 +357,8 @@ static void pools(void)
         CHECK(used == 0 && peak == 4 * MIB);
 }
 
-/* A program that was killed left files; the machine's next life begins without them, with the sizes that are then wished for. */
+/* A program that was killed left files; the machine's next life begins without them, with the sizes that are then
+ * wished for. */
 static void next_life(void)
 {
         struct other o = start_other(take_40);

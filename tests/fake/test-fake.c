@@ -193,7 +193,8 @@ int main(int argc, char **argv)
                                 c->run();
                                 return 0;
                         }
-                        tests[n++] = (struct CMUnitTest){.name = c->name, .test_func = run_case, .initial_state = (void *)(uintptr_t)c};
+                        tests[n++] = (struct CMUnitTest){
+                                .name = c->name, .test_func = run_case, .initial_state = (void *)(uintptr_t)c};
                 }
         if (argc > 1)
                 return 127;

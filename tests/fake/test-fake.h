@@ -1,7 +1,7 @@
 /* test-fake.h: how the software device is tested: each test is a program of its own, started with a machine of its own.
  *
- * The test process never touches the device; it runs itself again as "test --case NAME" in a fresh folder. A case may fork before its first call, to be
- * several processes of one machine.
+ * The test process never touches the device; it runs itself again as "test --case NAME" in a fresh folder. A case may
+ * fork before its first call, to be several processes of one machine.
  */
 #pragma once
 
@@ -23,22 +23,22 @@ struct test_case {
 
 extern const struct test_case memory_cases[], engine_cases[], capture_cases[];
 
-#define CHECK(condition)                                                                  \
-        do {                                                                              \
-                if (!(condition)) {                                                       \
-                        fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #condition);   \
-                        _Exit(1);                                                         \
-                }                                                                         \
+#define CHECK(condition)                                                                                               \
+        do {                                                                                                           \
+                if (!(condition)) {                                                                                    \
+                        fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #condition);                                \
+                        _Exit(1);                                                                                      \
+                }                                                                                                      \
         } while (0)
 
-#define EXPECT(call, result)                                                                                     \
-        do {                                                                                                     \
-                int got_ = (call);                                                                               \
-                                                                                                                 \
-                if (got_ != (result)) {                                                                          \
-                        fprintf(stderr, "%s:%d: %s: %d, not %d\n", __FILE__, __LINE__, #call, got_, (int)(result)); \
-                        _Exit(1);                                                                                \
-                }                                                                                                \
+#define EXPECT(call, result)                                                                                           \
+        do {                                                                                                           \
+                int got_ = (call);                                                                                     \
+                                                                                                                       \
+                if (got_ != (result)) {                                                                                \
+                        fprintf(stderr, "%s:%d: %s: %d, not %d\n", __FILE__, __LINE__, #call, got_, (int)(result));    \
+                        _Exit(1);                                                                                      \
+                }                                                                                                      \
         } while (0)
 
 #define OK(call) EXPECT(call, CUDA_SUCCESS)
@@ -139,8 +139,10 @@ CUresult cuGraphDestroy(CUgraph);
 CUresult cuModuleLoadData(CUmodule *, const void *);
 CUresult cuModuleUnload(CUmodule);
 CUresult cuModuleGetFunction(CUfunction *, CUmodule, const char *);
-CUresult cuLaunchKernel(CUfunction, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, CUstream, void **, void **);
-CUresult cuLaunchKernel_ptsz(CUfunction, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, CUstream, void **, void **);
+CUresult cuLaunchKernel(CUfunction, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, CUstream,
+                        void **, void **);
+CUresult cuLaunchKernel_ptsz(CUfunction, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, CUstream,
+                             void **, void **);
 CUresult cuGetProcAddress(const char *, void **, int, uint64_t);
 CUresult cuGetProcAddress_v2(const char *, void **, int, uint64_t, int *);
 CUresult cuMemAlloc(CUdeviceptr *, size_t);

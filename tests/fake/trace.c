@@ -1,8 +1,9 @@
 /* trace.c: calls that are made to fail, and the log of calls.
  *
- * BERTH_SOFTWARE_FAIL="cuMemCreate:5,cuMemcpyDtoHAsync:3:700" makes the fifth cuMemCreate of the process return out of memory and the third
- * cuMemcpyDtoHAsync (any variant: _v2, _ptsz …) return 700. BERTH_SOFTWARE_LOG=file gets one line "pid name result" per call, each written by one
- * write, so lines of several processes never mix. With neither set, a call pays one load.
+ * BERTH_SOFTWARE_FAIL="cuMemCreate:5,cuMemcpyDtoHAsync:3:700" makes the fifth cuMemCreate of the process return out of
+ * memory and the third cuMemcpyDtoHAsync (any variant: _v2, _ptsz …) return 700. BERTH_SOFTWARE_LOG=file gets one line
+ * "pid name result" per call, each written by one write, so lines of several processes never mix. With neither set, a
+ * call pays one load.
  */
 #include "fake.h"
 
@@ -64,7 +65,9 @@ __attribute__((constructor)) static void trace_read(void)
 
                 for (char *s = copy ? strtok_r(copy, ",", &save) : NULL; s; s = strtok_r(NULL, ",", &save))
                         if (!parse_rule(s))
-                                fprintf(stderr, "berth software device: BERTH_SOFTWARE_FAIL=%s: write name:count[:result],…\n", fail);
+                                fprintf(stderr,
+                                        "berth software device: BERTH_SOFTWARE_FAIL=%s: not name:count[:result],…\n",
+                                        fail);
                 trace_on = rule_count > 0;
         }
         if (log && *log) {
@@ -83,7 +86,8 @@ static int find_rule(struct entry *e)
         for (unsigned i = 0; i < rule_count && found < 0; i++) {
                 size_t n = base_length(e->name);
 
-                if (strcmp(e->name, rules[i].name) == 0 || (strlen(rules[i].name) == n && strncmp(e->name, rules[i].name, n) == 0))
+                if (strcmp(e->name, rules[i].name) == 0 ||
+                    (strlen(rules[i].name) == n && strncmp(e->name, rules[i].name, n) == 0))
                         found = (int)i + 1;
         }
         atomic_store_explicit(&e->rule, found, memory_order_relaxed);

@@ -1,8 +1,8 @@
 /* vmm.c: reserved addresses, physical allocations, and the mappings between them.
  *
- * A reserved address range is never accessible to the CPU, as with a real device: each physical allocation is mapped once, elsewhere, and
- * kernels and copies look addresses up here. So memory that is not mapped, or has no access rights, cannot be touched by accident. Tables are
- * sorted by address, under memory_lock.
+ * A reserved address range is never accessible to the CPU, as with a real device: each physical allocation is mapped
+ * once, elsewhere, and kernels and copies look addresses up here. So memory that is not mapped, or has no access
+ * rights, cannot be touched by accident. Tables are sorted by address, under memory_lock.
  */
 #include "fake.h"
 #include "physical.h"
@@ -73,8 +73,8 @@ API(cuMemAddressReserve, (CUdeviceptr *at, size_t bytes, size_t alignment, CUdev
         CUresult r;
 
         TRY(need_ready());
-        if (!at || bytes == 0 || bytes % GRANULE || flags || (alignment & (alignment - 1)) || bytes > (uint64_t)1 << 46 ||
-            alignment > (uint64_t)1 << 40)
+        if (!at || bytes == 0 || bytes % GRANULE || flags || (alignment & (alignment - 1)) ||
+            bytes > (uint64_t)1 << 46 || alignment > (uint64_t)1 << 40)
                 return CUDA_ERROR_INVALID_VALUE;
         pthread_rwlock_wrlock(&memory_lock);
         r = reserve_locked(bytes, alignment > GRANULE ? alignment : GRANULE, wish, at);
@@ -109,8 +109,8 @@ static CUresult map_locked(CUdeviceptr at, uint64_t bytes, struct handle *h)
         struct reservation *r = table_find(&reservations, at);
         struct mapping m = {.base = at, .bytes = bytes, .handle = h};
 
-        if (!h || !r || bytes == 0 || bytes > h->file.bytes || at % GRANULE || bytes % GRANULE || at - r->base + bytes > r->bytes ||
-            table_meets(&mappings, at, bytes))
+        if (!h || !r || bytes == 0 || bytes > h->file.bytes || at % GRANULE || bytes % GRANULE ||
+            at - r->base + bytes > r->bytes || table_meets(&mappings, at, bytes))
                 return CUDA_ERROR_INVALID_VALUE;
         if (!handle_map(h) || !table_add(&mappings, &m))
                 return CUDA_ERROR_OUT_OF_MEMORY;
@@ -118,7 +118,8 @@ static CUresult map_locked(CUdeviceptr at, uint64_t bytes, struct handle *h)
         return CUDA_SUCCESS;
 }
 
-API(cuMemMap, (CUdeviceptr at, size_t bytes, size_t offset, CUmemGenericAllocationHandle handle, unsigned long long flags),
+API(cuMemMap,
+    (CUdeviceptr at, size_t bytes, size_t offset, CUmemGenericAllocationHandle handle, unsigned long long flags),
     (at, bytes, offset, handle, flags))
 {
         CUresult r;
@@ -183,7 +184,8 @@ static bool access_known(const CUmemAccessDesc *d)
                 d->flags == CU_MEM_ACCESS_FLAGS_PROT_READWRITE);
 }
 
-API(cuMemSetAccess, (CUdeviceptr at, size_t bytes, const CUmemAccessDesc *access, size_t count), (at, bytes, access, count))
+API(cuMemSetAccess, (CUdeviceptr at, size_t bytes, const CUmemAccessDesc *access, size_t count),
+    (at, bytes, access, count))
 {
         CUresult r = CUDA_ERROR_INVALID_VALUE;
 
@@ -334,7 +336,8 @@ static CUresult back_locked(struct handle *h, uint64_t bytes, CUdeviceptr *ret_a
 
 CUresult vmm_back(int device, uint64_t bytes, CUdeviceptr *ret_at)
 {
-        const CUmemAllocationProp prop = {.type = CU_MEM_ALLOCATION_TYPE_PINNED, .location = {CU_MEM_LOCATION_TYPE_DEVICE, device}};
+        const CUmemAllocationProp prop = {.type = CU_MEM_ALLOCATION_TYPE_PINNED,
+                                          .location = {CU_MEM_LOCATION_TYPE_DEVICE, device}};
         CUmemGenericAllocationHandle value;
         struct store_file file;
         struct handle *h;
@@ -366,7 +369,8 @@ void vmm_unback(CUdeviceptr at)
         (void)unreserve_locked(at, bytes);
 }
 
-/* The memory itself did not come along (MADV_DONTFORK), the descriptors are closed: only the tables are left, and nobody may use them. */
+/* The memory itself did not come along (MADV_DONTFORK), the descriptors are closed: only the tables are left, and
+ * nobody may use them. */
 void vmm_forked(void)
 {
         reservations.count = mappings.count = 0;

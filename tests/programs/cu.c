@@ -31,11 +31,11 @@ static void missing(const char *what)
 
 static bool open_symbols(void *library, struct cu *to)
 {
-#define CU_TAKE(name, symbol, version, parameters)                          \
-        *(void **)&to->name = dlsym(library, #symbol);                      \
-        if (!to->name) {                                                    \
-                fprintf(stderr, "the CUDA driver lacks %s\n", #symbol);     \
-                return false;                                               \
+#define CU_TAKE(name, symbol, version, parameters)                                                                     \
+        *(void **)&to->name = dlsym(library, #symbol);                                                                 \
+        if (!to->name) {                                                                                               \
+                fprintf(stderr, "the CUDA driver lacks %s\n", #symbol);                                                \
+                return false;                                                                                          \
         }
         CU_FUNCTIONS(CU_TAKE)
 #undef CU_TAKE
@@ -51,8 +51,8 @@ static void open_proc(void *library)
         if (!get)
                 missing("no cuGetProcAddress_v2");
         (void)get("", (void **)&cu.cuInit, 0, 0, &status); /* as NVIDIA's runtime begins */
-#define CU_TAKE(name, symbol, version, parameters)                                                              \
-        if (get(#name, (void **)&cu.name, version, 0, &status) != CUDA_SUCCESS || !cu.name)                     \
+#define CU_TAKE(name, symbol, version, parameters)                                                                     \
+        if (get(#name, (void **)&cu.name, version, 0, &status) != CUDA_SUCCESS || !cu.name)                            \
                 missing("cuGetProcAddress does not know " #name);
         CU_FUNCTIONS(CU_TAKE)
 #undef CU_TAKE
@@ -123,32 +123,36 @@ const char *cu_name(CUresult r)
 
 /* --- kernels --- */
 
-#define PTX_BEGIN(name, parameters)                                                                                                 \
-        ".visible .entry " name "(" parameters ")\n{\n"                                                                             \
-        ".reg .pred %p;\n.reg .b32 %r<6>;\n.reg .b64 %d<9>;\n"                                                                      \
-        "ld.param.u64 %d0, [at];\ncvta.to.global.u64 %d0, %d0;\nld.param.u64 %d1, [words];\n"                                       \
-        "mov.u32 %r0, %ctaid.x;\nmov.u32 %r1, %ntid.x;\nmov.u32 %r2, %tid.x;\nmov.u32 %r3, %nctaid.x;\n"                            \
+#define PTX_BEGIN(name, parameters)                                                                                    \
+        ".visible .entry " name "(" parameters ")\n{\n"                                                                \
+        ".reg .pred %p;\n.reg .b32 %r<6>;\n.reg .b64 %d<9>;\n"                                                         \
+        "ld.param.u64 %d0, [at];\ncvta.to.global.u64 %d0, %d0;\nld.param.u64 %d1, [words];\n"                          \
+        "mov.u32 %r0, %ctaid.x;\nmov.u32 %r1, %ntid.x;\nmov.u32 %r2, %tid.x;\nmov.u32 %r3, %nctaid.x;\n"               \
         "mul.wide.u32 %d2, %r0, %r1;\ncvt.u64.u32 %d3, %r2;\nadd.u64 %d2, %d2, %d3;\nmul.wide.u32 %d4, %r3, %r1;\n"
-#define PTX_LOOP(body)                                                                                                              \
-        "LOOP:\nsetp.ge.u64 %p, %d2, %d1;\n@%p bra DONE;\nshl.b64 %d5, %d2, 2;\nadd.u64 %d5, %d0, %d5;\n" body                       \
+#define PTX_LOOP(body)                                                                                                 \
+        "LOOP:\nsetp.ge.u64 %p, %d2, %d1;\n@%p bra DONE;\nshl.b64 %d5, %d2, 2;\nadd.u64 %d5, %d0, %d5;\n" body         \
         "add.u64 %d2, %d2, %d4;\nbra LOOP;\nDONE:\n"
 #define PTX_WORDS ".param .u64 at, .param .u64 words, .param .u32 argument"
 #define PTX_KERNEL(name, body) PTX_BEGIN(name, PTX_WORDS) "ld.param.u32 %r5, [argument];\n" PTX_LOOP(body) "ret;\n}\n"
 
-static const char ptx[] =
-        ".version 6.4\n.target sm_70\n.address_size 64\n"
-        ".visible .entry berth_nop()\n{\nret;\n}\n"
-        PTX_KERNEL("berth_fill", "st.global.u32 [%d5], %r5;\n")
-        PTX_KERNEL("berth_add", "ld.global.u32 %r4, [%d5];\nadd.u32 %r4, %r4, %r5;\nst.global.u32 [%d5], %r4;\n")
-        PTX_KERNEL("berth_step", "ld.global.u32 %r4, [%d5];\nmul.lo.u32 %r4, %r4, 1664525;\nadd.u32 %r4, %r4, 1013904223;\n"
-                                 "add.u32 %r4, %r4, %r5;\nst.global.u32 [%d5], %r4;\n")
-        PTX_BEGIN("berth_checksum", ".param .u64 at, .param .u64 words, .param .u64 out")
-        "mov.u64 %d6, 0;\n"
-        PTX_LOOP("ld.global.u32 %r4, [%d5];\ncvt.u64.u32 %d7, %r4;\nadd.u64 %d6, %d6, %d7;\n")
-        "ld.param.u64 %d8, [out];\ncvta.to.global.u64 %d8, %d8;\nred.global.add.u64 [%d8], %d6;\nret;\n}\n"
-        ".visible .entry berth_spin(.param .u64 ns)\n{\n.reg .pred %p;\n.reg .b64 %d<4>;\n"
-        "ld.param.u64 %d0, [ns];\nmov.u64 %d1, %globaltimer;\n"
-        "LOOP:\nmov.u64 %d2, %globaltimer;\nsub.u64 %d3, %d2, %d1;\nsetp.lt.u64 %p, %d3, %d0;\n@%p bra LOOP;\nret;\n}\n";
+static const char
+        ptx[] = ".version 6.4\n.target sm_70\n.address_size 64\n"
+                ".visible .entry berth_nop()\n{\nret;\n}\n" PTX_KERNEL("berth_fill", "st.global.u32 [%d5], %r5;\n")
+                        PTX_KERNEL("berth_add",
+                                   "ld.global.u32 %r4, [%d5];\nadd.u32 %r4, %r4, %r5;\nst.global.u32 [%d5], %r4;\n")
+                                PTX_KERNEL("berth_step", "ld.global.u32 %r4, [%d5];\nmul.lo.u32 %r4, %r4, "
+                                                         "1664525;\nadd.u32 %r4, %r4, 1013904223;\n"
+                                                         "add.u32 %r4, %r4, %r5;\nst.global.u32 [%d5], %r4;\n")
+                                        PTX_BEGIN("berth_checksum", ".param .u64 at, .param .u64 words, .param .u64 "
+                                                                    "out") "mov.u64 %d6, 0;\n" PTX_LOOP(
+                                                "ld.global.u32 %r4, [%d5];\ncvt.u64.u32 %d7, %r4;\nadd.u64 %d6, %d6, "
+                                                "%d7;\n") "ld.param.u64 %d8, [out];\ncvta.to.global.u64 %d8, "
+                                                          "%d8;\nred.global.add.u64 [%d8], %d6;\nret;\n}\n"
+                                                          ".visible .entry berth_spin(.param .u64 ns)\n{\n.reg .pred "
+                                                          "%p;\n.reg .b64 %d<4>;\n"
+                                                          "ld.param.u64 %d0, [ns];\nmov.u64 %d1, %globaltimer;\n"
+                                                          "LOOP:\nmov.u64 %d2, %globaltimer;\nsub.u64 %d3, %d2, "
+                                                          "%d1;\nsetp.lt.u64 %p, %d3, %d0;\n@%p bra LOOP;\nret;\n}\n";
 
 void cu_begin(struct cu_base *b)
 {

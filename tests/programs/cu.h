@@ -1,8 +1,9 @@
 /* cu.h: how the test programs reach the driver, and the kernels that they carry.
  *
- * BERTH_ROAD says how the functions are found: "dlsym" (dlopen, then dlsym of the exported names; the default), "proc" (dlopen, then
- * cuGetProcAddress only, with the versions that NVIDIA's runtime asks for), "link" (the loader binds them, in the program's -linked twin, which
- * this one then becomes). The programs run unchanged on the software device and on real ones, under Berth and without it.
+ * BERTH_ROAD says how the functions are found: "dlsym" (dlopen, then dlsym of the exported names; the default), "proc"
+ * (dlopen, then cuGetProcAddress only, with the versions that NVIDIA's runtime asks for), "link" (the loader binds
+ * them, in the program's -linked twin, which this one then becomes). The programs run unchanged on the software device
+ * and on real ones, under Berth and without it.
  */
 #pragma once
 
@@ -15,99 +16,103 @@
 #include <stdlib.h>
 
 /* name in struct cu (also the name for cuGetProcAddress), exported symbol, version, parameters */
-#define CU_FUNCTIONS(X)                                                                                                              \
-        X(cuInit, cuInit, 2000, (unsigned))                                                                                          \
-        X(cuDriverGetVersion, cuDriverGetVersion, 2020, (int *))                                                                     \
-        X(cuDeviceGet, cuDeviceGet, 2000, (CUdevice *, int))                                                                         \
-        X(cuDeviceGetCount, cuDeviceGetCount, 2000, (int *))                                                                         \
-        X(cuDeviceGetName, cuDeviceGetName, 2000, (char *, int, CUdevice))                                                           \
-        X(cuDeviceGetAttribute, cuDeviceGetAttribute, 2000, (int *, int, CUdevice))                                                  \
-        X(cuDeviceTotalMem, cuDeviceTotalMem_v2, 3020, (size_t *, CUdevice))                                                         \
-        X(cuDevicePrimaryCtxRetain, cuDevicePrimaryCtxRetain, 7000, (CUcontext *, CUdevice))                                         \
-        X(cuDevicePrimaryCtxRelease, cuDevicePrimaryCtxRelease_v2, 11000, (CUdevice))                                                \
-        X(cuCtxSetCurrent, cuCtxSetCurrent, 4000, (CUcontext))                                                                       \
-        X(cuCtxGetCurrent, cuCtxGetCurrent, 4000, (CUcontext *))                                                                     \
-        X(cuCtxPushCurrent, cuCtxPushCurrent_v2, 4000, (CUcontext))                                                                  \
-        X(cuCtxPopCurrent, cuCtxPopCurrent_v2, 4000, (CUcontext *))                                                                  \
-        X(cuCtxGetDevice, cuCtxGetDevice, 2000, (CUdevice *))                                                                        \
-        X(cuCtxSynchronize, cuCtxSynchronize, 2000, (void))                                                                          \
-        X(cuMemGetInfo, cuMemGetInfo_v2, 3020, (size_t *, size_t *))                                                                 \
-        X(cuMemAlloc, cuMemAlloc_v2, 3020, (CUdeviceptr *, size_t))                                                                  \
-        X(cuMemAllocPitch, cuMemAllocPitch_v2, 3020, (CUdeviceptr *, size_t *, size_t, size_t, unsigned))                            \
-        X(cuMemFree, cuMemFree_v2, 3020, (CUdeviceptr))                                                                              \
-        X(cuMemGetAddressRange, cuMemGetAddressRange_v2, 3020, (CUdeviceptr *, size_t *, CUdeviceptr))                               \
-        X(cuMemAllocManaged, cuMemAllocManaged, 6000, (CUdeviceptr *, size_t, unsigned))                                             \
-        X(cuMemHostAlloc, cuMemHostAlloc, 2020, (void **, size_t, unsigned))                                                         \
-        X(cuMemFreeHost, cuMemFreeHost, 2000, (void *))                                                                              \
-        X(cuMemHostRegister, cuMemHostRegister_v2, 6050, (void *, size_t, unsigned))                                                 \
-        X(cuMemHostUnregister, cuMemHostUnregister, 4000, (void *))                                                                  \
-        X(cuMemHostGetDevicePointer, cuMemHostGetDevicePointer_v2, 3020, (CUdeviceptr *, void *, unsigned))                          \
-        X(cuMemAllocAsync, cuMemAllocAsync, 11020, (CUdeviceptr *, size_t, CUstream))                                                \
-        X(cuMemFreeAsync, cuMemFreeAsync, 11020, (CUdeviceptr, CUstream))                                                            \
-        X(cuMemAddressReserve, cuMemAddressReserve, 10020, (CUdeviceptr *, size_t, size_t, CUdeviceptr, unsigned long long))         \
-        X(cuMemAddressFree, cuMemAddressFree, 10020, (CUdeviceptr, size_t))                                                          \
-        X(cuMemCreate, cuMemCreate, 10020,                                                                                           \
-          (CUmemGenericAllocationHandle *, size_t, const CUmemAllocationProp *, unsigned long long))                                 \
-        X(cuMemRelease, cuMemRelease, 10020, (CUmemGenericAllocationHandle))                                                         \
-        X(cuMemMap, cuMemMap, 10020, (CUdeviceptr, size_t, size_t, CUmemGenericAllocationHandle, unsigned long long))                \
-        X(cuMemUnmap, cuMemUnmap, 10020, (CUdeviceptr, size_t))                                                                      \
-        X(cuMemSetAccess, cuMemSetAccess, 10020, (CUdeviceptr, size_t, const CUmemAccessDesc *, size_t))                             \
-        X(cuMemGetAccess, cuMemGetAccess, 10020, (unsigned long long *, const CUmemLocation *, CUdeviceptr))                         \
-        X(cuMemGetAllocationGranularity, cuMemGetAllocationGranularity, 10020, (size_t *, const CUmemAllocationProp *, int))         \
-        X(cuPointerGetAttribute, cuPointerGetAttribute, 4000, (void *, int, CUdeviceptr))                                            \
-        X(cuMemcpyHtoD, cuMemcpyHtoD_v2, 3020, (CUdeviceptr, const void *, size_t))                                                  \
-        X(cuMemcpyDtoH, cuMemcpyDtoH_v2, 3020, (void *, CUdeviceptr, size_t))                                                        \
-        X(cuMemcpyDtoD, cuMemcpyDtoD_v2, 3020, (CUdeviceptr, CUdeviceptr, size_t))                                                   \
-        X(cuMemcpy, cuMemcpy, 4000, (CUdeviceptr, CUdeviceptr, size_t))                                                              \
-        X(cuMemcpyHtoDAsync, cuMemcpyHtoDAsync_v2, 3020, (CUdeviceptr, const void *, size_t, CUstream))                              \
-        X(cuMemcpyDtoHAsync, cuMemcpyDtoHAsync_v2, 3020, (void *, CUdeviceptr, size_t, CUstream))                                    \
-        X(cuMemcpyDtoDAsync, cuMemcpyDtoDAsync_v2, 3020, (CUdeviceptr, CUdeviceptr, size_t, CUstream))                               \
-        X(cuMemcpyAsync, cuMemcpyAsync, 4000, (CUdeviceptr, CUdeviceptr, size_t, CUstream))                                          \
-        X(cuMemcpy2D, cuMemcpy2D_v2, 3020, (const CUDA_MEMCPY2D *))                                                                  \
-        X(cuMemcpy2DAsync, cuMemcpy2DAsync_v2, 3020, (const CUDA_MEMCPY2D *, CUstream))                                              \
-        X(cuMemsetD8, cuMemsetD8_v2, 3020, (CUdeviceptr, unsigned char, size_t))                                                     \
-        X(cuMemsetD16, cuMemsetD16_v2, 3020, (CUdeviceptr, unsigned short, size_t))                                                  \
-        X(cuMemsetD32, cuMemsetD32_v2, 3020, (CUdeviceptr, unsigned, size_t))                                                        \
-        X(cuMemsetD2D8, cuMemsetD2D8_v2, 3020, (CUdeviceptr, size_t, unsigned char, size_t, size_t))                                 \
-        X(cuMemsetD8Async, cuMemsetD8Async, 3020, (CUdeviceptr, unsigned char, size_t, CUstream))                                    \
-        X(cuMemsetD32Async, cuMemsetD32Async, 3020, (CUdeviceptr, unsigned, size_t, CUstream))                                       \
-        X(cuStreamCreate, cuStreamCreate, 2000, (CUstream *, unsigned))                                                              \
-        X(cuStreamCreateWithPriority, cuStreamCreateWithPriority, 5050, (CUstream *, unsigned, int))                                 \
-        X(cuStreamDestroy, cuStreamDestroy_v2, 4000, (CUstream))                                                                     \
-        X(cuStreamQuery, cuStreamQuery, 2000, (CUstream))                                                                            \
-        X(cuStreamSynchronize, cuStreamSynchronize, 2000, (CUstream))                                                                \
-        X(cuStreamWaitEvent, cuStreamWaitEvent, 3020, (CUstream, CUevent, unsigned))                                                 \
-        X(cuStreamGetFlags, cuStreamGetFlags, 5050, (CUstream, unsigned *))                                                          \
-        X(cuStreamBeginCapture, cuStreamBeginCapture_v2, 10010, (CUstream, int))                                                     \
-        X(cuStreamEndCapture, cuStreamEndCapture, 10000, (CUstream, CUgraph *))                                                      \
-        X(cuStreamIsCapturing, cuStreamIsCapturing, 10000, (CUstream, int *))                                                        \
-        X(cuLaunchHostFunc, cuLaunchHostFunc, 10000, (CUstream, void (*)(void *), void *))                                           \
-        X(cuEventCreate, cuEventCreate, 2000, (CUevent *, unsigned))                                                                 \
-        X(cuEventDestroy, cuEventDestroy_v2, 4000, (CUevent))                                                                        \
-        X(cuEventRecord, cuEventRecord, 2000, (CUevent, CUstream))                                                                   \
-        X(cuEventQuery, cuEventQuery, 2000, (CUevent))                                                                               \
-        X(cuEventSynchronize, cuEventSynchronize, 2000, (CUevent))                                                                   \
-        X(cuEventElapsedTime, cuEventElapsedTime, 2000, (float *, CUevent, CUevent))                                                 \
-        X(cuGraphInstantiateWithFlags, cuGraphInstantiateWithFlags, 11040, (CUgraphExec *, CUgraph, unsigned long long))             \
-        X(cuGraphGetNodes, cuGraphGetNodes, 10000, (CUgraph, CUgraphNode *, size_t *))                                               \
-        X(cuGraphLaunch, cuGraphLaunch, 10000, (CUgraphExec, CUstream))                                                              \
-        X(cuGraphExecDestroy, cuGraphExecDestroy, 10000, (CUgraphExec))                                                              \
-        X(cuGraphDestroy, cuGraphDestroy, 10000, (CUgraph))                                                                          \
-        X(cuThreadExchangeStreamCaptureMode, cuThreadExchangeStreamCaptureMode, 10010, (int *))                                      \
-        X(cuModuleLoadData, cuModuleLoadData, 2000, (CUmodule *, const void *))                                                      \
-        X(cuModuleUnload, cuModuleUnload, 2000, (CUmodule))                                                                          \
-        X(cuModuleGetFunction, cuModuleGetFunction, 2000, (CUfunction *, CUmodule, const char *))                                    \
-        X(cuLibraryLoadData, cuLibraryLoadData, 12000,                                                                               \
-          (CUlibrary *, const void *, int *, void **, unsigned, int *, void **, unsigned))                                           \
-        X(cuLibraryUnload, cuLibraryUnload, 12000, (CUlibrary))                                                                      \
-        X(cuLibraryGetKernel, cuLibraryGetKernel, 12000, (CUkernel *, CUlibrary, const char *))                                      \
-        X(cuKernelGetFunction, cuKernelGetFunction, 12000, (CUfunction *, CUkernel))                                                 \
-        X(cuFuncGetAttribute, cuFuncGetAttribute, 2020, (int *, int, CUfunction))                                                    \
-        X(cuLaunchKernel, cuLaunchKernel, 4000,                                                                                      \
-          (CUfunction, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, CUstream, void **, void **))            \
-        X(cuLaunchKernelEx, cuLaunchKernelEx, 11060, (const CUlaunchConfig *, CUfunction, void **, void **))                         \
-        X(cuLaunchCooperativeKernel, cuLaunchCooperativeKernel, 9000,                                                                \
-          (CUfunction, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, CUstream, void **))                     \
+#define CU_FUNCTIONS(X)                                                                                                \
+        X(cuInit, cuInit, 2000, (unsigned))                                                                            \
+        X(cuDriverGetVersion, cuDriverGetVersion, 2020, (int *))                                                       \
+        X(cuDeviceGet, cuDeviceGet, 2000, (CUdevice *, int))                                                           \
+        X(cuDeviceGetCount, cuDeviceGetCount, 2000, (int *))                                                           \
+        X(cuDeviceGetName, cuDeviceGetName, 2000, (char *, int, CUdevice))                                             \
+        X(cuDeviceGetAttribute, cuDeviceGetAttribute, 2000, (int *, int, CUdevice))                                    \
+        X(cuDeviceTotalMem, cuDeviceTotalMem_v2, 3020, (size_t *, CUdevice))                                           \
+        X(cuDevicePrimaryCtxRetain, cuDevicePrimaryCtxRetain, 7000, (CUcontext *, CUdevice))                           \
+        X(cuDevicePrimaryCtxRelease, cuDevicePrimaryCtxRelease_v2, 11000, (CUdevice))                                  \
+        X(cuCtxSetCurrent, cuCtxSetCurrent, 4000, (CUcontext))                                                         \
+        X(cuCtxGetCurrent, cuCtxGetCurrent, 4000, (CUcontext *))                                                       \
+        X(cuCtxPushCurrent, cuCtxPushCurrent_v2, 4000, (CUcontext))                                                    \
+        X(cuCtxPopCurrent, cuCtxPopCurrent_v2, 4000, (CUcontext *))                                                    \
+        X(cuCtxGetDevice, cuCtxGetDevice, 2000, (CUdevice *))                                                          \
+        X(cuCtxSynchronize, cuCtxSynchronize, 2000, (void))                                                            \
+        X(cuMemGetInfo, cuMemGetInfo_v2, 3020, (size_t *, size_t *))                                                   \
+        X(cuMemAlloc, cuMemAlloc_v2, 3020, (CUdeviceptr *, size_t))                                                    \
+        X(cuMemAllocPitch, cuMemAllocPitch_v2, 3020, (CUdeviceptr *, size_t *, size_t, size_t, unsigned))              \
+        X(cuMemFree, cuMemFree_v2, 3020, (CUdeviceptr))                                                                \
+        X(cuMemGetAddressRange, cuMemGetAddressRange_v2, 3020, (CUdeviceptr *, size_t *, CUdeviceptr))                 \
+        X(cuMemAllocManaged, cuMemAllocManaged, 6000, (CUdeviceptr *, size_t, unsigned))                               \
+        X(cuMemHostAlloc, cuMemHostAlloc, 2020, (void **, size_t, unsigned))                                           \
+        X(cuMemFreeHost, cuMemFreeHost, 2000, (void *))                                                                \
+        X(cuMemHostRegister, cuMemHostRegister_v2, 6050, (void *, size_t, unsigned))                                   \
+        X(cuMemHostUnregister, cuMemHostUnregister, 4000, (void *))                                                    \
+        X(cuMemHostGetDevicePointer, cuMemHostGetDevicePointer_v2, 3020, (CUdeviceptr *, void *, unsigned))            \
+        X(cuMemAllocAsync, cuMemAllocAsync, 11020, (CUdeviceptr *, size_t, CUstream))                                  \
+        X(cuMemFreeAsync, cuMemFreeAsync, 11020, (CUdeviceptr, CUstream))                                              \
+        X(cuMemAddressReserve, cuMemAddressReserve, 10020,                                                             \
+          (CUdeviceptr *, size_t, size_t, CUdeviceptr, unsigned long long))                                            \
+        X(cuMemAddressFree, cuMemAddressFree, 10020, (CUdeviceptr, size_t))                                            \
+        X(cuMemCreate, cuMemCreate, 10020,                                                                             \
+          (CUmemGenericAllocationHandle *, size_t, const CUmemAllocationProp *, unsigned long long))                   \
+        X(cuMemRelease, cuMemRelease, 10020, (CUmemGenericAllocationHandle))                                           \
+        X(cuMemMap, cuMemMap, 10020, (CUdeviceptr, size_t, size_t, CUmemGenericAllocationHandle, unsigned long long))  \
+        X(cuMemUnmap, cuMemUnmap, 10020, (CUdeviceptr, size_t))                                                        \
+        X(cuMemSetAccess, cuMemSetAccess, 10020, (CUdeviceptr, size_t, const CUmemAccessDesc *, size_t))               \
+        X(cuMemGetAccess, cuMemGetAccess, 10020, (unsigned long long *, const CUmemLocation *, CUdeviceptr))           \
+        X(cuMemGetAllocationGranularity, cuMemGetAllocationGranularity, 10020,                                         \
+          (size_t *, const CUmemAllocationProp *, int))                                                                \
+        X(cuPointerGetAttribute, cuPointerGetAttribute, 4000, (void *, int, CUdeviceptr))                              \
+        X(cuMemcpyHtoD, cuMemcpyHtoD_v2, 3020, (CUdeviceptr, const void *, size_t))                                    \
+        X(cuMemcpyDtoH, cuMemcpyDtoH_v2, 3020, (void *, CUdeviceptr, size_t))                                          \
+        X(cuMemcpyDtoD, cuMemcpyDtoD_v2, 3020, (CUdeviceptr, CUdeviceptr, size_t))                                     \
+        X(cuMemcpy, cuMemcpy, 4000, (CUdeviceptr, CUdeviceptr, size_t))                                                \
+        X(cuMemcpyHtoDAsync, cuMemcpyHtoDAsync_v2, 3020, (CUdeviceptr, const void *, size_t, CUstream))                \
+        X(cuMemcpyDtoHAsync, cuMemcpyDtoHAsync_v2, 3020, (void *, CUdeviceptr, size_t, CUstream))                      \
+        X(cuMemcpyDtoDAsync, cuMemcpyDtoDAsync_v2, 3020, (CUdeviceptr, CUdeviceptr, size_t, CUstream))                 \
+        X(cuMemcpyAsync, cuMemcpyAsync, 4000, (CUdeviceptr, CUdeviceptr, size_t, CUstream))                            \
+        X(cuMemcpy2D, cuMemcpy2D_v2, 3020, (const CUDA_MEMCPY2D *))                                                    \
+        X(cuMemcpy2DAsync, cuMemcpy2DAsync_v2, 3020, (const CUDA_MEMCPY2D *, CUstream))                                \
+        X(cuMemsetD8, cuMemsetD8_v2, 3020, (CUdeviceptr, unsigned char, size_t))                                       \
+        X(cuMemsetD16, cuMemsetD16_v2, 3020, (CUdeviceptr, unsigned short, size_t))                                    \
+        X(cuMemsetD32, cuMemsetD32_v2, 3020, (CUdeviceptr, unsigned, size_t))                                          \
+        X(cuMemsetD2D8, cuMemsetD2D8_v2, 3020, (CUdeviceptr, size_t, unsigned char, size_t, size_t))                   \
+        X(cuMemsetD8Async, cuMemsetD8Async, 3020, (CUdeviceptr, unsigned char, size_t, CUstream))                      \
+        X(cuMemsetD32Async, cuMemsetD32Async, 3020, (CUdeviceptr, unsigned, size_t, CUstream))                         \
+        X(cuStreamCreate, cuStreamCreate, 2000, (CUstream *, unsigned))                                                \
+        X(cuStreamCreateWithPriority, cuStreamCreateWithPriority, 5050, (CUstream *, unsigned, int))                   \
+        X(cuStreamDestroy, cuStreamDestroy_v2, 4000, (CUstream))                                                       \
+        X(cuStreamQuery, cuStreamQuery, 2000, (CUstream))                                                              \
+        X(cuStreamSynchronize, cuStreamSynchronize, 2000, (CUstream))                                                  \
+        X(cuStreamWaitEvent, cuStreamWaitEvent, 3020, (CUstream, CUevent, unsigned))                                   \
+        X(cuStreamGetFlags, cuStreamGetFlags, 5050, (CUstream, unsigned *))                                            \
+        X(cuStreamBeginCapture, cuStreamBeginCapture_v2, 10010, (CUstream, int))                                       \
+        X(cuStreamEndCapture, cuStreamEndCapture, 10000, (CUstream, CUgraph *))                                        \
+        X(cuStreamIsCapturing, cuStreamIsCapturing, 10000, (CUstream, int *))                                          \
+        X(cuLaunchHostFunc, cuLaunchHostFunc, 10000, (CUstream, void (*)(void *), void *))                             \
+        X(cuEventCreate, cuEventCreate, 2000, (CUevent *, unsigned))                                                   \
+        X(cuEventDestroy, cuEventDestroy_v2, 4000, (CUevent))                                                          \
+        X(cuEventRecord, cuEventRecord, 2000, (CUevent, CUstream))                                                     \
+        X(cuEventQuery, cuEventQuery, 2000, (CUevent))                                                                 \
+        X(cuEventSynchronize, cuEventSynchronize, 2000, (CUevent))                                                     \
+        X(cuEventElapsedTime, cuEventElapsedTime, 2000, (float *, CUevent, CUevent))                                   \
+        X(cuGraphInstantiateWithFlags, cuGraphInstantiateWithFlags, 11040,                                             \
+          (CUgraphExec *, CUgraph, unsigned long long))                                                                \
+        X(cuGraphGetNodes, cuGraphGetNodes, 10000, (CUgraph, CUgraphNode *, size_t *))                                 \
+        X(cuGraphLaunch, cuGraphLaunch, 10000, (CUgraphExec, CUstream))                                                \
+        X(cuGraphExecDestroy, cuGraphExecDestroy, 10000, (CUgraphExec))                                                \
+        X(cuGraphDestroy, cuGraphDestroy, 10000, (CUgraph))                                                            \
+        X(cuThreadExchangeStreamCaptureMode, cuThreadExchangeStreamCaptureMode, 10010, (int *))                        \
+        X(cuModuleLoadData, cuModuleLoadData, 2000, (CUmodule *, const void *))                                        \
+        X(cuModuleUnload, cuModuleUnload, 2000, (CUmodule))                                                            \
+        X(cuModuleGetFunction, cuModuleGetFunction, 2000, (CUfunction *, CUmodule, const char *))                      \
+        X(cuLibraryLoadData, cuLibraryLoadData, 12000,                                                                 \
+          (CUlibrary *, const void *, int *, void **, unsigned, int *, void **, unsigned))                             \
+        X(cuLibraryUnload, cuLibraryUnload, 12000, (CUlibrary))                                                        \
+        X(cuLibraryGetKernel, cuLibraryGetKernel, 12000, (CUkernel *, CUlibrary, const char *))                        \
+        X(cuKernelGetFunction, cuKernelGetFunction, 12000, (CUfunction *, CUkernel))                                   \
+        X(cuFuncGetAttribute, cuFuncGetAttribute, 2020, (int *, int, CUfunction))                                      \
+        X(cuLaunchKernel, cuLaunchKernel, 4000,                                                                        \
+          (CUfunction, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, CUstream, void **,        \
+           void **))                                                                                                   \
+        X(cuLaunchKernelEx, cuLaunchKernelEx, 11060, (const CUlaunchConfig *, CUfunction, void **, void **))           \
+        X(cuLaunchCooperativeKernel, cuLaunchCooperativeKernel, 9000,                                                  \
+          (CUfunction, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, CUstream, void **))       \
         X(cuGetErrorName, cuGetErrorName, 6000, (CUresult, const char **))
 
 struct cu {
@@ -123,7 +128,8 @@ void cu_open(char **argv);
 /* The same out of the library at path, for calls that pass nobody's hooks. False, with a line on standard error. */
 bool cu_open_path(const char *path, struct cu *to);
 
-/* What every program begins with: device 0, its primary context current, the kernels. Ends with status 2, or 3 when there is no memory. */
+/* What every program begins with: device 0, its primary context current, the kernels. Ends with status 2, or 3 when
+ * there is no memory. */
 struct cu_base {
         CUdevice device;
         CUcontext context;
@@ -149,7 +155,8 @@ const char *cu_name(CUresult r);
         } while (0)
 
 double cu_seconds(void); /* monotonic */
-/* Value of "--name value", or NULL; cu_flag: whether "--name" is there. cu_known ends with status 64 for an argument that is neither. */
+/* Value of "--name value", or NULL; cu_flag: whether "--name" is there. cu_known ends with status 64 for an argument
+ * that is neither. */
 const char *cu_option(char **argv, const char *name);
 bool cu_flag(char **argv, const char *name);
 /* names: "--memory= --graph", with a = after those that take a value. */

@@ -1,8 +1,8 @@
 /* forker.c: processes that fork, as programs with data loaders do.
  *
- * "child-first": the child uses the device, the parent has not touched it yet; "bystander": the parent uses it, its child does not, and the parent's
- * data stays right; "inherited": a child of a process that uses the device is told that it cannot; "exec": a child becomes a new program
- * that uses it. One line of JSON; status 0 when all four hold.
+ * "child-first": the child uses the device, the parent has not touched it yet; "bystander": the parent uses it, its
+ * child does not, and the parent's data stays right; "inherited": a child of a process that uses the device is told
+ * that it cannot; "exec": a child becomes a new program that uses it. One line of JSON; status 0 when all four hold.
  */
 #include "cu.h"
 
@@ -88,7 +88,7 @@ int main(int argc, char **argv)
         CU(cu.cuMemcpyDtoH(&word, kept, 4));
         bystander = bystander && word == 4242;
         printf("{\"name\":\"forker\",\"ok\":%s,\"child_first\":%s,\"bystander\":%s,\"inherited\":%s,\"exec\":%s}\n",
-               first && bystander && inherited && exec ? "true" : "false", first ? "true" : "false", bystander ? "true" : "false",
-               inherited ? "true" : "false", exec ? "true" : "false");
+               first && bystander && inherited && exec ? "true" : "false", first ? "true" : "false",
+               bystander ? "true" : "false", inherited ? "true" : "false", exec ? "true" : "false");
         return first && bystander && inherited && exec ? 0 : 1;
 }

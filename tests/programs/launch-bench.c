@@ -1,8 +1,9 @@
 /* launch-bench.c: what a kernel launch costs the caller.
  *
- * Many short bursts of launches of an empty kernel; the fastest burst counts. With --pairs and BERTH_BARE=path-of-the-driver, bursts through the
- * functions as this program found them (hooked, under Berth) alternate with bursts that call the driver directly, in the same process, so both see
- * the same machine in the same state.
+ * Many short bursts of launches of an empty kernel; the fastest burst counts. With --pairs and
+ * BERTH_BARE=path-of-the-driver, bursts through the functions as this program found them (hooked, under Berth)
+ * alternate with bursts that call the driver directly, in the same process, so both see the same machine in the same
+ * state.
  */
 #include "cu.h"
 
@@ -53,8 +54,9 @@ int main(int argc, char **argv)
                 CU(cu.cuStreamSynchronize(s));
         }
         if (pairs)
-                printf("{\"name\":\"launch-bench\",\"unit\":\"ns\",\"hooked\":%.2f,\"bare\":%.2f,\"added\":%.2f,\"launches\":%llu}\n", hooked, bare,
-                       hooked - bare, (unsigned long long)(launches * bursts));
+                printf("{\"name\":\"launch-bench\",\"unit\":\"ns\",\"hooked\":%.2f,\"bare\":%.2f,\"added\":%.2f,"
+                       "\"launches\":%llu}\n",
+                       hooked, bare, hooked - bare, (unsigned long long)(launches * bursts));
         else
                 printf("{\"name\":\"launch-bench\",\"unit\":\"ns\",\"value\":%.2f,\"launches\":%llu}\n", hooked,
                        (unsigned long long)(launches * bursts));

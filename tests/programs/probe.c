@@ -1,6 +1,7 @@
 /* probe.c: one call after the other, one line "name=result" each, nothing that differs from run to run.
  *
- * Run bare and under Berth, the output must be the same: that is what "unmodified programs" means. Sizes and contents are printed, addresses are not.
+ * Run bare and under Berth, the output must be the same: that is what "unmodified programs" means. Sizes and contents
+ * are printed, addresses are not.
  */
 #include "cu.h"
 
@@ -12,11 +13,11 @@ static struct cu_base base;
 static int host_calls;
 
 /* The value is looked at after the call. */
-#define SAY(name, call, value)                    \
-        do {                                      \
-                CUresult said_ = (call);          \
-                                                  \
-                print_line(name, said_, (value)); \
+#define SAY(name, call, value)                                                                                         \
+        do {                                                                                                           \
+                CUresult said_ = (call);                                                                               \
+                                                                                                                       \
+                print_line(name, said_, (value));                                                                      \
         } while (0)
 
 static void print_line(const char *name, CUresult r, unsigned long long value)
@@ -38,9 +39,11 @@ static void probe_device(void)
 
         SAY("device-count", cu.cuDeviceGetCount(&value), value > 0);
         SAY("device-bad", cu.cuDeviceGet(&d, 4711), 0);
-        SAY("attribute-warp", cu.cuDeviceGetAttribute(&value, CU_DEVICE_ATTRIBUTE_WARP_SIZE, base.device), (unsigned)value);
+        SAY("attribute-warp", cu.cuDeviceGetAttribute(&value, CU_DEVICE_ATTRIBUTE_WARP_SIZE, base.device),
+            (unsigned)value);
         SAY("attribute-vmm",
-            cu.cuDeviceGetAttribute(&value, CU_DEVICE_ATTRIBUTE_VIRTUAL_MEMORY_MANAGEMENT_SUPPORTED, base.device), (unsigned)value);
+            cu.cuDeviceGetAttribute(&value, CU_DEVICE_ATTRIBUTE_VIRTUAL_MEMORY_MANAGEMENT_SUPPORTED, base.device),
+            (unsigned)value);
         SAY("context-current", cu.cuCtxGetCurrent(&c), c == base.context);
         SAY("context-device", cu.cuCtxGetDevice(&d), (unsigned)d);
         SAY("context-push", cu.cuCtxPushCurrent(base.context), 0);
@@ -68,7 +71,8 @@ static void probe_plain(void)
         SAY("pointer-type", cu.cuPointerGetAttribute(&type, CU_POINTER_ATTRIBUTE_MEMORY_TYPE, a), type);
         SAY("pointer-start", cu.cuPointerGetAttribute(&at, CU_POINTER_ATTRIBUTE_RANGE_START_ADDR, a + 77), at == a);
         SAY("pointer-size", cu.cuPointerGetAttribute(&bytes, CU_POINTER_ATTRIBUTE_RANGE_SIZE, a + 77), bytes);
-        SAY("pointer-host", cu.cuPointerGetAttribute(&type, CU_POINTER_ATTRIBUTE_MEMORY_TYPE, (CUdeviceptr)(uintptr_t)&word), 0);
+        SAY("pointer-host",
+            cu.cuPointerGetAttribute(&type, CU_POINTER_ATTRIBUTE_MEMORY_TYPE, (CUdeviceptr)(uintptr_t)&word), 0);
         SAY("set32", cu.cuMemsetD32(a, 0x01020304, 1000), 0);
         SAY("get32", cu.cuMemcpyDtoH(&word, a + 4 * 999, 4), word);
         SAY("set16", cu.cuMemsetD16(a, 0x0506, 2), 0);
@@ -103,8 +107,13 @@ static void probe_plain(void)
 static void probe_2d(void)
 {
         unsigned char host[16][8], back[16][8];
-        CUDA_MEMCPY2D p = {.srcMemoryType = CU_MEMORYTYPE_HOST, .srcHost = host, .srcPitch = 8, .dstMemoryType = CU_MEMORYTYPE_DEVICE,
-                           .dstPitch = 64, .WidthInBytes = 8, .Height = 16};
+        CUDA_MEMCPY2D p = {.srcMemoryType = CU_MEMORYTYPE_HOST,
+                           .srcHost = host,
+                           .srcPitch = 8,
+                           .dstMemoryType = CU_MEMORYTYPE_DEVICE,
+                           .dstPitch = 64,
+                           .WidthInBytes = 8,
+                           .Height = 16};
         CUdeviceptr a = 0;
 
         for (int i = 0; i < 128; i++)
@@ -113,8 +122,14 @@ static void probe_2d(void)
         CU(cu.cuMemAlloc(&a, 4096));
         p.dstDevice = a;
         SAY("2d-put", cu.cuMemcpy2D(&p), 0);
-        p = (CUDA_MEMCPY2D){.srcMemoryType = CU_MEMORYTYPE_DEVICE, .srcDevice = a, .srcPitch = 64, .dstMemoryType = CU_MEMORYTYPE_HOST,
-                            .dstHost = back, .dstPitch = 8, .WidthInBytes = 8, .Height = 16};
+        p = (CUDA_MEMCPY2D){.srcMemoryType = CU_MEMORYTYPE_DEVICE,
+                            .srcDevice = a,
+                            .srcPitch = 64,
+                            .dstMemoryType = CU_MEMORYTYPE_HOST,
+                            .dstHost = back,
+                            .dstPitch = 8,
+                            .WidthInBytes = 8,
+                            .Height = 16};
         SAY("2d-get", cu.cuMemcpy2DAsync(&p, NULL), 0);
         SAY("2d-sync", cu.cuStreamSynchronize(NULL), memcmp(host, back, sizeof(host)) == 0);
         SAY("2d-free", cu.cuMemFree(a), 0);
@@ -128,7 +143,8 @@ static void probe_host(void)
 
         CU(cu.cuMemAlloc(&a, 1 << 20));
         SAY("host-alloc", cu.cuMemHostAlloc((void **)&pinned, 1 << 20, 0), pinned != NULL);
-        SAY("host-type", cu.cuPointerGetAttribute(&type, CU_POINTER_ATTRIBUTE_MEMORY_TYPE, (CUdeviceptr)(uintptr_t)pinned), type);
+        SAY("host-type",
+            cu.cuPointerGetAttribute(&type, CU_POINTER_ATTRIBUTE_MEMORY_TYPE, (CUdeviceptr)(uintptr_t)pinned), type);
         SAY("host-device", cu.cuMemHostGetDevicePointer(&at, pinned, 0), at != 0);
         memset(pinned, 42, 1 << 20);
         SAY("host-put", cu.cuMemcpyHtoDAsync(a, pinned, 1 << 20, NULL), 0);
@@ -237,7 +253,8 @@ static void probe_graphs(void)
 
 static void probe_vmm(void)
 {
-        CUmemAllocationProp prop = {.type = CU_MEM_ALLOCATION_TYPE_PINNED, .location = {CU_MEM_LOCATION_TYPE_DEVICE, base.device}};
+        CUmemAllocationProp prop = {.type = CU_MEM_ALLOCATION_TYPE_PINNED,
+                                    .location = {CU_MEM_LOCATION_TYPE_DEVICE, base.device}};
         CUmemAccessDesc access = {.location = prop.location, .flags = CU_MEM_ACCESS_FLAGS_PROT_READWRITE};
         CUmemGenericAllocationHandle h = 0;
         unsigned long long flags = 9;
@@ -245,7 +262,8 @@ static void probe_vmm(void)
         size_t granularity = 0;
         uint32_t word = 0;
 
-        SAY("granularity", cu.cuMemGetAllocationGranularity(&granularity, &prop, CU_MEM_ALLOC_GRANULARITY_MINIMUM), granularity);
+        SAY("granularity", cu.cuMemGetAllocationGranularity(&granularity, &prop, CU_MEM_ALLOC_GRANULARITY_MINIMUM),
+            granularity);
         SAY("create-odd", cu.cuMemCreate(&h, 4096, &prop, 0), 0);
         SAY("create", cu.cuMemCreate(&h, 4 * MIB, &prop, 0), 0);
         SAY("reserve", cu.cuMemAddressReserve(&at, 8 * MIB, 0, 0, 0), at % (2 * MIB));

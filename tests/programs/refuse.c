@@ -28,7 +28,9 @@ int main(int argc, char **argv)
         puts("ready");
         fflush(stdout);
         end = cu_seconds() + (double)seconds;
-        while (!seconds || cu_seconds() < end) /* the driver blocks when its queue is full: that is what keeps this from running away */
+        while (!seconds ||
+               cu_seconds() <
+                       end) /* the driver blocks when its queue is full: that is what keeps this from running away */
                 CU(cu_spin(base.spin, ns, s));
         return 0;
 }

@@ -83,7 +83,8 @@ int main(int argc, char **argv)
                         abort();
         for (uint64_t i = 0; i < count; i++)
                 pthread_join(threads[i], NULL);
-        printf("{\"name\":\"threads\",\"ok\":%s,\"threads\":%llu,\"rounds\":%llu,\"wrong_words\":%llu}\n", atomic_load(&wrong) ? "false" : "true",
-               (unsigned long long)count, (unsigned long long)atomic_load(&done), (unsigned long long)atomic_load(&wrong));
+        printf("{\"name\":\"threads\",\"ok\":%s,\"threads\":%llu,\"rounds\":%llu,\"wrong_words\":%llu}\n",
+               atomic_load(&wrong) ? "false" : "true", (unsigned long long)count,
+               (unsigned long long)atomic_load(&done), (unsigned long long)atomic_load(&wrong));
         return atomic_load(&wrong) ? 1 : 0;
 }

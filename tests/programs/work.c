@@ -1,8 +1,10 @@
-/* work.c: a program that works like a training: it fills memory, changes all of it in every round, and knows what must come out.
+/* work.c: a program that works like a training: it fills memory, changes all of it in every round, and knows what must
+ * come out.
  *
- * Each chunk of memory is 64 blocks, each with a value of its own; a round applies the same step to every word. The value of each block is
- * followed on the CPU. At the end every block's checksum is compared, and some chunks are copied back and compared word by word; so a word that
- * was lost, mixed up or not updated shows. Prints one line of JSON; status 0: all right, 1: wrong words, 2: an error, 3: out of memory.
+ * Each chunk of memory is 64 blocks, each with a value of its own; a round applies the same step to every word. The
+ * value of each block is followed on the CPU. At the end every block's checksum is compared, and some chunks are copied
+ * back and compared word by word; so a word that was lost, mixed up or not updated shows. Prints one line of JSON;
+ * status 0: all right, 1: wrong words, 2: an error, 3: out of memory.
  */
 #include "cu.h"
 
@@ -43,9 +45,11 @@ static uint64_t mix(uint64_t x)
 
 static void report(struct work *w, bool ok, bool oom)
 {
-        printf("{\"name\":\"%s\",\"pid\":%d,\"ok\":%s,\"rounds\":%llu,\"bytes\":%llu,\"wrong_words\":%llu,\"oom\":%s,\"seconds\":%.3f}\n", w->name,
-               (int)getpid(), ok ? "true" : "false", (unsigned long long)w->rounds, (unsigned long long)w->bytes, (unsigned long long)w->wrong,
-               oom ? "true" : "false", cu_seconds() - w->begin);
+        printf("{\"name\":\"%s\",\"pid\":%d,\"ok\":%s,\"rounds\":%llu,\"bytes\":%llu,\"wrong_words\":%llu,\"oom\":%s,"
+               "\"seconds\":%.3f}\n",
+               w->name, (int)getpid(), ok ? "true" : "false", (unsigned long long)w->rounds,
+               (unsigned long long)w->bytes, (unsigned long long)w->wrong, oom ? "true" : "false",
+               cu_seconds() - w->begin);
         fflush(stdout);
 }
 
@@ -67,8 +71,8 @@ static uint32_t step(uint32_t value, uint32_t k)
 
 static void out_of_memory(struct work *w, uint64_t bytes)
 {
-        fprintf(stderr, "%s: out of device memory: %llu bytes refused with %llu held\n", w->name, (unsigned long long)bytes,
-                (unsigned long long)w->bytes);
+        fprintf(stderr, "%s: out of device memory: %llu bytes refused with %llu held\n", w->name,
+                (unsigned long long)bytes, (unsigned long long)w->bytes);
         report(w, false, true);
         exit(3);
 }
@@ -93,7 +97,8 @@ static void add_chunk(struct work *w, uint64_t bytes)
         w->bytes += c->words * 4;
         for (int b = 0; b < BLOCKS; b++) {
                 c->value[b] = (uint32_t)mix(w->seed + w->count * BLOCKS + (uint64_t)b);
-                CU(cu_words(w->base.fill, c->at + (uint64_t)b * c->words / BLOCKS * 4, c->words / BLOCKS, c->value[b], stream_for(w, w->count)));
+                CU(cu_words(w->base.fill, c->at + (uint64_t)b * c->words / BLOCKS * 4, c->words / BLOCKS, c->value[b],
+                            stream_for(w, w->count)));
         }
         w->count++;
 }
@@ -148,8 +153,9 @@ static void show_progress(struct work *w)
         f = fopen(path, "we");
         if (!f)
                 return;
-        fprintf(f, "{\"name\":\"%s\",\"pid\":%d,\"round\":%llu,\"rounds\":%llu,\"bytes\":%llu}\n", w->name, (int)getpid(),
-                (unsigned long long)w->rounds, (unsigned long long)w->limit, (unsigned long long)w->bytes);
+        fprintf(f, "{\"name\":\"%s\",\"pid\":%d,\"round\":%llu,\"rounds\":%llu,\"bytes\":%llu}\n", w->name,
+                (int)getpid(), (unsigned long long)w->rounds, (unsigned long long)w->limit,
+                (unsigned long long)w->bytes);
         fclose(f);
         if (rename(path, w->progress) < 0)
                 perror(w->progress);
@@ -223,7 +229,8 @@ int main(int argc, char **argv)
         uint64_t memory, chunk, grow, idle, seconds;
 
         (void)argc;
-        cu_known(argv, "--memory= --chunk= --seconds= --rounds= --seed= --grow= --idle= --graph --streams= --progress= --name=");
+        cu_known(argv, "--memory= --chunk= --seconds= --rounds= --seed= --grow= --idle= --graph --streams= --progress= "
+                       "--name=");
         memory = cu_size(argv, "--memory", UINT64_C(256) << 20);
         chunk = cu_size(argv, "--chunk", UINT64_C(64) << 20);
         grow = cu_size(argv, "--grow", 0);
@@ -235,8 +242,10 @@ int main(int argc, char **argv)
         w.graph = cu_flag(argv, "--graph");
         w.progress = cu_option(argv, "--progress");
         w.name = cu_option(argv, "--name") ? cu_option(argv, "--name") : "work";
-        if (w.stream_count < 1 || w.stream_count > MAX_STREAMS || chunk < BLOCKS * 4 || (grow && grow < BLOCKS * 4) || memory < chunk) {
-                fprintf(stderr, "%s: 1 to %d streams, chunks of at least %d bytes, memory for one chunk\n", argv[0], MAX_STREAMS, BLOCKS * 4);
+        if (w.stream_count < 1 || w.stream_count > MAX_STREAMS || chunk < BLOCKS * 4 || (grow && grow < BLOCKS * 4) ||
+            memory < chunk) {
+                fprintf(stderr, "%s: 1 to %d streams, chunks of at least %d bytes, memory for one chunk\n", argv[0],
+                        MAX_STREAMS, BLOCKS * 4);
                 return 64;
         }
         cu_open(argv);
