@@ -266,5 +266,6 @@ int main(int argc, char **argv)
         }
         check(&w);
         report(&w, w.wrong == 0, false);
+        free(w.chunks);
         return w.wrong == 0 ? 0 : 1;
 }
