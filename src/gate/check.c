@@ -166,7 +166,7 @@ static int check_calm(const struct gate *g, char *message, size_t size)
                 bool waited_for = c->job || c->stuck || c->give_reason == WIRE_GIVE_SETTINGS;
 
                 for_each_on_device (g, device_at(g, c->device), other)
-                        waited_for |= other != c && other->wants;
+                        waited_for |= other != c && (other->wants || other->filling); /* or comes in with those who want */
                 /* Unless the one it was for went away in the same instant. */
                 if (c->state == WIRE_GIVING_WAY && c->gave_at == g->now && !waited_for &&
                     device_at(g, c->device)->contended_since != g->now)

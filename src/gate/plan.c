@@ -217,10 +217,12 @@ static void bring_in(struct gate *g, struct client *c, uint64_t bytes)
 
         if (c->state == WIRE_WAITING)
                 gate_move(g, c, WIRE_COMING_IN);
-        c->bringing = 1;
         c->deadline = plus(g->now, g->settings.move_bound_ns +
                                            gate_time_of(minus(least(c->grant, owned(c)), c->resident + c->pinned),
                                                         g->settings.move_bytes_per_s));
+        if (c->bringing && !bytes)
+                return; /* at it already, since a fill that was called off */
+        c->bringing = 1;
         for (uint32_t i = g->ring_count; i-- > 0;) { /* one message for what one step brings */
                 struct gate_action *last = ring_at(g, g->ring_first + i);
 

@@ -126,18 +126,22 @@ static bool running_victim(struct gate *g, const struct unit *u, const struct cl
                 return true;
         cost = gate_switch_cost(g, c->device, c->resident, p->shortage);
         slice = gate_slice_of_cost(g, c->device, cost);
-        if (u->class < c->class_in) { /* only by ageing: that must not make switching cost more than its share */
+        v->reason = WIRE_GIVE_SLICE;
+        v->rank = 3;
+        if (g->now - c->run_since >= slice) {
+                v->k1 = 0;
+                return true;
+        }
+        if (u->class < c->class_in) { /* by ageing only: it may shorten the long slice of batch clients, not the share of switching */
                 uint64_t share = least(slice, gate_slice_of_switch(g, cost));
 
+                v->rank = 2;
+                v->reason = WIRE_GIVE_PRIORITY;
                 if (g->now - c->run_since >= share)
                         return true;
                 wake_at(g, plus(c->run_since, share));
+                v->rank = 3;
         }
-        v->rank = 3;
-        v->k1 = 0;
-        v->reason = WIRE_GIVE_SLICE;
-        if (g->now - c->run_since >= slice)
-                return true;
         if (p->running && p->blocked >= p->running && c->wants) {
                 v->k1 = UINT32_MAX - c->class_in;
                 v->k2 = UINT64_MAX - c->born;

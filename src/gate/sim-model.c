@@ -1,0 +1,662 @@
+/* sim-model.c: a small world, explored whole: two or three clients, one device of a few units, every order in which messages can arrive on either
+ * side, wants, growth, frees, deaths, failed moves, and timers that fire at any moment. In every state that can be reached all invariants
+ * hold, no honest message is refused, and the fair continuation (nothing new, every message arrives, timers fire) serves all who wait: no
+ * deadlock, no livelock.
+ *
+ * Time is taken relative to now and cut to what decisions look at, so that the number of states is finite. What each client may still do of
+ * its own accord is a budget; deliveries and timers are free.
+ */
+#include "base/clock.h"
+#include "gate/gate-internal.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+enum { CLIENTS = 3, QUEUE = 12, STEPS_FAIR = 3000, DEPTH = 4000 };
+
+struct letter {
+        uint8_t kind, a, b, c, d;
+};
+enum { MEMORY, WANT, GIVEN_WAY, EVICTED, BROUGHT_IN };
+
+struct actor {
+        uint8_t lives, running, closing, evicting, bringing, wants_open;
+        uint8_t grant, movable, resident, backed, desire, evict_left;
+        uint8_t wants_left, grows_left, frees_left, fails_left;
+        uint8_t to_n, from_n;
+        struct letter to[QUEUE], from[QUEUE];
+};
+
+struct world {
+        struct gate *gate;
+        struct actor actors[CLIENTS];
+        uint64_t now;
+        uint8_t deaths_left, arena;
+};
+
+struct setup {
+        const char *name;
+        uint8_t clients, units, arena, sizes[CLIENTS], priorities[CLIENTS];
+        uint8_t wants, grows, frees, deaths, fails;
+        bool job;
+};
+
+static const struct setup setups[] = {
+        {"two that don't fit", 2, 4, 99, {3, 3}, {1, 1}, 2, 0, 0, 2, 0, false},
+        {"frees and deaths", 2, 3, 99, {2, 2}, {1, 1}, 2, 0, 1, 1, 0, false},
+        {"two that grow", 2, 3, 99, {1, 1}, {1, 1}, 2, 1, 1, 1, 0, false},
+        {"two that grow much", 2, 3, 99, {1, 1}, {1, 1}, 1, 2, 0, 1, 0, false},
+        {"batch and interactive", 2, 3, 99, {2, 2}, {2, 0}, 2, 1, 0, 1, 0, false},
+        {"small arena", 2, 3, 1, {2, 2}, {1, 1}, 2, 1, 1, 1, 0, false},
+        {"failing moves", 2, 3, 99, {2, 2}, {1, 1}, 2, 0, 0, 1, 1, false},
+        {"three", 3, 3, 99, {1, 2, 2}, {1, 1, 1}, 1, 0, 0, 2, 0, false},
+        {"three that grow", 3, 3, 99, {1, 1, 1}, {2, 1, 1}, 1, 1, 0, 0, 0, false},
+        {"a job of two and one", 3, 3, 99, {1, 1, 2}, {1, 1, 1}, 2, 0, 0, 0, 0, true},
+};
+
+/* --- sets of states, by 128-bit digest --- */
+
+struct set {
+        uint64_t (*slots)[2];
+        size_t size, used;
+};
+
+static bool set_add(struct set *s, const uint64_t key[2])
+{
+        if (s->used * 2 >= s->size) {
+                struct set bigger = {.size = s->size ? s->size * 2 : 1 << 16};
+
+                bigger.slots = calloc(bigger.size, sizeof(*bigger.slots));
+                if (!bigger.slots)
+                        abort();
+                for (size_t i = 0; i < s->size; i++)
+                        if (s->slots[i][0] | s->slots[i][1])
+                                (void)set_add(&bigger, s->slots[i]);
+                free(s->slots);
+                *s = bigger;
+        }
+        for (size_t i = key[0] & (s->size - 1);; i = (i + 1) & (s->size - 1)) {
+                if (s->slots[i][0] == key[0] && s->slots[i][1] == key[1])
+                        return false;
+                if (!(s->slots[i][0] | s->slots[i][1])) {
+                        memcpy(s->slots[i], key, sizeof(s->slots[i]));
+                        s->used++;
+                        return true;
+                }
+        }
+}
+
+static bool set_has(const struct set *s, const uint64_t key[2])
+{
+        for (size_t i = key[0] & (s->size - 1); s->size; i = (i + 1) & (s->size - 1)) {
+                if (s->slots[i][0] == key[0] && s->slots[i][1] == key[1])
+                        return true;
+                if (!(s->slots[i][0] | s->slots[i][1]))
+                        return false;
+        }
+        return false;
+}
+
+static struct set visited, fair;
+static const struct setup *setup;
+static struct gate *canon; /* scratch for digests */
+static const char *path[DEPTH];
+static uint32_t path_n;
+static uint64_t transitions;
+static int failures;
+
+static void fail(const struct world *w, const char *what, const char *more)
+{
+        if (failures++)
+                return;
+        fprintf(stderr, "%s: %s %s\n", setup->name, what, more);
+        for (uint32_t i = 0; i < path_n; i++)
+                fprintf(stderr, "  %s\n", path[i]);
+        for (uint32_t i = 0; i < setup->clients; i++) {
+                struct gate_client_view v;
+
+                if (gate_view_client(w->gate, w->now, i, &v))
+                        fprintf(stderr, "  client %u: %s grant %" PRIu64 " movable %" PRIu64 " resident %" PRIu64 " wants %d reason %s%s\n", i,
+                                wire_state_name(v.state), v.grant, v.movable, v.resident, v.wants, wire_reason_name(v.reason),
+                                v.stuck ? " stuck" : "");
+        }
+}
+
+/* --- the state without what decisions do not look at --- */
+
+static uint64_t ahead(uint64_t when, uint64_t now)
+{
+        return when == GATE_NEVER ? GATE_NEVER : minus(when, now);
+}
+
+static void canonical(const struct gate *g)
+{
+        struct device *d;
+
+        memcpy(canon, g, g->state_bytes);
+        canon->now = canon->born = 0;
+        canon->deadline = ahead(g->deadline, g->now);
+        d = device_at(canon, 0);
+        d->out_rate = d->in_rate = d->drain_ns = d->drain_max = d->contended_since = d->drains = 0;
+        d->out_bytes = d->in_bytes = d->out_ns = d->in_ns = d->switches = d->slice_ns = d->max_wait_ns = d->max_wait_bound_ns = 0;
+        for_each_client (canon, c) {
+                const struct client *o = client_at(g, client_index(canon, c));
+                uint64_t older = 0, earlier = 0;
+
+                for_each_client (g, other) {
+                        older += other->born < o->born;
+                        earlier += other->wants && other->wait_since < o->wait_since;
+                }
+                c->born = older;
+                c->wait_since = c->wants ? earlier : 0;
+                c->run_since = c->state == WIRE_RUNNING ? least(g->now - o->run_since, g->settings.slice_fixed_ns) : 0;
+                c->came = c->active_at = c->gave_at = c->kill_at = c->wait_bound = 0;
+                c->deadline = ahead(o->deadline, g->now);
+                c->hold_until = ahead(o->hold_until, g->now);
+                c->keep_until = ahead(o->keep_until, g->now);
+                c->trim_until = ahead(o->trim_until, g->now);
+                c->moved_seen = c->elapsed_seen = c->waited_ns = c->ran_ns = c->switches = 0;
+                c->out_bytes = c->in_bytes = c->out_ns = c->in_ns = 0;
+                c->ticket = c->late_ticket = c->reason = 0;
+                c->position = c->wants ? c->position : 0;
+                c->target = c->filling ? c->target : 0;
+                c->due = c->state == WIRE_GIVING_WAY ? c->due : 0;
+                c->give_reason = c->state == WIRE_GIVING_WAY ? c->give_reason : 0;
+                c->late_need = c->late ? c->late_need : 0;
+        }
+}
+
+static void mix(uint64_t key[2], const void *data, size_t bytes)
+{
+        const uint8_t *at = data;
+        uint64_t word;
+
+        for (; bytes; at += 8, bytes -= bytes < 8 ? bytes : 8) {
+                word = 0;
+                memcpy(&word, at, bytes < 8 ? bytes : 8);
+                key[0] = (key[0] ^ word) * UINT64_C(0x9fb21c651e98df25);
+                key[0] ^= key[0] >> 28;
+                key[1] = (key[1] + word) * UINT64_C(0xd6e8feb86659fd93) ^ key[0];
+                key[1] ^= key[1] >> 32;
+        }
+}
+
+static void digest(const struct world *w, bool budgets, uint64_t key[2])
+{
+        key[0] = 1;
+        key[1] = 2;
+        canonical(w->gate);
+        mix(key, (const char *)canon + offsetof(struct gate, now), sizeof(struct gate) - offsetof(struct gate, now));
+        mix(key, device_at(canon, 0), sizeof(struct device));
+        mix(key, client_at(canon, 0), setup->clients * sizeof(struct client));
+        for (uint32_t i = 0; i < setup->clients; i++) {
+                struct actor a = w->actors[i];
+
+                if (!budgets)
+                        a.wants_left = a.grows_left = a.frees_left = a.fails_left = 0;
+                mix(key, &a, sizeof(a));
+        }
+        mix(key, budgets ? &w->deaths_left : (const uint8_t *)"", 1);
+        mix(key, &w->arena, 1);
+        key[0] |= 1;
+}
+
+/* --- one client --- */
+
+static void push(struct letter *queue, uint8_t *n, struct letter letter)
+{
+        if (*n == QUEUE)
+                abort();
+        queue[(*n)++] = letter;
+}
+
+static struct letter shift(struct letter *queue, uint8_t *n)
+{
+        struct letter first = queue[0];
+
+        memmove(queue, queue + 1, (size_t)(QUEUE - 1) * sizeof(*queue));
+        memset(&queue[QUEUE - 1], 0, sizeof(*queue));
+        (*n)--;
+        return first;
+}
+
+static void say(struct actor *a, uint8_t kind, uint8_t p, uint8_t q, uint8_t r, uint8_t s)
+{
+        push(a->from, &a->from_n, (struct letter){kind, p, q, r, s});
+}
+
+static void report(struct actor *a, uint8_t returned)
+{
+        a->grant -= returned;
+        say(a, MEMORY, a->movable, a->resident, a->backed, returned);
+}
+
+static void allocate(struct actor *a)
+{
+        uint8_t size = a->desire < a->grant ? a->desire : a->grant;
+
+        if (size > a->movable) {
+                a->movable = a->resident = size;
+                report(a, 0);
+        }
+}
+
+static void hear(struct world *w, uint32_t i)
+{
+        struct actor *a = &w->actors[i];
+        struct letter l = shift(a->to, &a->to_n);
+
+        switch ((enum gate_action_kind)l.kind) {
+        case GATE_GO:
+                a->grant += l.a;
+                if (a->resident != a->movable)
+                        fail(w, "the gate opens for one that is not whole", "");
+                a->running = 1;
+                a->bringing = a->wants_open = 0;
+                allocate(a);
+                break;
+        case GATE_AVAILABLE:
+                a->grant += l.a;
+                a->wants_open = 0;
+                allocate(a);
+                break;
+        case GATE_DENY:
+                a->wants_open = 0;
+                a->desire = a->movable;
+                break;
+        case GATE_GIVE_WAY:
+                if (!a->running)
+                        fail(w, "give way for one that does not run", "");
+                a->running = 0;
+                a->closing = 1;
+                break;
+        case GATE_EVICT:
+                if (a->running || a->closing)
+                        fail(w, "evict for one that runs", "");
+                a->evicting = 1;
+                a->bringing = 0;
+                a->evict_left = l.a;
+                break;
+        case GATE_BRING_IN:
+                a->grant += l.a;
+                a->bringing = 1;
+                break;
+        case GATE_TRIM:
+                if (a->running && a->grant > a->movable)
+                        report(a, a->grant - a->movable);
+                break;
+        case GATE_WAIT:
+        case GATE_CONTENDED:
+        case GATE_REPORT:
+        case GATE_KILL:
+                break;
+        }
+}
+
+static void collect(struct world *w)
+{
+        struct gate_action action;
+        char message[200] = "";
+
+        while (gate_next_action(w->gate, &action)) {
+                if (action.kind == GATE_CONTENDED || action.kind == GATE_WAIT || action.kind == GATE_REPORT)
+                        continue;
+                if (action.client >= CLIENTS || !w->actors[action.client].lives) {
+                        fail(w, "an action for nobody", "");
+                        return;
+                }
+                push(w->actors[action.client].to, &w->actors[action.client].to_n,
+                     (struct letter){.kind = (uint8_t)action.kind, .a = (uint8_t)action.bytes});
+        }
+        if (gate_check(w->gate, w->now, message, sizeof(message)))
+                fail(w, "invariant:", message);
+}
+
+static void reach(struct world *w, uint32_t i)
+{
+        struct actor *a = &w->actors[i];
+        struct letter l = shift(a->from, &a->from_n);
+        int r = 0;
+
+        switch (l.kind) {
+        case MEMORY:
+                r = gate_memory(w->gate, w->now, i, l.a, 0, l.b, l.c, l.d);
+                break;
+        case WANT:
+                r = gate_want(w->gate, w->now, i, l.a, 1);
+                break;
+        case GIVEN_WAY:
+                r = gate_given_way(w->gate, w->now, i, l.a);
+                break;
+        case EVICTED:
+                r = gate_evicted(w->gate, w->now, i, l.a, l.b, 0, 0, l.c, l.d ? -E_ARENA : 0);
+                break;
+        case BROUGHT_IN:
+                r = gate_brought_in(w->gate, w->now, i, l.a, l.b, 0, 0, l.c, l.d ? -ENOMEM : 0);
+                break;
+        default:
+                break;
+        }
+        if (r) {
+                char text[80];
+
+                snprintf(text, sizeof(text), "of client %u: kind %u (%u %u %u %u)", i, l.kind, l.a, l.b, l.c, l.d);
+                fail(w, "an honest message was refused", text);
+        }
+        collect(w);
+}
+
+static void evict_step(struct world *w, struct actor *a, bool failing)
+{
+        uint8_t unused = a->grant - a->resident, returned = 0;
+
+        if (unused) {
+                returned = unused < a->evict_left ? unused : a->evict_left;
+        } else if (!failing && a->resident) {
+                if (a->backed < a->movable - a->resident + 1) {
+                        if (w->arena) {
+                                w->arena--;
+                                a->backed++;
+                        } else {
+                                failing = true;
+                        }
+                }
+                if (!failing) {
+                        a->resident--;
+                        returned = 1;
+                }
+        }
+        if (a->resident != a->movable)
+                report(a, 0);
+        a->grant -= returned;
+        a->evict_left -= returned;
+        a->evicting = a->evict_left && a->grant && !failing;
+        say(a, EVICTED, a->resident, returned, !a->evicting, failing);
+        gate_arena(w->gate, w->now, w->arena);
+        collect(w);
+}
+
+static void bring_step(struct actor *a, bool failing)
+{
+        uint8_t returned = failing ? a->grant - a->resident : 0;
+
+        if (failing) {
+                a->grant -= returned;
+                a->bringing = 0;
+        } else {
+                if (a->resident < a->movable)
+                        a->resident++;
+                a->bringing = a->resident != a->movable;
+        }
+        say(a, BROUGHT_IN, a->resident, returned, !a->bringing && !failing, failing);
+}
+
+/* --- everything that can happen --- */
+
+enum { HEAR, REACH, GIVE, GIVE_WANTING, EVICT_STEP, EVICT_FAIL, BRING_STEP, BRING_FAIL, START, GROW, FREE, DIE, DEEDS };
+static const char *const deed_names[CLIENTS][DEEDS] = {
+        {"0 hears", "0 is heard", "0 gives way", "0 gives way, wants", "0 moves out", "0 fails to move out", "0 moves in", "0 fails to move in",
+         "0 wants", "0 grows", "0 frees", "0 dies"},
+        {"1 hears", "1 is heard", "1 gives way", "1 gives way, wants", "1 moves out", "1 fails to move out", "1 moves in", "1 fails to move in",
+         "1 wants", "1 grows", "1 frees", "1 dies"},
+        {"2 hears", "2 is heard", "2 gives way", "2 gives way, wants", "2 moves out", "2 fails to move out", "2 moves in", "2 fails to move in",
+         "2 wants", "2 grows", "2 frees", "2 dies"},
+};
+
+static bool enabled(const struct world *w, uint32_t i, uint32_t deed)
+{
+        const struct actor *a = &w->actors[i];
+        bool room = a->from_n + 3 < QUEUE;
+
+        if (!a->lives)
+                return false;
+        switch (deed) {
+        case HEAR:
+                return a->to_n && room;
+        case REACH:
+                return a->from_n;
+        case GIVE:
+                return a->closing && room;
+        case GIVE_WANTING:
+                return a->closing && room && a->wants_left;
+        case EVICT_STEP:
+                return a->evicting && room;
+        case EVICT_FAIL:
+                return a->evicting && room && a->fails_left;
+        case BRING_STEP:
+                return a->bringing && !a->evicting && room && (a->grant > a->resident || a->resident == a->movable);
+        case BRING_FAIL:
+                return a->bringing && !a->evicting && room && a->fails_left;
+        case START:
+                return !a->wants_open && !a->running && !a->closing && a->wants_left && room;
+        case GROW:
+                return a->running && !a->wants_open && a->grows_left && room;
+        case FREE:
+                return a->running && a->movable && a->frees_left && room;
+        case DIE:
+                return w->deaths_left;
+        default:
+                return false;
+        }
+}
+
+static void perform(struct world *w, uint32_t i, uint32_t deed)
+{
+        struct actor *a = &w->actors[i];
+
+        switch (deed) {
+        case HEAR:
+                hear(w, i);
+                break;
+        case REACH:
+                reach(w, i);
+                break;
+        case GIVE:
+        case GIVE_WANTING:
+                a->closing = 0;
+                a->wants_left -= deed == GIVE_WANTING;
+                a->wants_open |= deed == GIVE_WANTING;
+                say(a, GIVEN_WAY, deed == GIVE_WANTING, 0, 0, 0);
+                break;
+        case EVICT_STEP:
+        case EVICT_FAIL:
+                a->fails_left -= deed == EVICT_FAIL;
+                evict_step(w, a, deed == EVICT_FAIL);
+                break;
+        case BRING_STEP:
+        case BRING_FAIL:
+                a->fails_left -= deed == BRING_FAIL;
+                bring_step(a, deed == BRING_FAIL);
+                break;
+        case START:
+                a->wants_left--;
+                a->wants_open = 1;
+                a->desire = a->movable > setup->sizes[i] ? a->movable : setup->sizes[i];
+                say(a, WANT, a->desire, 0, 0, 0);
+                break;
+        case GROW:
+                a->grows_left--;
+                a->desire = a->movable + 1;
+                if (a->desire <= a->grant) {
+                        allocate(a);
+                } else {
+                        a->wants_open = 1;
+                        say(a, WANT, a->desire, 0, 0, 0);
+                }
+                break;
+        case FREE:
+                a->frees_left--;
+                a->movable--;
+                a->resident--;
+                if (a->backed > a->movable) {
+                        a->backed--;
+                        w->arena++;
+                }
+                report(a, 1);
+                break;
+        case DIE:
+                w->deaths_left--;
+                w->arena += a->backed;
+                memset(a, 0, sizeof(*a));
+                gate_gone(w->gate, w->now, i);
+                gate_arena(w->gate, w->now, w->arena);
+                collect(w);
+                break;
+        default:
+                break;
+        }
+}
+
+static bool tick(struct world *w)
+{
+        uint64_t when = gate_next_deadline(w->gate);
+
+        if (when == GATE_NEVER)
+                return false;
+        w->now = when;
+        gate_tick(w->gate, w->now);
+        collect(w);
+        return true;
+}
+
+static bool copy(struct world *to, const struct world *from)
+{
+        *to = *from;
+        to->gate = gate_clone(from->gate);
+        return to->gate;
+}
+
+/* Nothing new begins; messages arrive, moves go on, then timers fire, until nobody waits. */
+static void continue_fairly(const struct world *from)
+{
+        static uint64_t keys[STEPS_FAIR + 1][2]; /* proved once the end is reached */
+        uint32_t step;
+        struct world w;
+
+        if (!copy(&w, from))
+                abort();
+        for (step = 0;; step++) {
+                bool open = false, moved = false;
+
+                for (uint32_t i = 0; i < setup->clients; i++)
+                        open |= w.actors[i].lives && w.actors[i].wants_open;
+                digest(&w, false, keys[step]);
+                if (!open || set_has(&fair, keys[step]))
+                        break;
+                if (step == STEPS_FAIR || failures) {
+                        fail(&w, "livelock: the fair continuation does not end", "");
+                        break;
+                }
+                for (uint32_t deed = HEAR; deed <= BRING_STEP && !moved; deed++) {
+                        for (uint32_t i = 0; i < setup->clients && !moved; i++) {
+                                if (deed == GIVE_WANTING || deed == EVICT_FAIL || !enabled(&w, i, deed))
+                                        continue;
+                                perform(&w, i, deed);
+                                moved = true;
+                        }
+                }
+                if (!moved && !tick(&w)) {
+                        for (uint32_t i = 0; i < setup->clients; i++) {
+                                struct gate_client_view v;
+
+                                if (w.actors[i].lives && w.actors[i].wants_open && gate_view_client(w.gate, w.now, i, &v) &&
+                                    v.reason != WIRE_WAIT_ARENA)
+                                        fail(&w, "deadlock: someone waits and nothing will happen", "");
+                        }
+                        break;
+                }
+        }
+        for (uint32_t i = 0; i < step && !failures; i++)
+                (void)set_add(&fair, keys[i]);
+        gate_free(w.gate);
+}
+
+static void explore(const struct world *w);
+
+static void after(const struct world *w, uint32_t i, uint32_t deed)
+{
+        struct world next;
+
+        if (failures || path_n == DEPTH)
+                return;
+        if (!copy(&next, w))
+                abort();
+        path[path_n++] = deed == DEEDS ? "timer" : deed_names[i][deed];
+        transitions++;
+        if (deed == DEEDS)
+                tick(&next);
+        else
+                perform(&next, i, deed);
+        if (!failures)
+                explore(&next);
+        path_n--;
+        gate_free(next.gate);
+}
+
+static void explore(const struct world *w)
+{
+        uint64_t key[2];
+
+        digest(w, true, key);
+        if (!set_add(&visited, key))
+                return;
+        digest(w, false, key);
+        if (!set_has(&fair, key))
+                continue_fairly(w);
+        for (uint32_t i = 0; i < setup->clients; i++)
+                for (uint32_t deed = 0; deed < DEEDS; deed++)
+                        if (enabled(w, i, deed))
+                                after(w, i, deed);
+        if (gate_next_deadline(w->gate) != GATE_NEVER)
+                after(w, 0, DEEDS);
+}
+
+static void run(const struct setup *s)
+{
+        struct gate_settings settings = gate_default_settings;
+        struct world w = {.now = NS_PER_S, .deaths_left = s->deaths, .arena = s->arena};
+        uint64_t began = clock_now_ns();
+
+        setup = s;
+        settings.reserve_percent = 0;
+        settings.client_part_bytes = 0;
+        settings.slice_mode = GATE_SLICE_FIXED;
+        settings.slice_fixed_ns = NS_PER_S;
+        settings.age_ns = settings.idle_ns = 3600 * NS_PER_S;
+        settings.give_way_bound_ns = settings.move_bound_ns = 2 * NS_PER_S;
+        settings.kill_after_ns = 0;
+        w.gate = gate_new(s->clients, 1, &settings);
+        canon = gate_new(s->clients, 1, &settings);
+        if (!w.gate || !canon || gate_add_device(w.gate, 0, s->units))
+                abort();
+        gate_arena(w.gate, w.now, w.arena);
+        for (uint32_t i = 0; i < s->clients; i++) {
+                struct gate_client_spec spec = {.priority = s->priorities[i], .job = s->job && i < 2 ? 1 : 0};
+                uint32_t number;
+
+                if (gate_add_client(w.gate, w.now, &spec, &number) || number != i)
+                        abort();
+                w.actors[i] = (struct actor){.lives = 1, .wants_left = s->wants, .grows_left = s->grows, .frees_left = s->frees,
+                                             .fails_left = s->fails};
+        }
+        collect(&w);
+        transitions = 0;
+        explore(&w);
+        printf("{\"world\":\"%s\",\"clients\":%u,\"states\":%zu,\"transitions\":%" PRIu64 ",\"violations\":%d,\"seconds\":%.1f}\n", s->name,
+               s->clients, visited.used, transitions, failures, (double)(clock_now_ns() - began) / 1e9);
+        gate_free(w.gate);
+        gate_free(canon);
+        free(visited.slots);
+        free(fair.slots);
+        visited = fair = (struct set){0};
+}
+
+int main(void)
+{
+        for (size_t i = 0; i < ARRAY_SIZE(setups) && !failures; i++) {
+                run(&setups[i]);
+                fflush(stdout);
+        }
+        return failures ? 1 : 0;
+}
