@@ -80,13 +80,11 @@ static int check_room(const struct gate *g, char *message, size_t size)
 {
         for (uint32_t i = 0; i < g->max_devices; i++) {
                 const struct device *d = device_at(g, i);
-                uint32_t running = 0;
                 bool under_way = false, more = false;
 
                 if (!d->present || gate_free_bytes(g, i) >= 0)
                         continue;
                 for_each_on_device (g, d, c) {
-                        running += c->state == WIRE_RUNNING;
                         under_way |= moving(c) || c->trim_until > g->now || c->keep_until > g->now;
                 }
                 for_each_on_device (g, d, c)
@@ -167,8 +165,8 @@ static int check_calm(const struct gate *g, char *message, size_t size)
 
                 for_each_on_device (g, device_at(g, c->device), other)
                         waited_for |= other != c && (other->wants || other->filling); /* or comes in with those who want */
-                /* Unless the one it was for went away in the same instant. */
-                if (c->state == WIRE_GIVING_WAY && c->gave_at == g->now && !waited_for &&
+                /* Unless the one it was for went away, or was served otherwise, in the same instant. */
+                if (c->state == WIRE_GIVING_WAY && c->gave_at == g->now && !waited_for && g->gone_at != g->now &&
                     device_at(g, c->device)->contended_since != g->now)
                         return broken(6, message, size, "client %u was asked to give way for nobody", client_index(g, c));
                 if (!c->stuck && c->deadline < g->deadline && c->deadline > g->now)

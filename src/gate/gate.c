@@ -323,6 +323,7 @@ void gate_gone(struct gate *gate, uint64_t now, uint32_t client)
 
         if (!c)
                 return;
+        gate->gone_at = gate->now;
         gate_uncharge(gate, c, c->grant + c->part + c->reserved);
         unlink_client(gate, c);
         forget_actions(gate, client);

@@ -20,7 +20,7 @@
  *
  * Invariants (checked by gate_check, after every step of the simulation; N names them in docs/architecture.md):
  *   1  Σ (grant + part) of a device ≤ room, unless foreign use grew, a client resumed with more or settings changed; then the sum does not grow
- *      and evictions are under way while anything can be evicted
+ *      and evictions are under way while anything can be evicted; the last job that runs on the device stays
  *   2  a RUNNING client has grant ≥ movable + pinned, as far as it reported, and nothing of it is out
  *   3  bytes that become free are given to the first waiter that can use them in the same step
  *   4  no cycle of waits: while anyone waits, somebody runs, moves, gives way, is idle with a timer set, or the wait has a stated reason
@@ -105,7 +105,7 @@ struct gate;
 struct gate *gate_new(uint32_t max_clients, uint32_t max_devices, const struct gate_settings *settings);
 void gate_free(struct gate *gate);
 SCOPED_FN(struct gate *, gate_free)
-/* A copy with the same state; gate_bytes and gate_memory_block give the state as bytes for comparing. */
+/* A copy with the same state. The first gate_bytes() bytes behind the pointer are the state, for comparing. */
 struct gate *gate_clone(const struct gate *gate);
 size_t gate_bytes(const struct gate *gate);
 
@@ -118,7 +118,8 @@ void gate_foreign(struct gate *gate, uint64_t now, uint32_t device, uint64_t byt
 /* Host memory that the arena can still lend, beyond what clients are backed with: bounds what may be evicted. Start: unbounded. */
 void gate_arena(struct gate *gate, uint64_t now, uint64_t free_bytes);
 
-/* A client appears. 0 and its number (reused after gate_gone), -ENOSPC, or -E_UNKNOWN_DEVICE. It is WAITING and wants nothing yet (resumed: as spec
+/* A client appears. 0 and its number (reused after gate_gone), -ENOSPC, -E_UNKNOWN_DEVICE, or -E_MESSAGE for a resumed state that contradicts
+ * itself. It is WAITING and wants nothing yet (resumed: as spec
  * says; its grant is taken as it is). */
 must_check int gate_add_client(struct gate *gate, uint64_t now, const struct gate_client_spec *spec, uint32_t *ret_client);
 /* It is gone, in whatever state; everything it held is free. */
@@ -166,7 +167,8 @@ bool gate_contended(const struct gate *gate, uint32_t device);
 uint64_t gate_room(const struct gate *gate, uint32_t device);
 
 /* A bound on how long this client will wait, were it to want now (or since it began to wait): over everyone who may come before it, their
- * slices, drains and moves, plus the ageing that lifts it to the top class. Assumes no client is stuck and none joins ahead. */
+ * slices, drains and moves, plus the ageing that lifts it to the top class. Assumes no client is stuck, none joins ahead, moves take no more
+ * than twice and drains no more than four times what was measured. */
 uint64_t gate_wait_bound(const struct gate *gate, uint64_t now, uint32_t client);
 
 /* Checks the invariants above. 0, or the number of the one broken with a description in message (of size bytes). */
