@@ -5,7 +5,9 @@
  *
  * Who decides what:
  *   gate.c    books: events change them, nothing else. Every event ends in gate_settle()
- *   plan.c    decisions: who comes in, who is filled with what, who hears what; the only source of actions, with
+ *   unit.c    what waits, for how much, in which order
+ *   plan.c    decisions: who comes in, who hears what; with
+ *   fill.c    which bytes go where, which gates open, and
  *   victim.c  who gives way and how many bytes leave
  *   slice.c   ageing, switch cost, slices, the bound of a wait
  *   check.c   the invariants, computed anew from the books
@@ -190,16 +192,48 @@ void gate_begin_wait(struct gate *g, struct client *c);
 void gate_end_wait(struct gate *g, struct client *c);
 uint64_t gate_back_off(uint32_t failures);
 
+/* unit.c */
+uint64_t gate_required(const struct gate *g, const struct client *c);
+uint64_t gate_declared(const struct gate *g, const struct client *c);
+uint64_t gate_shortage(const struct gate *g, const struct client *c);
+bool gate_in_unit(const struct unit *u, const struct gate *g, const struct client *c);
+void gate_measure(struct gate *g, const struct unit *u); /* pass.shortage and .parts of its devices */
+void gate_collect_units(struct gate *g);                 /* fills the scratch: passes and the sorted units */
+bool gate_feasible(struct gate *g, const struct unit *u, uint32_t device, uint32_t *ret_reason);
+
+#define for_each_in_unit(g, u, c)         \
+        for_each_in_job (g, (u)->lead, c) \
+                if (gate_in_unit(u, g, c))
+
+static inline struct pass *pass_of(const struct gate *g, const struct client *c)
+{
+        return pass_at(g, c->device);
+}
+/* What must still become free on a device, beyond what is, for the unit measured last. */
+static inline uint64_t gate_missing(const struct pass *p)
+{
+        return p->free < 0 ? p->shortage + (uint64_t)-p->free : minus(p->shortage, (uint64_t)p->free);
+}
+static inline struct gate_action gate_about(const struct gate *g, uint32_t kind, const struct client *c)
+{
+        return (struct gate_action){.kind = kind, .client = client_index(g, c), .device = c->device};
+}
+static inline void gate_wake_at(struct gate *g, uint64_t when)
+{
+        if (when > g->now && when < scratch_of(g)->next)
+                scratch_of(g)->next = when;
+}
+
+/* fill.c */
+void gate_begin_fill(struct gate *g, struct unit *u, bool backfill);
+void gate_go_on_filling(struct gate *g, struct unit *u);
+bool gate_complete(struct gate *g, struct unit *u); /* true: all its members are in, and their gates open now */
+void gate_abort_fill(struct gate *g, struct client *c); /* of the whole unit that c is filled with */
+void gate_tell(struct gate *g, const struct unit *u, uint32_t reason);
+
 /* plan.c */
 void gate_plan(struct gate *g);
 void gate_push(struct gate *g, struct gate_action action);
-void gate_collect_units(struct gate *g); /* fills the scratch: passes and the sorted units */
-bool gate_in_unit(const struct unit *u, const struct gate *g, const struct client *c);
-uint64_t gate_required(const struct gate *g, const struct client *c);
-uint64_t gate_shortage(const struct gate *g, const struct client *c);
-void gate_measure(struct gate *g, const struct unit *u); /* pass.shortage of its devices */
-void gate_abort_fill(struct gate *g, struct client *c);  /* of the whole unit that c is filled with */
-bool gate_feasible(struct gate *g, const struct unit *u, uint32_t device, uint32_t *ret_reason);
 
 /* victim.c */
 uint64_t gate_evictable(const struct client *c, uint64_t arena);

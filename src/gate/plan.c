@@ -25,338 +25,6 @@ void gate_push(struct gate *g, struct gate_action action)
         *ring_at(g, g->ring_first + g->ring_count++) = action;
 }
 
-static struct gate_action about(const struct gate *g, uint32_t kind, const struct client *c)
-{
-        return (struct gate_action){.kind = kind, .client = client_index(g, c), .device = c->device};
-}
-
-static void wake_at(struct gate *g, uint64_t when)
-{
-        struct scratch *s = scratch_of(g);
-
-        if (when > g->now && when < s->next)
-                s->next = when;
-}
-
-/* Declared needs are wishes: they count as long as the job, with them, can fit. */
-static uint64_t declared(const struct gate *g, const struct client *c)
-{
-        uint64_t together = 0, part = g->settings.client_part_bytes;
-
-        if (c->modest)
-                return 0;
-        if (!c->need || !c->job)
-                return least(c->need, gate_room(g, c->device));
-        for_each_in_job (g, client_index(g, c), mate)
-                if (mate->device == c->device)
-                        together += part + most(most(mate->need, owned(mate)), mate->wants ? mate->asked : 0);
-        return together <= gate_device_room(g, device_at(g, c->device)) ? c->need : 0;
-}
-
-/* The grant with which it can run, or go on. */
-uint64_t gate_required(const struct gate *g, const struct client *c)
-{
-        uint64_t bytes = owned(c);
-
-        if (c->state != WIRE_RUNNING)
-                bytes = most(bytes, declared(g, c));
-        return c->wants ? most(bytes, c->asked) : bytes;
-}
-
-uint64_t gate_shortage(const struct gate *g, const struct client *c)
-{
-        uint64_t bytes = gate_required(g, c);
-
-        if (c->filling)
-                bytes = least(bytes, c->target);
-        if (!c->admitted)
-                bytes += g->settings.client_part_bytes;
-        return minus(bytes, c->grant + c->reserved);
-}
-
-bool gate_in_unit(const struct unit *u, const struct gate *g, const struct client *c)
-{
-        if (u->grow)
-                return client_index(g, c) == u->lead;
-        if ((c->state != WIRE_WAITING && c->state != WIRE_COMING_IN) || c->stuck)
-                return false;
-        return u->filling ? c->filling : !c->filling && (c->wants || owned(c));
-}
-
-#define for_each_in_unit(g, u, c)       \
-        for_each_in_job (g, (u)->lead, c) \
-                if (gate_in_unit(u, g, c))
-
-static struct pass *pass_of(const struct gate *g, const struct client *c)
-{
-        return pass_at(g, c->device);
-}
-
-void gate_measure(struct gate *g, const struct unit *u)
-{
-        for_each_in_unit (g, u, c)
-                pass_of(g, c)->shortage = pass_of(g, c)->parts = 0;
-        for_each_in_unit (g, u, c) {
-                pass_of(g, c)->shortage += gate_shortage(g, c);
-                pass_of(g, c)->parts += c->admitted ? 0 : g->settings.client_part_bytes;
-        }
-}
-
-static bool before(const struct unit *a, const struct unit *b)
-{
-        if (a->filling != b->filling)
-                return a->filling;
-        if (a->class != b->class)
-                return a->class < b->class;
-        return a->since != b->since ? a->since < b->since : a->born < b->born;
-}
-
-static void sort_units(const struct gate *g, uint32_t n)
-{
-        struct unit *a = unit_at(g, 0);
-
-        for (uint32_t start = n / 2, end = n; end > 1;) { /* heap sort: no memory, no worst case */
-                uint32_t root, child;
-                struct unit held;
-
-                if (start > 0) {
-                        held = a[--start];
-                } else {
-                        held = a[--end];
-                        a[end] = a[0];
-                }
-                for (root = start; (child = 2 * root + 1) < end; root = child) {
-                        if (child + 1 < end && before(&a[child], &a[child + 1]))
-                                child++;
-                        if (!before(&held, &a[child]))
-                                break;
-                        a[root] = a[child];
-                }
-                a[root] = held;
-        }
-}
-
-static void add_unit(struct gate *g, const struct client *lead, uint32_t grow, uint32_t filling)
-{
-        struct scratch *s = scratch_of(g);
-        struct unit *u = unit_at(g, s->units_n);
-
-        *u = (struct unit){.lead = client_index(g, lead), .grow = grow, .filling = filling, .class = WIRE_PRIORITY_N,
-                           .priority = WIRE_PRIORITY_N, .since = GATE_NEVER, .born = GATE_NEVER};
-        for_each_in_unit (g, u, c) {
-                if (!c->wants)
-                        continue;
-                u->class = (uint32_t)least(u->class, gate_class(g, c));
-                u->priority = (uint32_t)least(u->priority, c->priority);
-                u->since = least(u->since, c->wait_since);
-                u->born = least(u->born, c->born);
-        }
-        if (u->class < WIRE_PRIORITY_N || filling)
-                s->units_n++;
-}
-
-/* A job whose members still give way, go out or come in is not ready to come in. */
-static void add_job(struct gate *g, const struct client *lead)
-{
-        bool filling = false, waiting = false, settled = true;
-
-        for_each_in_job (g, client_index(g, lead), c) {
-                if (c->state == WIRE_RUNNING && (c->wants || c->filling))
-                        add_unit(g, c, 1, c->filling);
-                if (c->state == WIRE_GIVING_WAY || c->state == WIRE_GOING_OUT || c->stuck || c->state == WIRE_COMING_IN)
-                        settled = false;
-                if (c->state == WIRE_WAITING || c->state == WIRE_COMING_IN) {
-                        filling |= c->filling;
-                        waiting |= c->wants && !c->filling;
-                }
-        }
-        if (filling)
-                add_unit(g, lead, 0, 1);
-        else if (waiting && settled)
-                add_unit(g, lead, 0, 0);
-}
-
-/* Passes and units from the books. */
-void gate_collect_units(struct gate *g)
-{
-        struct scratch *s = scratch_of(g);
-
-        *s = (struct scratch){.arena_left = g->arena_free, .next = GATE_NEVER};
-        for (uint32_t i = 0; i < g->max_devices; i++)
-                *pass_at(g, i) = (struct pass){.free = gate_free_bytes(g, i), .only_batch = 1, .head_at = GATE_NEVER, .margin = UINT64_MAX};
-        for_each_client (g, c) {
-                struct pass *p = pass_of(g, c);
-
-                if (c->wants || c->state == WIRE_RUNNING)
-                        p->only_batch &= c->priority == WIRE_BATCH;
-                p->running += c->state == WIRE_RUNNING;
-                p->blocked += c->state == WIRE_RUNNING && c->wants && (int64_t)gate_shortage(g, c) > p->free;
-                p->stuck += c->stuck;
-                if (c->stuck)
-                        continue;
-                p->moving += c->state != WIRE_RUNNING && c->state != WIRE_WAITING;
-                if (c->state == WIRE_GOING_OUT || c->state == WIRE_GIVING_WAY) {
-                        uint64_t out = least(c->state == WIRE_GOING_OUT ? c->evict_left : c->due,
-                                             gate_evictable(c, s->arena_left));
-
-                        p->promised += out;
-                        s->arena_left -= gate_arena_use(c, out);
-                }
-        }
-        for_each_client (g, c)
-                if (c->leader == client_index(g, c))
-                        add_job(g, c);
-        sort_units(g, s->units_n);
-}
-
-/* --- filling --- */
-
-static void bring_in(struct gate *g, struct client *c, uint64_t bytes)
-{
-        struct gate_action action = about(g, GATE_BRING_IN, c);
-
-        if (c->state == WIRE_WAITING)
-                gate_move(g, c, WIRE_COMING_IN);
-        c->deadline = plus(g->now, g->settings.move_bound_ns +
-                                           gate_time_of(minus(least(c->grant, owned(c)), c->resident + c->pinned),
-                                                        g->settings.move_bytes_per_s));
-        if (c->bringing && !bytes)
-                return; /* at it already, since a fill that was called off */
-        c->bringing = 1;
-        for (uint32_t i = g->ring_count; i-- > 0;) { /* one message for what one step brings */
-                struct gate_action *last = ring_at(g, g->ring_first + i);
-
-                if (last->client != action.client)
-                        continue;
-                if (last->kind != GATE_BRING_IN)
-                        break;
-                last->bytes += bytes;
-                return;
-        }
-        action.bytes = bytes;
-        gate_push(g, action);
-}
-
-/* What it can bring in goes to it at once, the rest is kept for it until its gate opens. */
-static void give(struct gate *g, struct client *c, uint64_t bytes)
-{
-        uint64_t in = c->admitted && outside(c) ? least(bytes, minus(owned(c), c->grant)) : 0;
-
-        gate_charge(g, c, bytes);
-        pass_of(g, c)->free -= (int64_t)bytes;
-        c->grant += in;
-        c->reserved += bytes - in;
-        if (c->state != WIRE_RUNNING && outside(c) && (in || (c->state == WIRE_WAITING && slack(c))))
-                bring_in(g, c, in);
-}
-
-static void fill(struct gate *g, const struct unit *u)
-{
-        for_each_in_unit (g, u, c) {
-                uint64_t bytes = least(gate_shortage(g, c), pass_of(g, c)->free > 0 ? (uint64_t)pass_of(g, c)->free : 0);
-
-                if (bytes || c->state == WIRE_WAITING)
-                        give(g, c, bytes);
-        }
-}
-
-static void begin_fill(struct gate *g, struct unit *u, bool backfill)
-{
-        for_each_in_unit (g, u, c) {
-                c->target = gate_required(g, c);
-                c->filling = 1;
-                c->backfill = backfill;
-        }
-        u->filling = 1;
-        fill(g, u);
-}
-
-static void stop_filling(struct gate *g, struct client *c)
-{
-        gate_uncharge(g, c, c->reserved);
-        c->reserved = 0;
-        c->filling = c->backfill = 0;
-        if (c->late) {
-                c->late = 0;
-                c->asked = c->late_need;
-                c->ticket = c->late_ticket;
-                if (!c->wants)
-                        gate_begin_wait(g, c);
-        }
-        if (c->state == WIRE_COMING_IN && !c->stuck)
-                gate_move(g, c, WIRE_WAITING);
-        g->again = 1;
-}
-
-void gate_abort_fill(struct gate *g, struct client *c)
-{
-        if (c->state == WIRE_RUNNING) {
-                stop_filling(g, c);
-                return;
-        }
-        for_each_in_job (g, client_index(g, c), mate)
-                if (mate->filling && mate->state != WIRE_RUNNING)
-                        stop_filling(g, mate);
-}
-
-static void open_gate(struct gate *g, struct client *c, const struct unit *u)
-{
-        bool grow = u->grow;
-        struct gate_action action = about(g, grow ? GATE_AVAILABLE : GATE_GO, c);
-        struct device *d = device_at(g, c->device);
-        uint64_t part = c->admitted ? 0 : g->settings.client_part_bytes, excess;
-
-        c->filling = 0;
-        excess = least(c->reserved, minus(c->grant + c->reserved, gate_required(g, c) + part));
-        gate_uncharge(g, c, excess); /* it freed some meanwhile */
-        c->reserved -= excess;
-        if (excess)
-                g->again = 1;
-        if (!c->admitted) {
-                c->part = least(part, c->reserved);
-                c->reserved -= c->part;
-                c->admitted = 1;
-        }
-        action.bytes = c->reserved;
-        action.ticket = c->wants ? c->ticket : 0;
-        c->grant += c->reserved;
-        c->reserved = 0;
-        if (!grow)
-                c->class_in = (uint32_t)least(u->class, c->priority);
-        gate_end_wait(g, c);
-        gate_push(g, action);
-        c->active_at = g->now; /* a blocked one was not idle by its own choice */
-        if (!grow) {
-                gate_move(g, c, WIRE_RUNNING);
-                d->slice_ns = gate_slice(g, c, 0);
-                if (!c->backfill)
-                        for_each_on_device (g, d, other)
-                                if (other->state == WIRE_RUNNING)
-                                        other->backfill = 0; /* the head they had no protection from is in */
-        }
-        if (c->late) {
-                c->late = 0;
-                c->asked = c->late_need;
-                c->ticket = c->late_ticket;
-                gate_begin_wait(g, c);
-                g->again = 1;
-        }
-}
-
-/* True when all its members are in, and their gates open now. */
-static bool complete(struct gate *g, struct unit *u)
-{
-        for_each_in_unit (g, u, c)
-                if (gate_shortage(g, c) || (!u->grow && (outside(c) || c->state != WIRE_WAITING)))
-                        return false;
-        for_each_in_unit (g, u, c)
-                open_gate(g, c, u);
-        u->done = 1;
-        for_each_in_job (g, u->lead, mate)
-                if (mate->wants)
-                        g->again = 1; /* joins those that run now, or grows */
-        return true;
-}
 
 static void claim(struct gate *g, const struct unit *u, enum claim how)
 {
@@ -364,100 +32,9 @@ static void claim(struct gate *g, const struct unit *u, enum claim how)
                 pass_of(g, c)->claim = (uint32_t)most(pass_of(g, c)->claim, how);
 }
 
-static void tell(struct gate *g, const struct unit *u, uint32_t reason)
-{
-        for_each_in_unit (g, u, c)
-                c->reason = reason;
-}
-
-static uint64_t missing(const struct pass *p)
-{
-        return p->free < 0 ? p->shortage + (uint64_t)-p->free : minus(p->shortage, (uint64_t)p->free);
-}
-
-/* Could it be complete if all that can move left? Otherwise the reason. */
-bool gate_feasible(struct gate *g, const struct unit *u, uint32_t device, uint32_t *ret_reason)
-{
-        uint64_t sure = 0, arena = 0, held = 0, stuck = 0, pinned = 0, lacking = missing(pass_at(g, device));
-
-        for_each_on_device (g, device_at(g, device), c) {
-                uint64_t first = gate_evictable(c, 0), rest = gate_evictable(c, UINT64_MAX) - first;
-
-                if (c->leader == client_at(g, u->lead)->leader) {
-                        if (!u->grow || u->lead != client_index(g, c))
-                                sure += gate_trimmable(g, c);
-                        continue;
-                }
-                if (c->stuck) {
-                        stuck += minus(c->grant, c->pinned) + c->reserved;
-                        continue;
-                }
-                pinned += c->pinned;
-                if (c->keep_until > g->now) {
-                        held += first + rest;
-                        continue;
-                }
-                sure += first + minus(c->reserved, c->admitted ? 0 : g->settings.client_part_bytes);
-                arena += rest;
-        }
-        if (sure + least(arena, g->arena_free) >= lacking) {
-                pass_at(g, device)->spare = sure + least(arena, g->arena_free) - lacking;
-                return true;
-        }
-        *ret_reason = sure + arena + held >= lacking                    ? WIRE_WAIT_ARENA
-                      : sure + arena + held + stuck >= lacking          ? WIRE_WAIT_STUCK
-                      : sure + arena + held + stuck + pinned >= lacking ? WIRE_WAIT_PINNED
-                                                                        : WIRE_WAIT_MEMORY;
-        return false;
-}
-
-/* Can it still be completed, and is it alone in wanting to be? */
-static bool worth_filling(struct gate *g, const struct unit *u)
-{
-        bool wanted = false;
-        uint32_t reason;
-
-        gate_measure(g, u);
-        for_each_in_unit (g, u, c) {
-                wanted |= c->wants;
-                if (pass_of(g, c)->shortage &&
-                    (pass_of(g, c)->claim == CLAIM_FILL || !gate_feasible(g, u, c->device, &reason)))
-                        return false;
-                if (!gate_shortage(g, c) && c->state == WIRE_WAITING && outside(c) && !slack(c))
-                        return false; /* it says it owns more than it did when the fill began */
-        }
-        return wanted;
-}
-
-/* A unit that has begun: it gets what is free, and more leaves if what is on its way out is too little. */
-static void go_on_filling(struct gate *g, struct unit *u)
-{
-        if (!worth_filling(g, u)) {
-                for_each_in_unit (g, u, c)
-                        stop_filling(g, c);
-                return;
-        }
-        fill(g, u);
-        if (complete(g, u))
-                return;
-        gate_measure(g, u);
-        tell(g, u, WIRE_WAIT_MEMORY);
-        for_each_in_unit (g, u, c) {
-                struct pass *p = pass_of(g, c);
-                uint64_t lacking = missing(p);
-
-                if (!p->shortage || p->claim == CLAIM_FILL)
-                        continue;
-                p->claim = CLAIM_FILL;
-                gate_trims(g, u, c->device);
-                if (lacking > p->promised)
-                        p->promised += gate_victims(g, u, c->device, lacking - p->promised, true);
-        }
-}
-
 static void deny(struct gate *g, struct client *c, int code, uint64_t most_bytes)
 {
-        struct gate_action action = about(g, GATE_DENY, c);
+        struct gate_action action = gate_about(g, GATE_DENY, c);
 
         action.ticket = c->ticket;
         action.code = code;
@@ -566,7 +143,7 @@ static bool be_modest(struct gate *g, const struct unit *u)
         bool changed = false;
 
         for_each_in_unit (g, u, c) {
-                changed |= !c->modest && declared(g, c) > most(owned(c), c->wants ? c->asked : 0);
+                changed |= !c->modest && gate_declared(g, c) > most(owned(c), c->wants ? c->asked : 0);
                 c->modest = 1;
         }
         g->again |= changed;
@@ -581,7 +158,7 @@ static bool return_surplus(struct gate *g, const struct unit *u)
         for_each_in_unit (g, u, c) {
                 uint64_t surplus = least(slack(c), minus(c->grant, gate_required(g, c)));
 
-                if (u->grow || c->keep_until > g->now || !surplus || !missing(pass_of(g, c)))
+                if (u->grow || c->keep_until > g->now || !surplus || !gate_missing(pass_of(g, c)))
                         continue;
                 gate_evict(g, c, surplus);
                 returning = true;
@@ -600,8 +177,8 @@ static void serve(struct gate *g, struct unit *u)
                 return;
         for_each_in_unit (g, u, c) {
                 if (c->hold_until > g->now) {
-                        wake_at(g, c->hold_until);
-                        tell(g, u, WIRE_WAIT_QUEUE);
+                        gate_wake_at(g, c->hold_until);
+                        gate_tell(g, u, WIRE_WAIT_QUEUE);
                         return;
                 }
         }
@@ -618,17 +195,17 @@ static void serve(struct gate *g, struct unit *u)
                          minus(p->head_at, g->now) >= 2 * gate_switch_cost(g, c->device, in, in);
         }
         if (claimed) {
-                tell(g, u, WIRE_WAIT_QUEUE);
+                gate_tell(g, u, WIRE_WAIT_QUEUE);
                 if (fits && !filled && early) {
-                        begin_fill(g, u, true);
-                        complete(g, u);
+                        gate_begin_fill(g, u, true);
+                        gate_complete(g, u);
                         return;
                 }
                 for_each_in_unit (g, u, c) {
                         struct pass *p = pass_of(g, c);
 
                         if (p->shortage && !gate_feasible(g, u, c->device, &reason)) {
-                                tell(g, u, reason);
+                                gate_tell(g, u, reason);
                                 return;
                         }
                         if (p->shortage)
@@ -638,8 +215,8 @@ static void serve(struct gate *g, struct unit *u)
                 return;
         }
         if (fits) {
-                begin_fill(g, u, false);
-                complete(g, u);
+                gate_begin_fill(g, u, false);
+                gate_complete(g, u);
                 return;
         }
         if (return_surplus(g, u))
@@ -648,7 +225,7 @@ static void serve(struct gate *g, struct unit *u)
                 pass_at(g, i)->seen = 0;
         for_each_in_unit (g, u, c) {
                 struct pass *p = pass_of(g, c);
-                uint64_t lacking = missing(p), trims;
+                uint64_t lacking = gate_missing(p), trims;
 
                 if (!p->shortage || p->seen)
                         continue;
@@ -656,7 +233,7 @@ static void serve(struct gate *g, struct unit *u)
                 if (!gate_feasible(g, u, c->device, &reason)) {
                         if (be_modest(g, u))
                                 return;
-                        tell(g, u, reason);
+                        gate_tell(g, u, reason);
                         p->infeasible++;
                         possible = false;
                         break;
@@ -670,7 +247,7 @@ static void serve(struct gate *g, struct unit *u)
         }
         if (!possible)
                 return; /* passed over: others may be served from what it can't use */
-        tell(g, u, WIRE_WAIT_MEMORY);
+        gate_tell(g, u, WIRE_WAIT_MEMORY);
         if (!now) {
                 claim(g, u, CLAIM_BLOCKED);
                 for_each_in_unit (g, u, c) {
@@ -682,8 +259,8 @@ static void serve(struct gate *g, struct unit *u)
                 }
                 return;
         }
-        begin_fill(g, u, false);
-        go_on_filling(g, u);
+        gate_begin_fill(g, u, false);
+        gate_go_on_filling(g, u);
 }
 
 /* --- around the units --- */
@@ -722,7 +299,7 @@ static void deny_hopeless(struct gate *g)
 static void expire(struct gate *g)
 {
         for_each_client (g, c) {
-                struct gate_action action = about(g, GATE_REPORT, c);
+                struct gate_action action = gate_about(g, GATE_REPORT, c);
 
                 if (c->stuck || c->deadline > g->now)
                         continue;
@@ -756,7 +333,7 @@ static void pass(struct gate *g)
                 if (!still_waits(g, u))
                         continue;
                 if (u->filling)
-                        go_on_filling(g, u);
+                        gate_go_on_filling(g, u);
                 else
                         serve(g, u);
         }
@@ -777,7 +354,7 @@ static void tell_waiters(struct gate *g)
                         pass_at(g, d)->seen = 0;
                 for_each_in_unit (g, u, c) {
                         struct pass *p = pass_of(g, c);
-                        struct gate_action action = about(g, GATE_WAIT, c);
+                        struct gate_action action = gate_about(g, GATE_WAIT, c);
 
                         if (!p->seen++)
                                 p->queued++;
@@ -786,7 +363,7 @@ static void tell_waiters(struct gate *g)
                                 continue; /* it has all it needs and comes in, or its mates do */
                         p->waiting = 1;
                         if (gate_class(g, c) && g->settings.age_ns)
-                                wake_at(g, c->wait_since + (minus(g->now, c->wait_since) / g->settings.age_ns + 1) * g->settings.age_ns);
+                                gate_wake_at(g, c->wait_since + (minus(g->now, c->wait_since) / g->settings.age_ns + 1) * g->settings.age_ns);
                         if (!c->wants || c->reason == c->told_reason)
                                 continue;
                         c->told_reason = c->reason;
@@ -806,7 +383,7 @@ static void tell_waiters(struct gate *g)
                         d->contended_since = g->now;
                         gate_push(g, (struct gate_action){.kind = GATE_CONTENDED, .client = GATE_NONE, .device = i, .bytes = waiting});
                         if (waiting)
-                                wake_at(g, plus(g->now, g->settings.idle_ns));
+                                gate_wake_at(g, plus(g->now, g->settings.idle_ns));
                 }
         }
 }
@@ -826,16 +403,16 @@ static void set_timers(struct gate *g)
                         p->waiting |= c->stuck && mate->wants; /* not in a unit: its own mate holds it up */
                 if (c->stuck && p->waiting) {
                         if (c->kill_at <= g->now) {
-                                gate_push(g, about(g, GATE_KILL, c));
+                                gate_push(g, gate_about(g, GATE_KILL, c));
                                 c->kill_at = plus(g->now, g->settings.kill_after_ns);
                         }
-                        wake_at(g, c->kill_at);
+                        gate_wake_at(g, c->kill_at);
                 }
                 if (!c->stuck)
-                        wake_at(g, c->deadline);
+                        gate_wake_at(g, c->deadline);
                 if (p->waiting || p->free < 0) {
-                        wake_at(g, c->keep_until);
-                        wake_at(g, c->trim_until);
+                        gate_wake_at(g, c->keep_until);
+                        gate_wake_at(g, c->trim_until);
                 }
         }
         g->deadline = s->next;

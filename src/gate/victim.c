@@ -23,12 +23,6 @@ uint64_t gate_arena_use(const struct client *c, uint64_t bytes)
         return minus(bytes, slack(c) + covered(c));
 }
 
-static void wake_at(struct gate *g, uint64_t when)
-{
-        if (when > g->now && when < scratch_of(g)->next)
-                scratch_of(g)->next = when;
-}
-
 void gate_give_way(struct gate *g, struct client *c, uint32_t reason)
 {
         for_each_in_job (g, client_index(g, c), mate) {
@@ -44,7 +38,7 @@ void gate_give_way(struct gate *g, struct client *c, uint32_t reason)
                 mate->switches++;
                 device_at(g, mate->device)->switches++;
                 mate->deadline = plus(g->now, g->settings.give_way_bound_ns);
-                wake_at(g, mate->deadline);
+                gate_wake_at(g, mate->deadline);
                 gate_push(g, (struct gate_action){.kind = GATE_GIVE_WAY, .client = client_index(g, mate), .device = mate->device,
                                                   .reason = reason});
                 pass_at(g, mate->device)->moving++;
@@ -57,7 +51,7 @@ void gate_evict(struct gate *g, struct client *c, uint64_t bytes)
         gate_move(g, c, WIRE_GOING_OUT);
         c->evict_left = bytes;
         c->deadline = plus(g->now, g->settings.move_bound_ns + gate_time_of(bytes, g->settings.move_bytes_per_s));
-        wake_at(g, c->deadline);
+        gate_wake_at(g, c->deadline);
         gate_push(g, (struct gate_action){.kind = GATE_EVICT, .client = client_index(g, c), .device = c->device, .bytes = bytes});
         pass_at(g, c->device)->moving++;
 }
@@ -88,7 +82,7 @@ uint64_t gate_trims(struct gate *g, const struct unit *u, uint32_t device)
                 }
                 if (c->trim_until > g->now) {
                         expected += unused;
-                        wake_at(g, c->trim_until);
+                        gate_wake_at(g, c->trim_until);
                 }
         }
         return expected;
@@ -139,7 +133,7 @@ static bool running_victim(struct gate *g, const struct unit *u, const struct cl
                 v->reason = WIRE_GIVE_PRIORITY;
                 if (g->now - c->run_since >= share)
                         return true;
-                wake_at(g, plus(c->run_since, share));
+                gate_wake_at(g, plus(c->run_since, share));
                 v->rank = 3;
         }
         if (p->running && p->blocked >= p->running && c->wants) {
@@ -148,9 +142,9 @@ static bool running_victim(struct gate *g, const struct unit *u, const struct cl
                 v->reason = WIRE_GIVE_DEADLOCK;
                 return true;
         }
-        wake_at(g, plus(c->run_since, slice));
+        gate_wake_at(g, plus(c->run_since, slice));
         if (!c->wants)
-                wake_at(g, most(most(c->active_at, c->run_since), d->contended_since) + g->settings.idle_ns);
+                gate_wake_at(g, most(most(c->active_at, c->run_since), d->contended_since) + g->settings.idle_ns);
         return false;
 }
 
