@@ -83,13 +83,27 @@ CUresult capture_observed(CUstream s)
         return CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED;
 }
 
-CUresult capture_add(CUstream s, const struct work *w)
+CUresult capture_event_error(CUevent e)
+{
+        CUresult r;
+
+        pthread_mutex_lock(&engine_lock);
+        r = find_capture(e->capture_id) ? FAKE_ERROR_CAPTURED_EVENT : CUDA_ERROR_INVALID_VALUE;
+        pthread_mutex_unlock(&engine_lock);
+        return r;
+}
+
+CUresult capture_add(CUstream s, const struct work *given)
 {
         struct capture *p = atomic_load(&s->capture);
+        struct work kept = *given;
+        const struct work *w = &kept;
 
         if (p->invalid)
                 return CUDA_ERROR_STREAM_CAPTURE_INVALIDATED;
-        if (w->kind == WORK_FREE || w->kind == WORK_CALLBACK) {
+        if (w->kind == WORK_FREE)
+                kept.kind = WORK_UNKEEP;
+        if (w->kind == WORK_CALLBACK) {
                 p->invalid = true;
                 return CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED;
         }
@@ -132,8 +146,8 @@ CUresult capture_join(CUstream s, CUevent e)
                 mine->invalid = true;
                 return FAKE_ERROR_CAPTURE_ISOLATION;
         }
-        if (!p)
-                return FAKE_ERROR_CAPTURED_EVENT;
+        if (!p) /* a capture that has ended */
+                return CUDA_ERROR_INVALID_VALUE;
         if (mine && mine != p) {
                 mine->invalid = p->invalid = true;
                 return FAKE_ERROR_CAPTURE_MERGE;
@@ -171,7 +185,6 @@ static CUresult begin(CUstream s, int mode)
         if (!p->graph) {
                 r = CUDA_ERROR_OUT_OF_MEMORY;
         } else if (atomic_load(&s->capture)) {
-                atomic_load(&s->capture)->invalid = true;
                 graph_end(p->graph);
                 r = CUDA_ERROR_ILLEGAL_STATE;
         } else {

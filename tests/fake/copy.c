@@ -114,7 +114,7 @@ enum { SYNC = 1, ASYNC = 0 };
 
 /* What the call can know about one side. *pageable is set for plain host memory. */
 static CUresult check_side(enum side *side, CUdeviceptr at, uint64_t pitch, uint64_t width, uint64_t height, int device,
-                           bool write, bool sync, bool *pageable)
+                           bool write, bool *pageable)
 {
         uint64_t whole = (height - 1) * pitch + width;
         bool is_device, pinned;
@@ -138,7 +138,7 @@ static CUresult check_side(enum side *side, CUdeviceptr at, uint64_t pitch, uint
         r = host_check(at, whole, &pinned);
         if (!pinned)
                 *pageable = true;
-        return sync ? CUDA_SUCCESS : r;
+        return r;
 }
 
 static CUresult copy_rows(struct work *w, enum side to, enum side from, CUstream handle, bool sync)
@@ -150,15 +150,12 @@ static CUresult copy_rows(struct work *w, enum side to, enum side from, CUstream
         TRY(stream_of(handle, &s));
         if (w->copy.width == 0 || w->copy.height == 0)
                 return CUDA_SUCCESS;
-        if (sync) {
-                if (s->legacy)
-                        TRY(capture_implicit(s->context));
-                TRY(capture_forbids());
-        }
-        TRY(check_side(&to, w->copy.to, w->copy.to_pitch, w->copy.width, w->copy.height, s->context->device, true, sync,
+        if (sync && s->legacy)
+                TRY(capture_implicit(s->context));
+        TRY(check_side(&to, w->copy.to, w->copy.to_pitch, w->copy.width, w->copy.height, s->context->device, true,
                        &pageable));
         TRY(check_side(&from, w->copy.from, w->copy.from_pitch, w->copy.width, w->copy.height, s->context->device,
-                       false, sync, &pageable));
+                       false, &pageable));
         w->copy.to_host = to == HOST;
         w->copy.from_host = from == HOST;
         return stream_submit(s, w, sync || pageable);
@@ -289,12 +286,9 @@ static CUresult set(CUdeviceptr to, uint64_t pitch, uint32_t value, uint32_t siz
         if (to % size || pitch % size || width > (uint64_t)1 << 40 || height > (uint64_t)1 << 40 ||
             (height > 1 && pitch < width * size))
                 return CUDA_ERROR_INVALID_VALUE;
-        if (sync) {
-                if (s->legacy)
-                        TRY(capture_implicit(s->context));
-                TRY(capture_forbids());
-        }
-        TRY(check_side(&side, to, pitch, width * size, height, s->context->device, true, sync, &pageable));
+        if (sync && s->legacy)
+                TRY(capture_implicit(s->context));
+        TRY(check_side(&side, to, pitch, width * size, height, s->context->device, true, &pageable));
         return stream_submit(s, &w, sync);
 }
 

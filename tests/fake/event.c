@@ -105,10 +105,10 @@ static bool event_done(CUevent e)
 static CUresult event_observe(CUevent e)
 {
         TRY(event_check(e));
+        if (this_thread.current)
+                TRY(atomic_load(&this_thread.current->sticky));
         TRY(capture_forbids());
-        if (e->capture_id)
-                return FAKE_ERROR_CAPTURED_EVENT;
-        return CUDA_SUCCESS;
+        return e->capture_id ? capture_event_error(e) : CUDA_SUCCESS;
 }
 
 /* The fault of the context whose stream the event was recorded on. */
@@ -147,7 +147,9 @@ API(cuEventElapsedTime_v2, (float *milliseconds, CUevent from, CUevent to), (mil
         if (!milliseconds)
                 return CUDA_ERROR_INVALID_VALUE;
         pthread_mutex_lock(&engine_lock);
-        if (!from->recorded || !to->recorded || ((from->flags | to->flags) & CU_EVENT_DISABLE_TIMING))
+        if (from->capture_id || to->capture_id)
+                r = CUDA_ERROR_INVALID_VALUE;
+        else if (!from->recorded || !to->recorded || ((from->flags | to->flags) & CU_EVENT_DISABLE_TIMING))
                 r = CUDA_ERROR_INVALID_HANDLE;
         else if (!event_done(from) || !event_done(to))
                 r = CUDA_ERROR_NOT_READY;

@@ -210,8 +210,7 @@ bool is_device_address(CUdeviceptr at);
 CUresult vmm_back(int device, uint64_t bytes, CUdeviceptr *ret_at);
 void vmm_unback(CUdeviceptr at);
 /* The device and extent of the mapping at an address; false when there is none. Under memory_lock. */
-bool vmm_find(CUdeviceptr at, CUdeviceptr *ret_base, uint64_t *ret_bytes, int *ret_device);
-bool vmm_reserved(CUdeviceptr at, CUdeviceptr *ret_base, uint64_t *ret_bytes);
+bool vmm_find(CUdeviceptr at, CUdeviceptr *ret_base, uint64_t *ret_bytes, int *ret_device, bool *ret_accessible);
 void vmm_forked(void);
 
 enum host_kind { HOST_REGISTERED, HOST_ALLOCATED, HOST_MANAGED };
@@ -222,8 +221,8 @@ struct host_range {
 };
 /* The registration, host or managed allocation that holds an address, or NULL. Under memory_lock. */
 const struct host_range *host_find(uint64_t at);
-/* What a copy does with its host side: *ret_pinned, or INVALID_VALUE when it leaves a registration half-way. Takes
- * memory_lock. */
+/* What a copy does with its host side: *ret_pinned, or INVALID_VALUE when it begins in a registration and goes beyond
+ * it. Takes memory_lock. */
 CUresult host_check(uint64_t at, uint64_t bytes, bool *ret_pinned);
 
 CUresult memory_alloc(int device, uint64_t bytes, CUdeviceptr *ret);
@@ -247,7 +246,9 @@ enum work_kind {
         WORK_WRITE_VALUE,
         WORK_WAIT_VALUE,
         WORK_GRAPH,
-        WORK_FREE
+        WORK_FREE,
+        WORK_KEEP,  /* a graph's own allocation: nothing to do, but the memory lives as long as the node */
+        WORK_UNKEEP /* its end within the graph: nothing to do either */
 };
 
 struct dependency {
@@ -256,6 +257,7 @@ struct dependency {
 };
 
 struct program; /* an instantiated graph (graph.c) */
+struct holding; /* memory that a graph allocated (graph.c) */
 
 /* One thing for a stream to do. Graph nodes are the same thing, kept. */
 struct work {
@@ -294,6 +296,7 @@ struct work {
                         unsigned flags, size;
                 } value;
                 struct program *program;
+                struct holding *holding;
                 CUdeviceptr free_at;
         };
         unsigned dependencies, dependency_room;
@@ -392,10 +395,16 @@ CUresult capture_context(CUcontext c);
 CUresult capture_observed(CUstream s);
 /* Under engine_lock: the event stands for what the stream has captured so far. */
 CUresult capture_record(CUstream s, CUevent e);
+/* What looking at an event that was recorded in a capture returns. Takes engine_lock. */
+CUresult capture_event_error(CUevent e);
 /* Under engine_lock: puts work into the stream's capture. */
 CUresult capture_add(CUstream s, const struct work *w);
 /* Under engine_lock: the stream takes part in the capture that the event was recorded in. */
 CUresult capture_join(CUstream s, CUevent e);
+
+/* Memory that lives as long as somebody has it; NULL when out of memory. */
+struct holding *holding_new(CUdeviceptr at);
+void holding_unref(struct holding *h);
 
 /* --- functions (module.c, kernels.c)
  * --------------------------------------------------------------------------------------- */
@@ -419,5 +428,6 @@ struct CUfunc_st {
         char name[];
 };
 
-/* Any name of the driver that this library exports, NULL when there is none (generated). */
-void *symbol_find(const char *name);
+/* Any name of the driver that this library exports and the version it came with; NULL when there is none (generated).
+ */
+void *symbol_find(const char *name, int *ret_since);

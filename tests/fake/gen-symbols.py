@@ -1,10 +1,32 @@
 #!/usr/bin/env python3
 """Writes the table of all driver symbols, and a body that says "not supported" for each that no source implements.
 
-usage: gen-symbols.py symbols.txt output.c source.c…
+usage: gen-symbols.py symbols.txt versions.txt output.c source.c…
 """
 import re
 import sys
+
+
+FIND = """void *symbol_find(const char *name, int *ret_since)
+{
+        size_t low = 0, high = ARRAY_SIZE(symbols);
+
+        while (low < high) {
+                size_t middle = (low + high) / 2;
+                int order = strcmp(symbols[middle].name, name);
+
+                if (order == 0) {
+                        *ret_since = symbols[middle].since;
+                        return symbols[middle].address;
+                }
+                if (order < 0)
+                        low = middle + 1;
+                else
+                        high = middle;
+        }
+        return NULL;
+}
+"""
 
 
 def implemented(paths):
@@ -27,10 +49,18 @@ def implemented(paths):
     return names
 
 
+def since(name, versions):
+    base = re.sub(r"_pt[ds][sz]$", "", name)
+    version = versions.get(base, 3020 if base.endswith("_v2") else 2000)
+    return version if base == name else max(version, 7000)  # the per-thread forms all came with 7.0
+
+
 def main():
     with open(sys.argv[1], encoding="utf-8") as f:
         listed = {line.strip() for line in f if line.strip() and not line.startswith("#")}
-    have = implemented(sys.argv[3:])
+    with open(sys.argv[2], encoding="utf-8") as f:
+        versions = {a: int(b) for a, b in (line.split() for line in f if line.strip() and not line.startswith("#"))}
+    have = implemented(sys.argv[4:])
     stray = sorted(have - listed)
     if stray:
         sys.exit("not in symbols.txt: " + " ".join(stray))
@@ -42,15 +72,11 @@ def main():
         else:
             out.append(f"API({name}, (void), ())")
             out += ["{", "        return unsupported();", "}"]
-    out += ["", "static const struct {", "        const char *name;", "        void *address;", "} symbols[] = {"]
-    out += [f'        {{"{name}", (void *){name}}},' for name in sorted(listed)]
-    out += ["};", "", "void *symbol_find(const char *name)", "{", "        size_t low = 0, high = ARRAY_SIZE(symbols);", "",
-            "        while (low < high) {", "                size_t middle = (low + high) / 2;",
-            "                int order = strcmp(symbols[middle].name, name);", "", "                if (order == 0)",
-            "                        return symbols[middle].address;", "                if (order < 0)",
-            "                        low = middle + 1;", "                else", "                        high = middle;", "        }",
-            "        return NULL;", "}", ""]
-    with open(sys.argv[2], "w", encoding="utf-8") as f:
+    out += ["", "static const struct {", "        const char *name;", "        void *address;", "        int since;",
+            "} symbols[] = {"]
+    out += [f'        {{"{name}", (void *){name}, {since(name, versions)}}},' for name in sorted(listed)]
+    out += ["};", "", FIND]
+    with open(sys.argv[3], "w", encoding="utf-8") as f:
         f.write("\n".join(out))
 
 

@@ -27,6 +27,8 @@ enum {
         NODE_HOST = 3,
         NODE_GRAPH = 4,
         NODE_EMPTY = 5,
+        NODE_ALLOCATE = 10,
+        NODE_FREE = 11,
         NODE_MEMORY_OPERATION = 12
 };
 
@@ -34,6 +36,47 @@ static CUgraph graphs; /* every one ever made: stale handles stay recognisable *
 static CUgraphExec execs;
 
 /* --- programs --- */
+
+/* Memory that a graph allocated: every node and instance that names it keeps it. */
+struct holding {
+        _Atomic unsigned users;
+        CUdeviceptr at;
+};
+
+struct holding *holding_new(CUdeviceptr at)
+{
+        struct holding *h = calloc(1, sizeof(*h));
+
+        if (h) {
+                h->users = 1;
+                h->at = at;
+        }
+        return h;
+}
+
+void holding_unref(struct holding *h)
+{
+        if (atomic_fetch_sub(&h->users, 1) != 1)
+                return;
+        (void)memory_free(h->at);
+        free(h);
+}
+
+static void node_ref(struct work *w)
+{
+        if (w->kind == WORK_GRAPH)
+                program_ref(w->program);
+        else if (w->kind == WORK_KEEP)
+                atomic_fetch_add(&w->holding->users, 1);
+}
+
+static void node_unref(struct work *w)
+{
+        if (w->kind == WORK_GRAPH)
+                program_unref(w->program);
+        else if (w->kind == WORK_KEEP)
+                holding_unref(w->holding);
+}
 
 void program_ref(struct program *p)
 {
@@ -45,8 +88,7 @@ void program_unref(struct program *p)
         if (!p || atomic_fetch_sub(&p->users, 1) != 1)
                 return;
         for (size_t i = 0; i < p->count; i++)
-                if (p->work[i].kind == WORK_GRAPH)
-                        program_unref(p->work[i].program);
+                node_unref(&p->work[i]);
         free(p->work);
         free(p);
 }
@@ -70,10 +112,8 @@ static struct program *program_of(CUgraph g)
         }
         p->users = 1;
         for (struct work *w = g->first; w; w = w->next) {
-                p->work[p->count] = *w;
-                if (w->kind == WORK_GRAPH)
-                        program_ref(w->program);
-                p->count++;
+                p->work[p->count++] = *w;
+                node_ref(w);
         }
         return p;
 }
@@ -96,6 +136,10 @@ static unsigned node_type(enum work_kind kind)
         case WORK_WRITE_VALUE:
         case WORK_WAIT_VALUE:
                 return NODE_MEMORY_OPERATION;
+        case WORK_KEEP:
+                return NODE_ALLOCATE;
+        case WORK_UNKEEP:
+                return NODE_FREE;
         case WORK_CALLBACK:
         case WORK_EVENT:
         case WORK_WAIT:
@@ -117,8 +161,7 @@ CUresult graph_append(CUgraph g, const struct work *w)
         n->dependencies = n->dependency_room = 0;
         n->owner = g;
         n->type = node_type(w->kind);
-        if (n->kind == WORK_GRAPH)
-                program_ref(n->program);
+        node_ref(n);
         *g->end = n;
         g->end = &n->next;
         g->last = n;
@@ -145,8 +188,7 @@ void graph_end(CUgraph g)
 
         for (struct work *w = g->first; w; w = next) {
                 next = w->next;
-                if (w->kind == WORK_GRAPH)
-                        program_unref(w->program);
+                node_unref(w);
                 free(w);
         }
         g->first = NULL;

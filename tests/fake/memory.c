@@ -225,11 +225,11 @@ API(cuMemGetAddressRange_v2, (CUdeviceptr *base, size_t *bytes, CUdeviceptr at),
         CUcontext c;
         uint64_t n = 0;
         int device;
-        bool found;
+        bool found, accessible = true;
 
         TRY(need_context(&c));
         pthread_rwlock_rdlock(&memory_lock);
-        found = memory_find(at, &b, &n) || vmm_find(at, &b, &n, &device);
+        found = memory_find(at, &b, &n) || (vmm_find(at, &b, &n, &device, &accessible) && accessible);
         if (!found) {
                 const struct host_range *h = host_find(at);
 
@@ -295,7 +295,7 @@ CUresult host_check(uint64_t at, uint64_t bytes, bool *ret_pinned)
         h = table_find(&hosts, at);
         if (h && at - h->base + bytes <= h->bytes)
                 *ret_pinned = true;
-        else if (h || table_meets(&hosts, at, bytes))
+        else if (h)
                 r = CUDA_ERROR_INVALID_VALUE;
         pthread_rwlock_unlock(&memory_lock);
         return r;
@@ -377,11 +377,17 @@ API(cuMemHostRegister_v2, (void *at, size_t bytes, unsigned flags), (at, bytes, 
 API(cuMemHostUnregister, (void *at), (at))
 {
         CUcontext c;
+        bool known;
 
         TRY(need_context(&c));
         TRY(capture_forbids());
+        pthread_rwlock_rdlock(&memory_lock);
+        known = host_find((uintptr_t)at) != NULL;
+        pthread_rwlock_unlock(&memory_lock);
+        if (!known)
+                return FAKE_ERROR_HOST_NOT_REGISTERED;
         context_drain(c);
-        return host_remove((uintptr_t)at, HOST_REGISTERED, false) ? FAKE_ERROR_HOST_NOT_REGISTERED : CUDA_SUCCESS;
+        return host_remove((uintptr_t)at, HOST_REGISTERED, false);
 }
 
 API(cuMemHostGetDevicePointer_v2, (CUdeviceptr *device, void *at, unsigned flags), (device, at, flags))

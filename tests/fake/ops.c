@@ -68,6 +68,8 @@ CUresult work_run(struct work *w, CUcontext c)
                 return CUDA_SUCCESS;
         case WORK_EVENT:
         case WORK_WAIT:
+        case WORK_KEEP:
+        case WORK_UNKEEP:
                 return CUDA_SUCCESS;
         case WORK_HOST:
                 if (!sticky)

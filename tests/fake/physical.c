@@ -188,7 +188,7 @@ API(cuMemImportFromShareableHandle, (CUmemGenericAllocationHandle *handle, void 
                 return errno == EBADF ? CUDA_ERROR_INVALID_VALUE : FAKE_ERROR_OPERATING_SYSTEM;
         if (store_adopt(fd, &file) < 0) {
                 close(fd);
-                return CUDA_ERROR_INVALID_VALUE;
+                return CUDA_ERROR_UNKNOWN; /* what the real driver says */
         }
         prop.location.id = file.device;
         pthread_rwlock_wrlock(&memory_lock);

@@ -15,9 +15,10 @@ static bool find_facts(CUdeviceptr at, struct facts *f)
         CUdeviceptr base;
         uint64_t bytes;
         int device = 0;
+        bool accessible;
 
         *f = (struct facts){.at = at, .device = 0};
-        if (vmm_find(at, &base, &bytes, &device)) {
+        if (vmm_find(at, &base, &bytes, &device, &accessible)) {
                 f->on_device = true;
                 f->device = device;
                 f->base = base;
@@ -97,13 +98,8 @@ API(cuPointerGetAttribute, (void *data, int which, CUdeviceptr at), (data, which
         if (!data)
                 return CUDA_ERROR_INVALID_VALUE;
         pthread_rwlock_rdlock(&memory_lock);
-        if (find_facts(at, &f)) {
+        if (find_facts(at, &f))
                 r = answer(data, which, &f, true, c);
-        } else if (vmm_reserved(at, &f.base, &f.bytes) &&
-                   (which == CU_POINTER_ATTRIBUTE_RANGE_START_ADDR || which == CU_POINTER_ATTRIBUTE_RANGE_SIZE ||
-                    which == CU_POINTER_ATTRIBUTE_MAPPED)) {
-                r = answer(data, which, &f, which != CU_POINTER_ATTRIBUTE_MAPPED, c);
-        }
         pthread_rwlock_unlock(&memory_lock);
         return r;
 }

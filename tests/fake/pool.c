@@ -51,6 +51,23 @@ void pool_freed(CUdeviceptr at)
         pthread_mutex_unlock(&pool_lock);
 }
 
+/* In a capture: the memory is there from now on and as long as the graph or an instance of it. */
+static CUresult capture_allocation(CUstream s, size_t bytes, CUdeviceptr *at)
+{
+        struct work w = {.kind = WORK_KEEP};
+        CUresult r;
+
+        TRY(memory_alloc(s->context->device, bytes, at));
+        w.holding = holding_new(*at);
+        if (!w.holding) {
+                (void)memory_free(*at);
+                return CUDA_ERROR_OUT_OF_MEMORY;
+        }
+        r = stream_submit(s, &w, false);
+        holding_unref(w.holding);
+        return r;
+}
+
 static CUresult allocate(CUdeviceptr *at, size_t bytes, CUmemoryPool pool, CUstream s)
 {
         struct loan l = {.bytes = bytes};
@@ -59,7 +76,7 @@ static CUresult allocate(CUdeviceptr *at, size_t bytes, CUmemoryPool pool, CUstr
         if (!at || bytes == 0)
                 return CUDA_ERROR_INVALID_VALUE;
         if (atomic_load(&s->capture))
-                return capture_observed(s);
+                return capture_allocation(s, bytes, at);
         pthread_mutex_lock(&pool_lock);
         if (!pool)
                 pool = current_pool(s->context->device);

@@ -377,6 +377,8 @@ API(cuStreamDestroy_v2, (CUstream stream), (stream))
         CUstream s;
 
         TRY(need_ready());
+        if (this_thread.current)
+                TRY(atomic_load(&this_thread.current->sticky));
         if ((uintptr_t)stream <= 2 || stream->mark != MARK_STREAM || stream->legacy)
                 return CUDA_ERROR_INVALID_HANDLE;
         s = stream;
@@ -399,7 +401,9 @@ static CUresult observe(CUstream handle, CUstream *s)
         TRY(stream_of(handle, s));
         if (atomic_load(&(*s)->capture))
                 return capture_observed(*s);
-        return (*s)->legacy ? capture_implicit((*s)->context) : CUDA_SUCCESS;
+        if ((*s)->legacy)
+                TRY(capture_implicit((*s)->context));
+        return capture_forbids();
 }
 
 API_STREAM(cuStreamQuery, (CUstream s), (s))

@@ -106,6 +106,13 @@ static void forbidden(void)
         OK(cuStreamBeginCapture_v2(blocking, CU_STREAM_CAPTURE_MODE_RELAXED));
         EXPECT(cuMemcpyHtoD_v2(a, &status, 4), CUDA_ERROR_STREAM_CAPTURE_IMPLICIT);
         lost(blocking);
+        OK(cuStreamBeginCapture_v2(s, CU_STREAM_CAPTURE_MODE_GLOBAL));
+        OK(cuMemcpyHtoD_v2(a, &status, 4));
+        EXPECT(cuStreamBeginCapture_v2(s, CU_STREAM_CAPTURE_MODE_GLOBAL), CUDA_ERROR_ILLEGAL_STATE);
+        OK(cuStreamEndCapture(s, &graph)); /* neither has harmed it */
+        OK(cuStreamBeginCapture_v2(s, CU_STREAM_CAPTURE_MODE_GLOBAL));
+        EXPECT(cuStreamQuery(t), CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED); /* another stream's, too */
+        lost(s);
         OK(words(add, a, 1, 1, NULL)); /* all is as before */
         OK(cuCtxSynchronize());
 }
@@ -151,6 +158,35 @@ static void branches(void)
         OK(cuStreamBeginCapture_v2(s, CU_STREAM_CAPTURE_MODE_GLOBAL));
         EXPECT(cuStreamWaitEvent(s, f, 0), 905); /* something from outside */
         lost(s);
+}
+
+/* Memory allocated in a capture is the graph's: there for every launch, gone with the last instance. */
+static void own_memory(void)
+{
+        size_t before, between, after, total;
+        CUgraphExec exec;
+        CUdeviceptr b;
+
+        start();
+        OK(cuMemGetInfo_v2(&before, &total));
+        OK(cuStreamBeginCapture_v2(s, CU_STREAM_CAPTURE_MODE_GLOBAL));
+        OK(cuMemAllocAsync(&b, 4 * MIB, s));
+        OK(cuMemsetD32Async(b, 6, 1, s));
+        OK(words(add, b, 1, 1, s));
+        OK(cuMemcpyDtoDAsync_v2(a, b, 4, s));
+        OK(cuMemFreeAsync(b, s));
+        OK(cuStreamEndCapture(s, &graph));
+        OK(cuGraphInstantiateWithFlags(&exec, graph, 0));
+        OK(cuGraphDestroy(graph));
+        OK(cuGraphLaunch(exec, s));
+        OK(cuGraphLaunch(exec, s));
+        OK(cuStreamSynchronize(s));
+        CHECK(word_at(a) == 7);
+        OK(cuMemGetInfo_v2(&between, &total));
+        CHECK(between == before - 4 * MIB);
+        OK(cuGraphExecDestroy(exec));
+        OK(cuMemGetInfo_v2(&after, &total));
+        CHECK(after == before);
 }
 
 static void *relaxed_thread(void *argument)
@@ -211,7 +247,6 @@ static void thread_modes(void)
 }
 
 const struct test_case capture_cases[] = {
-        {"graphs", graphs, NULL},     {"forbidden", forbidden, NULL},
-        {"branches", branches, NULL}, {"thread-modes", thread_modes, NULL},
-        {NULL, NULL, NULL},
+        {"graphs", graphs, NULL},         {"forbidden", forbidden, NULL},       {"branches", branches, NULL},
+        {"own-memory", own_memory, NULL}, {"thread-modes", thread_modes, NULL}, {NULL, NULL, NULL},
 };

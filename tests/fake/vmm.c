@@ -109,8 +109,11 @@ static CUresult map_locked(CUdeviceptr at, uint64_t bytes, struct handle *h)
         struct reservation *r = table_find(&reservations, at);
         struct mapping m = {.base = at, .bytes = bytes, .handle = h};
 
-        if (!h || !r || bytes == 0 || bytes > h->file.bytes || at % GRANULE || bytes % GRANULE ||
-            at - r->base + bytes > r->bytes || table_meets(&mappings, at, bytes))
+        if (!h || !r || bytes == 0 || at % GRANULE || bytes % GRANULE)
+                return CUDA_ERROR_INVALID_VALUE;
+        if (bytes != h->file.bytes)
+                return CUDA_ERROR_NOT_SUPPORTED;
+        if (at - r->base + bytes > r->bytes || table_meets(&mappings, at, bytes))
                 return CUDA_ERROR_INVALID_VALUE;
         if (!handle_map(h) || !table_add(&mappings, &m))
                 return CUDA_ERROR_OUT_OF_MEMORY;
@@ -126,7 +129,7 @@ API(cuMemMap,
 
         TRY(need_ready());
         if (offset || flags)
-                return CUDA_ERROR_INVALID_VALUE;
+                return offset ? CUDA_ERROR_NOT_SUPPORTED : CUDA_ERROR_INVALID_VALUE;
         pthread_rwlock_wrlock(&memory_lock);
         r = map_locked(at, bytes, handle_get(handle));
         pthread_rwlock_unlock(&memory_lock);
@@ -150,15 +153,21 @@ static bool whole_mappings(CUdeviceptr at, uint64_t bytes)
         return true;
 }
 
+/* Holes are no mistake, cutting a mapping is. */
 static CUresult unmap_locked(CUdeviceptr at, uint64_t bytes)
 {
-        if (!whole_mappings(at, bytes))
+        const struct reservation *r = table_find(&reservations, at);
+        CUdeviceptr end = at + bytes;
+        struct mapping *m = table_find(&mappings, at);
+
+        if (!r || bytes == 0 || end < at || end - r->base > r->bytes || (m && m->base != at))
                 return CUDA_ERROR_INVALID_VALUE;
-        for (CUdeviceptr end = at + bytes; at < end;) {
-                struct mapping *m = table_find(&mappings, at);
+        m = table_find(&mappings, end - 1);
+        if (m && m->base + m->bytes != end)
+                return CUDA_ERROR_INVALID_VALUE;
+        while ((m = table_from(&mappings, at)) && m->base < end) {
                 struct handle *h = m->handle;
 
-                at += m->bytes;
                 table_remove(&mappings, m);
                 h->mappings--;
                 handle_put(h);
@@ -294,18 +303,7 @@ bool is_device_address(CUdeviceptr at)
         return table_find(&reservations, at) != NULL;
 }
 
-bool vmm_reserved(CUdeviceptr at, CUdeviceptr *ret_base, uint64_t *ret_bytes)
-{
-        const struct reservation *r = table_find(&reservations, at);
-
-        if (!r)
-                return false;
-        *ret_base = r->base;
-        *ret_bytes = r->bytes;
-        return true;
-}
-
-bool vmm_find(CUdeviceptr at, CUdeviceptr *ret_base, uint64_t *ret_bytes, int *ret_device)
+bool vmm_find(CUdeviceptr at, CUdeviceptr *ret_base, uint64_t *ret_bytes, int *ret_device, bool *ret_accessible)
 {
         const struct mapping *m = table_find(&mappings, at);
 
@@ -314,6 +312,9 @@ bool vmm_find(CUdeviceptr at, CUdeviceptr *ret_base, uint64_t *ret_bytes, int *r
         *ret_base = m->base;
         *ret_bytes = m->bytes;
         *ret_device = m->handle->file.device;
+        *ret_accessible = false;
+        for (int i = 0; i < STORE_DEVICES; i++)
+                *ret_accessible = *ret_accessible || m->access[i];
         return true;
 }
 
