@@ -80,8 +80,8 @@ enum gate_action_kind {
         GATE_WAIT,      /* tell the client that it waits (reason, bytes short, position); repeated when reason changes */
         GATE_DENY,      /* refuse the growth: code, bytes = the most it could have */
         GATE_GIVE_WAY,  /* reason: enum wire_give_way_reason */
-        GATE_EVICT,     /* bytes: grant to return */
-        GATE_BRING_IN,  /* bytes: added to the grant */
+        GATE_EVICT,     /* bytes: grant to return; also to one that still brings in, when its fill was called off: it stops that first */
+        GATE_BRING_IN,  /* bytes: added to the grant; 0: it has enough already and may begin */
         GATE_TRIM,      /* return unused grant: someone waits */
         GATE_CONTENDED, /* device: someone waits for it (bytes 1) or nobody does any more (bytes 0); for the shared pages */
         GATE_REPORT,    /* for the log: code −E_STUCK … with reason */

@@ -6,41 +6,13 @@
  * Time is taken relative to now and cut to what decisions look at, so that the number of states is finite. What each client may still do of
  * its own accord is a budget; deliveries and timers are free.
  */
+#include "gate/sim-model.h"
+
 #include "base/clock.h"
-#include "gate/gate-internal.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
-
-enum { CLIENTS = 3, QUEUE = 12, STEPS_FAIR = 3000, DEPTH = 4000 };
-
-struct letter {
-        uint8_t kind, a, b, c, d;
-};
-enum { MEMORY, WANT, GIVEN_WAY, EVICTED, BROUGHT_IN };
-
-struct actor {
-        uint8_t lives, running, closing, evicting, bringing, wants_open;
-        uint8_t grant, movable, resident, backed, desire, evict_left;
-        uint8_t wants_left, grows_left, frees_left, fails_left;
-        uint8_t to_n, from_n;
-        struct letter to[QUEUE], from[QUEUE];
-};
-
-struct world {
-        struct gate *gate;
-        struct actor actors[CLIENTS];
-        uint64_t now;
-        uint8_t deaths_left, arena;
-};
-
-struct setup {
-        const char *name;
-        uint8_t clients, units, arena, sizes[CLIENTS], priorities[CLIENTS];
-        uint8_t wants, grows, frees, deaths, fails;
-        bool job, large; /* large: only with --all */
-};
 
 static const struct setup setups[] = {
         {"two that don't fit", 2, 4, 99, {3, 3}, {1, 1}, 2, 0, 0, 2, 0, false, false},
@@ -100,14 +72,14 @@ static bool set_has(const struct set *s, const uint64_t key[2])
 }
 
 static struct set visited, fair;
-static const struct setup *setup;
+const struct setup *setup;
 static struct gate *canon; /* scratch for digests */
 static const char *path[DEPTH];
 static uint32_t path_n;
 static uint64_t transitions;
 static int failures;
 
-static void fail(const struct world *w, const char *what, const char *more)
+void model_fail(const struct world *w, const char *what, const char *more)
 {
         if (failures++)
                 return;
@@ -203,199 +175,6 @@ static void digest(const struct world *w, bool budgets, uint64_t key[2])
         key[0] |= 1;
 }
 
-/* --- one client --- */
-
-static void push(struct letter *queue, uint8_t *n, struct letter letter)
-{
-        if (*n == QUEUE)
-                abort();
-        queue[(*n)++] = letter;
-}
-
-static struct letter shift(struct letter *queue, uint8_t *n)
-{
-        struct letter first = queue[0];
-
-        memmove(queue, queue + 1, (size_t)(QUEUE - 1) * sizeof(*queue));
-        memset(&queue[QUEUE - 1], 0, sizeof(*queue));
-        (*n)--;
-        return first;
-}
-
-static void say(struct actor *a, uint8_t kind, uint8_t p, uint8_t q, uint8_t r, uint8_t s)
-{
-        push(a->from, &a->from_n, (struct letter){kind, p, q, r, s});
-}
-
-static void report(struct actor *a, uint8_t returned)
-{
-        a->grant -= returned;
-        say(a, MEMORY, a->movable, a->resident, a->backed, returned);
-}
-
-static void allocate(struct actor *a)
-{
-        uint8_t size = a->desire < a->grant ? a->desire : a->grant;
-
-        if (size > a->movable) {
-                a->movable = a->resident = size;
-                report(a, 0);
-        }
-}
-
-static void hear(struct world *w, uint32_t i)
-{
-        struct actor *a = &w->actors[i];
-        struct letter l = shift(a->to, &a->to_n);
-
-        switch ((enum gate_action_kind)l.kind) {
-        case GATE_GO:
-                a->grant += l.a;
-                if (a->resident != a->movable)
-                        fail(w, "the gate opens for one that is not whole", "");
-                a->running = 1;
-                a->bringing = a->wants_open = 0;
-                allocate(a);
-                break;
-        case GATE_AVAILABLE:
-                a->grant += l.a;
-                a->wants_open = 0;
-                allocate(a);
-                break;
-        case GATE_DENY:
-                a->wants_open = 0;
-                a->desire = a->movable;
-                break;
-        case GATE_GIVE_WAY:
-                if (!a->running)
-                        fail(w, "give way for one that does not run", "");
-                a->running = 0;
-                a->closing = 1;
-                break;
-        case GATE_EVICT:
-                if (a->running || a->closing)
-                        fail(w, "evict for one that runs", "");
-                a->evicting = 1;
-                a->bringing = 0;
-                a->evict_left = l.a;
-                break;
-        case GATE_BRING_IN:
-                a->grant += l.a;
-                a->bringing = 1;
-                break;
-        case GATE_TRIM:
-                if (a->running && a->grant > a->movable)
-                        report(a, a->grant - a->movable);
-                break;
-        case GATE_WAIT:
-        case GATE_CONTENDED:
-        case GATE_REPORT:
-        case GATE_KILL:
-                break;
-        }
-}
-
-static void collect(struct world *w)
-{
-        struct gate_action action;
-        char message[200] = "";
-
-        while (gate_next_action(w->gate, &action)) {
-                if (action.kind == GATE_CONTENDED || action.kind == GATE_WAIT || action.kind == GATE_REPORT)
-                        continue;
-                if (action.client >= CLIENTS || !w->actors[action.client].lives) {
-                        fail(w, "an action for nobody", "");
-                        return;
-                }
-                push(w->actors[action.client].to, &w->actors[action.client].to_n,
-                     (struct letter){.kind = (uint8_t)action.kind, .a = (uint8_t)action.bytes});
-        }
-        if (gate_check(w->gate, w->now, message, sizeof(message)))
-                fail(w, "invariant:", message);
-}
-
-static void reach(struct world *w, uint32_t i)
-{
-        struct actor *a = &w->actors[i];
-        struct letter l = shift(a->from, &a->from_n);
-        int r = 0;
-
-        switch (l.kind) {
-        case MEMORY:
-                r = gate_memory(w->gate, w->now, i, l.a, 0, l.b, l.c, l.d);
-                break;
-        case WANT:
-                r = gate_want(w->gate, w->now, i, l.a, 1);
-                break;
-        case GIVEN_WAY:
-                r = gate_given_way(w->gate, w->now, i, l.a);
-                break;
-        case EVICTED:
-                r = gate_evicted(w->gate, w->now, i, l.a, l.b, 0, 0, l.c, l.d ? -E_ARENA : 0);
-                break;
-        case BROUGHT_IN:
-                r = gate_brought_in(w->gate, w->now, i, l.a, l.b, 0, 0, l.c, l.d ? -ENOMEM : 0);
-                break;
-        default:
-                break;
-        }
-        if (r) {
-                char text[80];
-
-                snprintf(text, sizeof(text), "of client %u: kind %u (%u %u %u %u)", i, l.kind, l.a, l.b, l.c, l.d);
-                fail(w, "an honest message was refused", text);
-        }
-        collect(w);
-}
-
-static void evict_step(struct world *w, struct actor *a, bool failing)
-{
-        uint8_t unused = a->grant - a->resident, returned = 0;
-
-        if (unused) {
-                returned = unused < a->evict_left ? unused : a->evict_left;
-        } else if (!failing && a->resident) {
-                if (a->backed < a->movable - a->resident + 1) {
-                        if (w->arena) {
-                                w->arena--;
-                                a->backed++;
-                        } else {
-                                failing = true;
-                        }
-                }
-                if (!failing) {
-                        a->resident--;
-                        returned = 1;
-                }
-        }
-        if (a->resident != a->movable)
-                report(a, 0);
-        a->grant -= returned;
-        a->evict_left -= returned;
-        a->evicting = a->evict_left && a->grant && !failing;
-        say(a, EVICTED, a->resident, returned, !a->evicting, failing);
-        gate_arena(w->gate, w->now, w->arena);
-        collect(w);
-}
-
-static void bring_step(struct actor *a, bool failing)
-{
-        uint8_t returned = failing ? a->grant - a->resident : 0;
-
-        if (failing) {
-                a->grant -= returned;
-                a->bringing = 0;
-        } else {
-                if (a->resident < a->movable)
-                        a->resident++;
-                a->bringing = a->resident != a->movable;
-        }
-        say(a, BROUGHT_IN, a->resident, returned, !a->bringing && !failing, failing);
-}
-
-/* --- everything that can happen --- */
-
-enum { HEAR, REACH, GIVE, GIVE_WANTING, EVICT_STEP, EVICT_FAIL, BRING_STEP, BRING_FAIL, START, GROW, FREE, DIE, DEEDS };
 static const char *const deed_names[CLIENTS][DEEDS] = {
         {"0 hears", "0 is heard", "0 gives way", "0 gives way, wants", "0 moves out", "0 fails to move out", "0 moves in", "0 fails to move in",
          "0 wants", "0 grows", "0 frees", "0 dies"},
@@ -405,108 +184,23 @@ static const char *const deed_names[CLIENTS][DEEDS] = {
          "2 wants", "2 grows", "2 frees", "2 dies"},
 };
 
-static bool enabled(const struct world *w, uint32_t i, uint32_t deed)
+void model_collect(struct world *w)
 {
-        const struct actor *a = &w->actors[i];
-        bool room = a->from_n + 3 < QUEUE;
+        struct gate_action action;
+        char message[200] = "";
 
-        if (!a->lives)
-                return false;
-        switch (deed) {
-        case HEAR:
-                return a->to_n && room;
-        case REACH:
-                return a->from_n;
-        case GIVE:
-                return a->closing && room;
-        case GIVE_WANTING:
-                return a->closing && room && a->wants_left;
-        case EVICT_STEP:
-                return a->evicting && room;
-        case EVICT_FAIL:
-                return a->evicting && room && a->fails_left;
-        case BRING_STEP:
-                return a->bringing && !a->evicting && room && (a->grant > a->resident || a->resident == a->movable);
-        case BRING_FAIL:
-                return a->bringing && !a->evicting && room && a->fails_left;
-        case START:
-                return !a->wants_open && !a->running && !a->closing && a->wants_left && room;
-        case GROW:
-                return a->running && !a->wants_open && a->grows_left && room;
-        case FREE:
-                return a->running && a->movable && a->frees_left && room;
-        case DIE:
-                return w->deaths_left;
-        default:
-                return false;
-        }
-}
-
-static void perform(struct world *w, uint32_t i, uint32_t deed)
-{
-        struct actor *a = &w->actors[i];
-
-        switch (deed) {
-        case HEAR:
-                hear(w, i);
-                break;
-        case REACH:
-                reach(w, i);
-                break;
-        case GIVE:
-        case GIVE_WANTING:
-                a->closing = 0;
-                a->wants_left -= deed == GIVE_WANTING;
-                a->wants_open |= deed == GIVE_WANTING;
-                say(a, GIVEN_WAY, deed == GIVE_WANTING, 0, 0, 0);
-                break;
-        case EVICT_STEP:
-        case EVICT_FAIL:
-                a->fails_left -= deed == EVICT_FAIL;
-                evict_step(w, a, deed == EVICT_FAIL);
-                break;
-        case BRING_STEP:
-        case BRING_FAIL:
-                a->fails_left -= deed == BRING_FAIL;
-                bring_step(a, deed == BRING_FAIL);
-                break;
-        case START:
-                a->wants_left--;
-                a->wants_open = 1;
-                a->desire = a->movable > setup->sizes[i] ? a->movable : setup->sizes[i];
-                say(a, WANT, a->desire, 0, 0, 0);
-                break;
-        case GROW:
-                a->grows_left--;
-                a->desire = a->movable + 1;
-                if (a->desire <= a->grant) {
-                        allocate(a);
-                } else {
-                        a->wants_open = 1;
-                        say(a, WANT, a->desire, 0, 0, 0);
+        while (gate_next_action(w->gate, &action)) {
+                if (action.kind == GATE_CONTENDED || action.kind == GATE_WAIT || action.kind == GATE_REPORT)
+                        continue;
+                if (action.client >= CLIENTS || !w->actors[action.client].lives) {
+                        model_fail(w, "an action for nobody", "");
+                        return;
                 }
-                break;
-        case FREE:
-                a->frees_left--;
-                a->movable--;
-                a->resident--;
-                if (a->backed > a->movable) {
-                        a->backed--;
-                        w->arena++;
-                }
-                report(a, 1);
-                break;
-        case DIE:
-                w->deaths_left--;
-                w->arena += a->backed;
-                memset(a, 0, sizeof(*a));
-                gate_gone(w->gate, w->now, i);
-                gate_arena(w->gate, w->now, w->arena);
-                collect(w);
-                break;
-        default:
-                break;
+                push(w->actors[action.client].to, &w->actors[action.client].to_n,
+                     (struct letter){.kind = (uint8_t)action.kind, .a = (uint8_t)action.bytes});
         }
+        if (gate_check(w->gate, w->now, message, sizeof(message)))
+                model_fail(w, "invariant:", message);
 }
 
 static bool tick(struct world *w)
@@ -517,7 +211,7 @@ static bool tick(struct world *w)
                 return false;
         w->now = when;
         gate_tick(w->gate, w->now);
-        collect(w);
+        model_collect(w);
         return true;
 }
 
@@ -546,14 +240,14 @@ static void continue_fairly(const struct world *from)
                 if (!open || set_has(&fair, keys[step]))
                         break;
                 if (step == STEPS_FAIR || failures) {
-                        fail(&w, "livelock: the fair continuation does not end", "");
+                        model_fail(&w, "livelock: the fair continuation does not end", "");
                         break;
                 }
                 for (uint32_t deed = HEAR; deed <= BRING_STEP && !moved; deed++) {
                         for (uint32_t i = 0; i < setup->clients && !moved; i++) {
-                                if (deed == GIVE_WANTING || deed == EVICT_FAIL || !enabled(&w, i, deed))
+                                if (deed == GIVE_WANTING || deed == EVICT_FAIL || !model_enabled(&w, i, deed))
                                         continue;
-                                perform(&w, i, deed);
+                                model_perform(&w, i, deed);
                                 moved = true;
                         }
                 }
@@ -563,7 +257,7 @@ static void continue_fairly(const struct world *from)
 
                                 if (w.actors[i].lives && w.actors[i].wants_open && gate_view_client(w.gate, w.now, i, &v) &&
                                     v.reason != WIRE_WAIT_ARENA)
-                                        fail(&w, "deadlock: someone waits and nothing will happen", "");
+                                        model_fail(&w, "deadlock: someone waits and nothing will happen", "");
                         }
                         break;
                 }
@@ -588,7 +282,7 @@ static void after(const struct world *w, uint32_t i, uint32_t deed)
         if (deed == DEEDS)
                 tick(&next);
         else
-                perform(&next, i, deed);
+                model_perform(&next, i, deed);
         if (!failures)
                 explore(&next);
         path_n--;
@@ -607,7 +301,7 @@ static void explore(const struct world *w)
                 continue_fairly(w);
         for (uint32_t i = 0; i < setup->clients; i++)
                 for (uint32_t deed = 0; deed < DEEDS; deed++)
-                        if (enabled(w, i, deed))
+                        if (model_enabled(w, i, deed))
                                 after(w, i, deed);
         if (gate_next_deadline(w->gate) != GATE_NEVER)
                 after(w, 0, DEEDS);
@@ -641,7 +335,7 @@ static void run(const struct setup *s)
                 w.actors[i] = (struct actor){.lives = 1, .wants_left = s->wants, .grows_left = s->grows, .frees_left = s->frees,
                                              .fails_left = s->fails};
         }
-        collect(&w);
+        model_collect(&w);
         transitions = 0;
         explore(&w);
         printf("{\"world\":\"%s\",\"clients\":%u,\"states\":%zu,\"transitions\":%" PRIu64 ",\"violations\":%d,\"seconds\":%.1f}\n", s->name,
