@@ -1,6 +1,6 @@
 /* check.c: the invariants of gate.h, worked out anew from the books and not by the code that keeps them. For the simulation, the model and the
- * fuzzer, after every step. Invariants about decisions (1, 3, 4, 6) hold when all actions have been handed out; before that only the
- * books are checked.
+ * fuzzer, after every step. Invariants about decisions (1, 3, 4, 6) hold when all actions have been handed out and no timer is due; before
+ * that only the books are checked.
  */
 #include "gate/gate-internal.h"
 
@@ -182,7 +182,7 @@ int gate_check(const struct gate *gate, uint64_t now, char *message, size_t size
         (void)now;
         if (!invariant)
                 invariant = check_jobs(gate, message, size);
-        if (invariant || gate->dirty || gate->ring_count)
+        if (invariant || gate->dirty || gate->ring_count || gate->deadline <= gate->now)
                 return invariant;
         gate_collect_units((struct gate *)(uintptr_t)gate); /* writes the scratch only */
         invariant = check_room(gate, message, size);
