@@ -26,6 +26,11 @@ static uint64_t cap(const struct client *c)
         return bytes;
 }
 
+static uint64_t least(uint64_t a, uint64_t b)
+{
+        return a < b ? a : b;
+}
+
 static bool contended(const struct client *c)
 {
         for (uint32_t i = 0; i < WIRE_MAX_DEVICES; i++)
@@ -34,13 +39,50 @@ static bool contended(const struct client *c)
         return false;
 }
 
+/* What all programs of its devices together need beyond the devices' room: more of it is never out at once, so more is of no use. */
+static uint64_t overcommitted(const struct client *c)
+{
+        struct node *n = c->node;
+        uint64_t now = clock_now_ns(), sum = 0;
+
+        for (uint32_t i = 0; i < WIRE_MAX_DEVICES; i++) {
+                struct gate_device_view device;
+                uint64_t needed = 0;
+
+                if (!c->devices[i] || !gate_view_device(n->gate, now, c->devices[i]->device, &device))
+                        continue;
+                for (struct client *o = n->clients; o; o = o->next)
+                        for (uint32_t k = 0; k < WIRE_MAX_DEVICES; k++) {
+                                struct gate_client_view view;
+
+                                if (o->devices[k] && o->devices[k]->device == c->devices[i]->device &&
+                                    gate_view_client(n->gate, now, o->devices[k]->gate, &view))
+                                        needed += (view.need > view.grant ? view.need : view.grant) + view.part;
+                        }
+                /* Places are whole units in whole segments: one more of these covers the rounding. */
+                if (needed > device.room)
+                        sum += needed - device.room + n->segment;
+        }
+        return sum;
+}
+
+/* Host memory is handed out ahead of need, so that the first switch finds it pinned, but no program alone may take what others will
+ * need: ahead, everyone gets an equal share with one share left over; beyond that, what overcommitment makes necessary. */
 static uint64_t missing(const struct client *c)
 {
-        uint64_t most = cap(c), wanted = c->host_wanted < most ? c->host_wanted : most;
+        uint64_t wanted = least(c->host_wanted, cap(c)), share, needed;
+        struct arena_stats stats;
+        uint64_t programs = 1;
 
-        if (c->doomed || wanted <= c->host_lent || (!c->node->settings.arena_eager && !contended(c)))
+        if (c->doomed || wanted <= c->host_lent)
                 return 0;
-        return wanted - c->host_lent;
+        for (const struct client *o = c->node->clients; o; o = o->next)
+                programs += o->host_wanted > 0;
+        arena_stats(c->node->arena, &stats);
+        share = c->node->settings.arena_eager ? stats.budget / programs : 0;
+        needed = c->node->settings.arena_eager || contended(c) ? overcommitted(c) : 0;
+        wanted = least(wanted, share > needed ? share : needed);
+        return wanted > c->host_lent ? wanted - c->host_lent : 0;
 }
 
 static void refuse(struct client *c, uint64_t short_bytes)
