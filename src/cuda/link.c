@@ -33,6 +33,8 @@ static bool gate_closing;
 static uint32_t said_wait; /* bits of reasons already told */
 
 #define RETRY_NS (250 * NS_PER_MS)
+#define FULL_PAUSE_NS (50 * (long)NS_PER_MS)
+#define FULL_TRIES 40
 
 void link_kick(void)
 {
@@ -120,7 +122,24 @@ static bool drain_step(void)
         return false;
 }
 
-/* The daemon went away: nothing it ordered counts any more. Who is whole runs on. */
+/* Without a daemon: who has nothing out runs on. Copies that an order began must have landed first: the program would change memory under a
+ * copy out, and read it under a copy in. */
+static void run_if_whole(struct device *d)
+{
+        if (d->managed && d->admitted && !d->running && !d->coming && !d->flights_n && !move_out_bytes(d))
+                let_run(d);
+}
+
+/* Copies of orders that a former daemon gave; none may land in the middle of what a new one orders. */
+static bool in_flight(void)
+{
+        for (unsigned int i = 0; i < berth.devices_n; i++)
+                if (berth.devices[i].flights_n)
+                        return true;
+        return false;
+}
+
+/* The daemon went away: nothing it ordered counts any more. */
 static void went_away(void)
 {
         tell_disconnect();
@@ -135,8 +154,7 @@ static void went_away(void)
                 move_stop(d);
                 d->announce_sent = d->announced = d->want_sent = d->ask_sent = d->draining = false;
                 d->dirty = true;
-                if (d->admitted && !d->running && !move_out_bytes(d))
-                        d->running = true;
+                run_if_whole(d);
         }
         berth.host_wanted = 0;
         open_if_all_run();
@@ -151,7 +169,7 @@ static void return_alone(uint64_t now)
         for (unsigned int i = 0; i < berth.devices_n; i++) {
                 struct device *d = &berth.devices[i];
 
-                if (!d->managed || d->running || d->coming || now < d->retry_at)
+                if (!d->managed || d->running || d->coming || d->flights_n || now < d->retry_at)
                         continue;
                 if (move_out_bytes(d)) {
                         d->granted = d->pinned + d->movable;
@@ -356,7 +374,9 @@ static void *helper(void *unused)
                 int timeout;
 
                 if (berth.link == LINK_AWAY) {
-                        if (now >= next_try) {
+                        for (unsigned int i = 0; i < berth.devices_n; i++)
+                                run_if_whole(&berth.devices[i]);
+                        if (now >= next_try && !in_flight()) {
                                 next_try = now + RETRY_NS;
                                 if (tell_connect(true) == 0)
                                         berth.link = LINK_CONNECTED;
@@ -379,9 +399,11 @@ static void *helper(void *unused)
                 if (poll(polls, 2, timeout) < 0 && errno != EINTR)
                         usleep(1000);
                 if (polls[0].revents & POLLIN) {
-                        atomic_store(&kicked, false);
+                        /* In this order: a kick that comes in between is not written, but what it is about is seen below. The other way
+                         * round its write could be swallowed with the mark left standing, and no kick would ever be written again. */
                         if (read(kick_fd, &count, sizeof count) < 0) {
                         }
+                        atomic_store(&kicked, false);
                 }
                 books_lock();
                 hear_all();
@@ -520,6 +542,21 @@ int link_reserve(struct device *d, uint64_t bytes)
                         return d->denied_code;
                 }
         }
+}
+
+bool link_full(unsigned int *tries)
+{
+        uint64_t now = clock_now_ns();
+        struct timespec until;
+
+        if (lane_captures() || (berth.link == LINK_AWAY ? now >= away_since + berth.return_ns : ++*tries > FULL_TRIES))
+                return false;
+        clock_gettime(CLOCK_REALTIME, &until);
+        until.tv_nsec += FULL_PAUSE_NS;
+        until.tv_sec += until.tv_nsec / (long)NS_PER_S;
+        until.tv_nsec %= (long)NS_PER_S;
+        pthread_cond_timedwait(&berth_changed, &berth_books, &until);
+        return true;
 }
 
 uint64_t link_limit_of(CUdevice handle, uint64_t total)

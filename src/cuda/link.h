@@ -18,6 +18,10 @@ void link_kick(void);
 /* With the books held: waits until spare grant ≥ bytes and the gate is open. 0, or -E_LIMIT, -E_DEVICE_SIZE, -E_ARENA, -E_DEADLOCK. */
 int link_reserve(struct device *d, uint64_t bytes);
 
+/* With the books held: the driver had no memory although the books say there is. That passes while a daemon is away or just came back and does
+ * not know everyone yet. Waits a moment; true: reserve and try again, false: it is time to tell the program. *tries starts at 0. */
+bool link_full(unsigned int *tries);
+
 /* The program's own limit on a device of this size, 0: none. Known from the daemon, or, before the program came to the device, from its environment. */
 uint64_t link_limit_of(CUdevice handle, uint64_t total);
 

@@ -277,6 +277,7 @@ CUresult memory_allocate(struct device *d, CUdeviceptr *ret, size_t bytes)
 {
         struct block *block = NULL;
         bool small = bytes <= SLAB_MAX;
+        unsigned int tries = 0;
         uint64_t mapped;
         CUresult result;
         int r;
@@ -291,11 +292,12 @@ CUresult memory_allocate(struct device *d, CUdeviceptr *ret, size_t bytes)
         books_lock();
         if (small && take_small(d, bytes, ret)) {
                 result = CUDA_SUCCESS;
-        } else if ((r = link_reserve(d, mapped)) < 0) {
-                say_refused(d, mapped, r);
-                result = CUDA_ERROR_OUT_OF_MEMORY;
         } else {
-                result = new_block(d, small ? GRANULE : bytes, &block);
+                do
+                        result = (r = link_reserve(d, mapped)) < 0 ? CUDA_ERROR_OUT_OF_MEMORY : new_block(d, small ? GRANULE : bytes, &block);
+                while (r == 0 && result == CUDA_ERROR_OUT_OF_MEMORY && link_full(&tries));
+                if (r < 0)
+                        say_refused(d, mapped, r);
                 if (result == CUDA_SUCCESS && small) {
                         uint64_t offset = 0;
 
