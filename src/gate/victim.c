@@ -25,6 +25,7 @@ uint64_t gate_arena_use(const struct client *c, uint64_t bytes)
 
 void gate_give_way(struct gate *g, struct client *c, uint32_t reason)
 {
+        g->again |= c->job != 0; /* what its mates on other devices claimed is free for others */
         for_each_in_job (g, client_index(g, c), mate) {
                 if (mate->filling) /* also those that were about to join */
                         gate_abort_fill(g, mate);
@@ -48,6 +49,7 @@ void gate_give_way(struct gate *g, struct client *c, uint32_t reason)
 
 void gate_evict(struct gate *g, struct client *c, uint64_t bytes)
 {
+        g->again |= c->job != 0;
         gate_move(g, c, WIRE_GOING_OUT);
         c->evict_left = bytes;
         c->deadline = plus(g->now, g->settings.move_bound_ns + gate_time_of(bytes, g->settings.move_bytes_per_s));
