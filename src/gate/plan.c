@@ -155,10 +155,12 @@ static bool return_surplus(struct gate *g, const struct unit *u)
 {
         bool returning = false;
 
-        for_each_in_unit (g, u, c) {
-                uint64_t surplus = least(slack(c), minus(c->grant, gate_required(g, c)));
+        for_each_in_job (g, u->lead, c) { /* also those who want nothing and own nothing */
+                uint64_t keep = gate_in_unit(u, g, c) ? gate_required(g, c) : owned(c);
+                uint64_t surplus = least(slack(c), minus(c->grant, keep));
 
-                if (u->grow || c->keep_until > g->now || !surplus || !gate_missing(pass_of(g, c)))
+                if (u->grow || c->state != WIRE_WAITING || c->stuck || c->filling || c->keep_until > g->now || !surplus ||
+                    !pass_of(g, c)->shortage || !gate_missing(pass_of(g, c)))
                         continue;
                 gate_evict(g, c, surplus);
                 returning = true;

@@ -52,7 +52,7 @@ bool gate_in_unit(const struct unit *u, const struct gate *g, const struct clien
 
 void gate_measure(struct gate *g, const struct unit *u)
 {
-        for_each_in_unit (g, u, c)
+        for_each_in_job (g, u->lead, c)
                 pass_of(g, c)->shortage = pass_of(g, c)->parts = 0;
         for_each_in_unit (g, u, c) {
                 pass_of(g, c)->shortage += gate_shortage(g, c);
