@@ -21,6 +21,8 @@
 #define GATE_UNMEASURED_RATE UINT64_C(10000000000) /* bytes/s assumed until a move was measured */
 #define GATE_TRIM_GRACE_NS UINT64_C(200000000)      /* unused grant asked for is counted on for this long */
 #define GATE_BACK_OFF_NS UINT64_C(1000000000)       /* after a failed move, doubled with each further one … */
+#define GATE_FOREIGN_GRACE_NS UINT64_C(10000000000) /* foreign use younger than this refuses nobody: the memory of a program that ends takes
+                                                       a while to go, and looks like a stranger's meanwhile */
 #define GATE_BACK_OFF_STEPS 6                       /* … up to 64 s */
 
 /* One process on one device. */
@@ -58,7 +60,7 @@ struct device {
         uint64_t total, foreign, used; /* used: Σ grant + part + reserved */
         uint64_t out_rate, in_rate;    /* bytes/s, moving averages; 0: not measured */
         uint64_t drain_ns, drain_max;  /* moving average and slowly falling peak of GIVE_WAY → GIVEN_WAY */
-        uint64_t contended_since;
+        uint64_t contended_since, foreign_at; /* when foreign use last changed much */
         uint64_t out_bytes, in_bytes, out_ns, in_ns, switches, slice_ns, max_wait_ns, max_wait_bound_ns;
         uint32_t present, first, contended, drains;
 };
@@ -185,6 +187,8 @@ bool gate_move(struct gate *g, struct client *c, uint32_t to);
 /* gate.c */
 int64_t gate_free_bytes(const struct gate *g, uint32_t device);
 uint64_t gate_device_room(const struct gate *g, const struct device *d);
+uint64_t gate_lasting_room(const struct gate *g, const struct device *d); /* foreign use that may pass not taken off */
+bool gate_foreign_may_pass(const struct gate *g, const struct device *d);
 void gate_uncharge(struct gate *g, struct client *c, uint64_t bytes);
 void gate_charge(struct gate *g, struct client *c, uint64_t bytes);
 void gate_settle(struct gate *g);

@@ -79,18 +79,33 @@ size_t gate_bytes(const struct gate *gate)
 }
 
 /* What all clients of the device may hold together. */
-uint64_t gate_device_room(const struct gate *g, const struct device *d)
+static uint64_t room_beside(const struct gate *g, const struct device *d, uint64_t foreign)
 {
         uint64_t room = d->total / 100 * (100 - least(g->settings.reserve_percent, 100)) +
                         d->total % 100 * (100 - least(g->settings.reserve_percent, 100)) / 100;
 
-        room = minus(room, d->foreign);
+        room = minus(room, foreign);
         if (g->settings.limits_classes) {
                 uint64_t gib = d->total >> 30, percent = gib >= 24 ? 80 : gib >= 12 ? 75 : 70;
 
                 room = least(room, d->total / 100 * percent + d->total % 100 * percent / 100);
         }
         return room;
+}
+
+uint64_t gate_device_room(const struct gate *g, const struct device *d)
+{
+        return room_beside(g, d, d->foreign);
+}
+
+bool gate_foreign_may_pass(const struct gate *g, const struct device *d)
+{
+        return d->foreign && g->now < plus(d->foreign_at, GATE_FOREIGN_GRACE_NS);
+}
+
+uint64_t gate_lasting_room(const struct gate *g, const struct device *d)
+{
+        return minus(room_beside(g, d, gate_foreign_may_pass(g, d) ? 0 : d->foreign), g->settings.client_part_bytes);
 }
 
 /* Negative: more is held than there is room for. */
@@ -194,6 +209,9 @@ void gate_foreign(struct gate *gate, uint64_t now, uint32_t device, uint64_t byt
         if (device >= gate->max_devices || !device_at(gate, device)->present)
                 return;
         advance(gate, now);
+        if (most(bytes, device_at(gate, device)->foreign) - least(bytes, device_at(gate, device)->foreign) >
+            device_at(gate, device)->total / 256)
+                device_at(gate, device)->foreign_at = gate->now;
         device_at(gate, device)->foreign = bytes;
         gate_settle(gate);
 }

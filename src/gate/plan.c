@@ -60,7 +60,7 @@ static bool deny_impossible(struct gate *g, const struct unit *u)
         bool denied = false;
 
         for_each_in_unit (g, u, c) {
-                uint64_t room = gate_room(g, c->device), mates = 0;
+                uint64_t room = gate_lasting_room(g, device_at(g, c->device)), mates = 0;
 
                 if (!c->wants || c->asked <= owned(c) || c->asked <= c->grant)
                         continue;
@@ -71,8 +71,11 @@ static bool deny_impossible(struct gate *g, const struct unit *u)
                         deny(g, c, -E_LIMIT, least(c->limit, minus(room, mates)));
                 else if (c->asked > minus(room, mates))
                         deny(g, c, -E_DEVICE_SIZE, c->limit ? least(c->limit, minus(room, mates)) : minus(room, mates));
-                else
+                else {
+                        if (gate_foreign_may_pass(g, device_at(g, c->device)))
+                                gate_wake_at(g, plus(device_at(g, c->device)->foreign_at, GATE_FOREIGN_GRACE_NS));
                         continue;
+                }
                 denied = true;
         }
         return denied;
@@ -287,6 +290,10 @@ static void deny_hopeless(struct gate *g)
 
                 if (!p->infeasible || !p->running || p->blocked < p->running || p->moving || p->stuck || p->claim)
                         continue;
+                if (gate_foreign_may_pass(g, device_at(g, i))) {
+                        gate_wake_at(g, plus(device_at(g, i)->foreign_at, GATE_FOREIGN_GRACE_NS));
+                        continue;
+                }
                 for_each_on_device (g, device_at(g, i), c)
                         if (c->state == WIRE_RUNNING && c->wants && !c->filling &&
                             (c->reason == WIRE_WAIT_ARENA || c->reason == WIRE_WAIT_PINNED || c->reason == WIRE_WAIT_MEMORY) &&

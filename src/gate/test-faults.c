@@ -196,6 +196,31 @@ static void test_foreign_growth_moves_all_but_the_last(void **state)
         assert_null(find(GATE_GIVE_WAY, a)); /* alone: it stays */
 }
 
+/* The memory of a program that ends takes a while to go and looks foreign meanwhile: it makes others wait, but refuses nobody; what stays does. */
+static void test_foreign_use_that_passes_refuses_nobody(void **state)
+{
+        uint32_t a;
+
+        (void)state;
+        begin();
+        a = running(WIRE_NORMAL, 40);
+        gate_foreign(g, now, 0, 55);
+        hear();
+        want(a, 50);
+        assert_null(find(GATE_DENY, a));
+        assert_non_null(find(GATE_WAIT, a));
+        gate_foreign(g, now, 0, 0);
+        hear();
+        assert_non_null(find(GATE_AVAILABLE, a));
+        gate_foreign(g, now, 0, 55);
+        hear();
+        want(a, 60);
+        assert_null(find(GATE_DENY, a));
+        assert_true(gate_next_deadline(g) <= now + 10 * S);
+        tick_to(now + 10 * S);
+        assert_non_null(find(GATE_DENY, a));
+}
+
 static void test_numbers_run_out_and_come_back(void **state)
 {
         struct gate_client_spec spec = {.priority = WIRE_NORMAL};
@@ -283,6 +308,7 @@ int main(void)
                 cmocka_unit_test(test_lies_change_nothing),
                 cmocka_unit_test(test_resumed_clients_keep_what_they_hold),
                 cmocka_unit_test(test_foreign_growth_moves_all_but_the_last),
+                cmocka_unit_test(test_foreign_use_that_passes_refuses_nobody),
                 cmocka_unit_test(test_numbers_run_out_and_come_back),
                 cmocka_unit_test(test_nothing_reaches_the_next_of_that_number),
                 cmocka_unit_test(test_state_table),
