@@ -29,7 +29,7 @@
 static int kick_fd = -1;
 static _Atomic bool kicked;
 static uint64_t away_since, next_try;
-static bool gate_closing;
+static bool gate_closing, open_held;
 static uint32_t said_wait; /* bits of reasons already told */
 
 #define RETRY_NS (250 * NS_PER_MS)
@@ -51,7 +51,16 @@ static void on_wait(void)
         link_kick();
 }
 
-/* The gate is open when every device that ever admitted us lets us run. */
+static bool in_flight(void)
+{
+        for (unsigned int i = 0; i < berth.devices_n; i++)
+                if (berth.devices[i].flights_n)
+                        return true;
+        return false;
+}
+
+/* The gate is open when every device that ever admitted us lets us run. Copies of an order that was withdrawn land first, whoever said go:
+ * the program would change memory under a copy out, and read it under a copy in. */
 static void open_if_all_run(void)
 {
         for (unsigned int i = 0; i < berth.devices_n; i++) {
@@ -60,9 +69,22 @@ static void open_if_all_run(void)
                 if (d->managed && d->admitted && !d->running)
                         return;
         }
+        open_held = in_flight();
+        if (open_held)
+                return;
         gate_closing = false;
         lane_open();
         pthread_cond_broadcast(&berth_changed);
+}
+
+static void open_when_landed(void)
+{
+        if (!open_held || in_flight())
+                return;
+        for (unsigned int i = 0; i < berth.devices_n; i++)
+                if (berth.devices[i].draining)
+                        return;
+        open_if_all_run();
 }
 
 static void let_run(struct device *d)
@@ -122,21 +144,11 @@ static bool drain_step(void)
         return false;
 }
 
-/* Without a daemon: who has nothing out runs on. Copies that an order began must have landed first: the program would change memory under a
- * copy out, and read it under a copy in. */
+/* Without a daemon, who has nothing out runs on. */
 static void run_if_whole(struct device *d)
 {
-        if (d->managed && d->admitted && !d->running && !d->coming && !d->flights_n && !move_out_bytes(d))
+        if (d->managed && d->admitted && !d->running && !d->coming && !move_out_bytes(d))
                 let_run(d);
-}
-
-/* Copies of orders that a former daemon gave; none may land in the middle of what a new one orders. */
-static bool in_flight(void)
-{
-        for (unsigned int i = 0; i < berth.devices_n; i++)
-                if (berth.devices[i].flights_n)
-                        return true;
-        return false;
 }
 
 /* The daemon went away: nothing it ordered counts any more. */
@@ -169,7 +181,7 @@ static void return_alone(uint64_t now)
         for (unsigned int i = 0; i < berth.devices_n; i++) {
                 struct device *d = &berth.devices[i];
 
-                if (!d->managed || d->running || d->coming || d->flights_n || now < d->retry_at)
+                if (!d->managed || d->running || d->coming || now < d->retry_at)
                         continue;
                 if (move_out_bytes(d)) {
                         d->granted = d->pinned + d->movable;
@@ -374,9 +386,7 @@ static void *helper(void *unused)
                 int timeout;
 
                 if (berth.link == LINK_AWAY) {
-                        for (unsigned int i = 0; i < berth.devices_n; i++)
-                                run_if_whole(&berth.devices[i]);
-                        if (now >= next_try && !in_flight()) {
+                        if (now >= next_try) {
                                 next_try = now + RETRY_NS;
                                 if (tell_connect(true) == 0)
                                         berth.link = LINK_CONNECTED;
@@ -389,6 +399,7 @@ static void *helper(void *unused)
                 for (unsigned int i = 0; i < berth.devices_n; i++)
                         if (berth.devices[i].managed)
                                 busy |= move_step(&berth.devices[i]);
+                open_when_landed();
                 if (berth.link == LINK_CONNECTED && tell_due() < 0)
                         went_away();
                 if (!busy && !draining)
@@ -589,7 +600,7 @@ void link_forked(bool used_driver)
                 fd_close_at(&berth.segments[i].fd);
         berth = (struct berth){.link = LINK_NONE};
         atomic_store(&kicked, false);
-        gate_closing = false;
+        gate_closing = open_held = false;
         lane_on_wait = NULL;
         /* The driver refuses to work in such a child; everything passes, and it says so itself. */
         if (used_driver)
