@@ -140,7 +140,7 @@ bool host_register_next(void)
                         r = real.cuMemHostRegister_v2(map, bytes, CU_MEMHOSTREGISTER_PORTABLE);
                         real.cuCtxPopCurrent_v2(&popped);
                 }
-                if (r != CUDA_SUCCESS)
+                if (r != CUDA_SUCCESS && r != CUDA_ERROR_DEINITIALIZED) /* the latter: the program is on its way out */
                         say("the driver did not pin %lu MiB of host memory (error %d): moving them will be slow", (unsigned long)(bytes >> 20), r);
                 books_lock();
                 return true;

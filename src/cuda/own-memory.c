@@ -189,50 +189,47 @@ CUresult hook_cuMemRetainAllocationHandle(CUmemGenericAllocationHandle *ret, voi
         return r;
 }
 
-/* Arrays are opaque. Their true size is the driver's secret; what leaves the device's free memory is counted. */
-static uint64_t free_before(void)
+/* Arrays are opaque, and their true size is the driver's secret: what a new one takes from the device's free memory is counted. It is there
+ * before the daemon can be asked, so if there is no room for it, it goes again. */
+static uint64_t driver_free(void)
 {
         size_t free_bytes = 0, total;
 
         return real.cuMemGetInfo_v2(&free_bytes, &total) == CUDA_SUCCESS ? free_bytes : 0;
 }
 
-static void count_array(struct device *d, uint64_t key, uint64_t before, CUresult r)
-{
-        uint64_t after = free_before(), bytes = before > after ? before - after : 0;
-
-        if (r != CUDA_SUCCESS)
-                return;
-        books_lock();
-        d->pinned += bytes; /* afterwards: it is there, whatever the books would have said */
-        books_unlock();
-        memory_pin_keep(d, key, bytes, false);
-}
-
-#define ARRAY(call, key)                                           \
-        do {                                                       \
-                struct device *d_ = current_device();              \
-                uint64_t before_ = d_ ? free_before() : 0;         \
-                CUresult r_ = call;                                \
-                                                                   \
-                if (d_)                                            \
-                        count_array(d_, (uint64_t)(key), before_, r_); \
-                return r_;                                         \
+#define ARRAY(call, key, destroy)                                                     \
+        do {                                                                          \
+                struct device *d_ = current_device();                                 \
+                uint64_t before_ = d_ ? driver_free() : 0, after_, bytes_;            \
+                CUresult r_ = call;                                                   \
+                                                                                      \
+                if (!d_ || r_ != CUDA_SUCCESS)                                        \
+                        return r_;                                                    \
+                after_ = driver_free();                                               \
+                bytes_ = before_ > after_ ? before_ - after_ : 0;                     \
+                if (bytes_ && memory_pin_reserve(d_, bytes_) < 0) {                   \
+                        destroy(key);                                                 \
+                        return CUDA_ERROR_OUT_OF_MEMORY;                              \
+                }                                                                     \
+                if (bytes_)                                                           \
+                        memory_pin_keep(d_, (uint64_t)(key), bytes_, false);          \
+                return CUDA_SUCCESS;                                                  \
         } while (0)
 
 CUresult hook_cuArrayCreate_v2(CUarray *ret, const void *descriptor)
 {
-        ARRAY(real.cuArrayCreate_v2(ret, descriptor), *ret);
+        ARRAY(real.cuArrayCreate_v2(ret, descriptor), *ret, real.cuArrayDestroy);
 }
 
 CUresult hook_cuArray3DCreate_v2(CUarray *ret, const void *descriptor)
 {
-        ARRAY(real.cuArray3DCreate_v2(ret, descriptor), *ret);
+        ARRAY(real.cuArray3DCreate_v2(ret, descriptor), *ret, real.cuArrayDestroy);
 }
 
 CUresult hook_cuMipmappedArrayCreate(CUmipmappedArray *ret, const void *descriptor, unsigned int levels)
 {
-        ARRAY(real.cuMipmappedArrayCreate(ret, descriptor, levels), *ret);
+        ARRAY(real.cuMipmappedArrayCreate(ret, descriptor, levels), *ret, real.cuMipmappedArrayDestroy);
 }
 
 CUresult hook_cuArrayDestroy(CUarray array)
