@@ -1,20 +1,21 @@
-/* link.c: the helper thread's loop and what the daemon says; see link.h. What this side says is in tell.c.
+/* link.c: the helper thread's loop, and how other threads come to a device and to memory; see link.h. What this side says is in tell.c, what it
+ * hears in hear.c, when it may run in turn.c.
  *
- * The helper blocks all signals, never touches stdio or the program's files, and is the only reader of the socket. Whatever happens to the
- * daemon, every state here ends: a closed gate opens again when the daemon is away and all is resident (at once) or was
- * brought back (after return_ns).
+ * The helper blocks all signals, never touches stdio or the program's files, and is the only reader of the socket.
  */
 #include "cuda/link.h"
 
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/fd.h"
+#include "cuda/hear.h"
 #include "cuda/host.h"
 #include "cuda/lane.h"
 #include "cuda/memory.h"
 #include "cuda/move.h"
 #include "cuda/say.h"
 #include "cuda/tell.h"
+#include "cuda/turn.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -28,9 +29,8 @@
 
 static int kick_fd = -1;
 static _Atomic bool kicked;
-static uint64_t away_since, next_try;
-static bool gate_closing, open_held;
-static uint32_t said_wait; /* bits of reasons already told */
+static uint64_t next_try;
+static bool starting;
 
 #define RETRY_NS (250 * NS_PER_MS)
 #define FULL_PAUSE_NS (50 * (long)NS_PER_MS)
@@ -51,147 +51,6 @@ static void on_wait(void)
         link_kick();
 }
 
-static bool in_flight(void)
-{
-        for (unsigned int i = 0; i < berth.devices_n; i++)
-                if (berth.devices[i].flights_n)
-                        return true;
-        return false;
-}
-
-/* The gate is open when every device that ever admitted us lets us run. Copies of an order that was withdrawn land first, whoever said go:
- * the program would change memory under a copy out, and read it under a copy in. */
-static void open_if_all_run(void)
-{
-        for (unsigned int i = 0; i < berth.devices_n; i++) {
-                const struct device *d = &berth.devices[i];
-
-                if (d->managed && d->admitted && !d->running)
-                        return;
-        }
-        open_held = in_flight();
-        if (open_held)
-                return;
-        gate_closing = false;
-        lane_open();
-        pthread_cond_broadcast(&berth_changed);
-}
-
-static void open_when_landed(void)
-{
-        if (!open_held || in_flight())
-                return;
-        for (unsigned int i = 0; i < berth.devices_n; i++)
-                if (berth.devices[i].draining)
-                        return;
-        open_if_all_run();
-}
-
-static void let_run(struct device *d)
-{
-        d->running = d->admitted = true;
-        d->draining = false;
-        d->want_sent = false;
-        open_if_all_run();
-}
-
-/* Closes the gate and waits, over several calls, until nothing of this process runs on a device. */
-static bool drain_step(void)
-{
-        unsigned int passed;
-        bool draining = false;
-
-        for (unsigned int i = 0; i < berth.devices_n; i++)
-                draining |= berth.devices[i].draining;
-        if (!draining)
-                return false;
-        if (!gate_closing) {
-                if (lane_captures())
-                        return true; /* never under an open capture; it ends soon */
-                lane_close();
-                gate_closing = true;
-        }
-        if (lane_captures() || !lane_quiet())
-                return true;
-        passed = lane_passed();
-        for (unsigned int i = 0; i < berth.devices_n; i++) {
-                for (unsigned int c = 0; c < berth.devices[i].contexts_n; c++) {
-                        CUcontext context = berth.devices[i].contexts[c], popped;
-
-                        books_unlock();
-                        if (real.cuCtxPushCurrent_v2(context) == CUDA_SUCCESS) {
-                                /* A broken context answers with its error: nothing runs there either. */
-                                (void)real.cuCtxSynchronize();
-                                real.cuCtxPopCurrent_v2(&popped);
-                        }
-                        books_lock();
-                }
-        }
-        if (lane_captures() || !lane_quiet() || lane_passed() != passed)
-                return true;
-        for (unsigned int i = 0; i < berth.devices_n; i++) {
-                struct device *d = &berth.devices[i];
-
-                if (d->draining) {
-                        bool wants = atomic_load(&berth_page->waiting) || d->asked;
-
-                        d->draining = d->running = false;
-                        d->want_sent = wants;
-                        d->ask_sent = false;
-                        tell_given_way(d, clock_now_ns() - d->drain_since, wants);
-                }
-        }
-        return false;
-}
-
-/* Without a daemon, who has nothing out runs on. */
-static void run_if_whole(struct device *d)
-{
-        if (d->managed && d->admitted && !d->running && !d->coming && !move_out_bytes(d))
-                let_run(d);
-}
-
-/* The daemon went away: nothing it ordered counts any more. */
-static void went_away(void)
-{
-        tell_disconnect();
-        berth.link = LINK_AWAY;
-        away_since = clock_now_ns();
-        next_try = away_since + RETRY_NS;
-        for (unsigned int i = 0; i < berth.devices_n; i++) {
-                struct device *d = &berth.devices[i];
-
-                if (!d->managed)
-                        continue;
-                move_stop(d);
-                d->announce_sent = d->announced = d->want_sent = d->ask_sent = d->draining = false;
-                d->dirty = true;
-                run_if_whole(d);
-        }
-        berth.host_wanted = 0;
-        open_if_all_run();
-        pthread_cond_broadcast(&berth_changed);
-}
-
-/* Without a daemon for too long: come back by ourselves, as memory allows. */
-static void return_alone(uint64_t now)
-{
-        if (now < away_since + berth.return_ns)
-                return;
-        for (unsigned int i = 0; i < berth.devices_n; i++) {
-                struct device *d = &berth.devices[i];
-
-                if (!d->managed || d->running || d->coming || now < d->retry_at)
-                        continue;
-                if (move_out_bytes(d)) {
-                        d->granted = d->pinned + d->movable;
-                        move_come(d);
-                } else {
-                        let_run(d);
-                }
-        }
-}
-
 static void on_evicted(struct device *d, uint64_t returned, bool done, int status)
 {
         if (berth.link == LINK_CONNECTED)
@@ -203,141 +62,16 @@ static void on_brought_in(struct device *d, uint64_t returned, bool done, int st
         if (berth.link == LINK_CONNECTED)
                 tell_brought_in(d, returned, done, status);
         else if (done && status == 0)
-                let_run(d);
+                turn_let_run(d);
         else if (done)
                 d->retry_at = clock_now_ns() + 500 * NS_PER_MS;
 }
 
-static void say_waiting(const struct device *d, const struct wire_WAIT *wait)
+static void went_away(void)
 {
-        static const char *const why[WIRE_WAIT_REASON_N] = {
-                [WIRE_WAIT_NONE] = "",
-                [WIRE_WAIT_MEMORY] = "until others free it or their turn ends",
-                [WIRE_WAIT_QUEUE] = "others come first",
-                [WIRE_WAIT_ARENA] = "the host arena is too small to move enough out, so until others free memory (arena.size)",
-                [WIRE_WAIT_STUCK] = "a program that does not give way holds it",
-                [WIRE_WAIT_PINNED] = "others hold memory that can't be moved",
-        };
-
-        if (said_wait >> wait->reason & 1)
-                return;
-        said_wait |= 1u << wait->reason;
-        say("waits for %lu MiB of device memory, place %u in the queue: %s; see berth status", (unsigned long)(wait->short_bytes >> 20), wait->position,
-            why[wait->reason]);
-        (void)d;
-}
-
-static struct device *device_of(uint32_t ordinal)
-{
-        return ordinal < berth.devices_n && berth.devices[ordinal].managed ? &berth.devices[ordinal] : NULL;
-}
-
-static void take_segment(const struct wire_SEGMENT *m, int *fd)
-{
-        int r = *fd < 0 ? -EBADF : host_add_segment(m->segment, m->bytes, *fd);
-
-        if (r < 0)
-                tell_segment_back(m->segment);
-        else
-                *fd = -1;
-}
-
-static void hear_error(const struct wire_ERROR *m)
-{
-        struct device *d = device_of(m->ordinal);
-
-        say("%s", m->text);
-        if (m->about == WIRE_DEVICE && d) {
-                /* The daemon does not share this device: it stays ours alone. */
-                d->managed = false;
-                open_if_all_run();
-                pthread_cond_broadcast(&berth_changed);
-        }
-}
-
-/* One message of the daemon's, checked already. fd is taken (set to -1) when kept. */
-static void hear(const struct wire_message *m, int *fd)
-{
-        struct device *d;
-
-        switch (m->header.type) {
-        case WIRE_DEVICE_OK:
-                if ((d = device_of(m->DEVICE_OK.ordinal))) {
-                        d->announced = true;
-                        d->limit = m->DEVICE_OK.limit_bytes;
-                        d->room = m->DEVICE_OK.room_bytes;
-                }
-                break;
-        case WIRE_GO:
-                if ((d = device_of(m->GO.ordinal))) {
-                        d->granted += m->GO.more_bytes;
-                        if (m->GO.ticket == d->ticket)
-                                d->asked = d->ask_sent = false;
-                        let_run(d);
-                }
-                break;
-        case WIRE_AVAILABLE:
-                if ((d = device_of(m->AVAILABLE.ordinal))) {
-                        d->granted += m->AVAILABLE.more_bytes;
-                        if (m->AVAILABLE.ticket == d->ticket)
-                                d->asked = d->ask_sent = false;
-                        pthread_cond_broadcast(&berth_changed);
-                }
-                break;
-        case WIRE_WAIT:
-                if ((d = device_of(m->WAIT.ordinal)))
-                        say_waiting(d, &m->WAIT);
-                break;
-        case WIRE_DENIED:
-                if ((d = device_of(m->DENIED.ordinal)) && m->DENIED.ticket == d->ticket && d->asked) {
-                        d->denied = true;
-                        d->denied_code = m->DENIED.code < 0 ? m->DENIED.code : -E_DEVICE_SIZE;
-                        d->denied_have = m->DENIED.have_bytes;
-                        d->asked = d->ask_sent = false;
-                        d->want_sent = false;
-                        pthread_cond_broadcast(&berth_changed);
-                }
-                break;
-        case WIRE_GIVE_WAY:
-                if ((d = device_of(m->GIVE_WAY.ordinal))) {
-                        d->draining = true;
-                        d->drain_since = clock_now_ns();
-                }
-                break;
-        case WIRE_EVICT:
-                if ((d = device_of(m->EVICT.ordinal)) && !d->running)
-                        move_evict(d, m->EVICT.bytes);
-                break;
-        case WIRE_BRING_IN:
-                if ((d = device_of(m->BRING_IN.ordinal))) {
-                        d->granted += m->BRING_IN.more_bytes;
-                        move_come(d);
-                }
-                break;
-        case WIRE_SETTINGS:
-                if ((d = device_of(m->SETTINGS.ordinal))) {
-                        d->limit = m->SETTINGS.limit_bytes;
-                        d->slack = m->SETTINGS.slack_bytes;
-                        d->dirty = true;
-                }
-                break;
-        case WIRE_SEGMENT:
-                take_segment(&m->SEGMENT, fd);
-                break;
-        case WIRE_SEGMENT_KNOWN:
-                for (size_t i = 0; i < berth.segments_n; i++)
-                        if (berth.segments[i].id == m->SEGMENT_KNOWN.old_segment && berth.segments[i].resumed) {
-                                berth.segments[i].id = m->SEGMENT_KNOWN.segment;
-                                berth.segments[i].resumed = false;
-                                break;
-                        }
-                break;
-        case WIRE_ERROR:
-                hear_error(&m->ERROR);
-                break;
-        default:
-                break;
-        }
+        tell_disconnect();
+        turn_without_daemon();
+        next_try = berth.away_since + RETRY_NS;
 }
 
 static void hear_all(void)
@@ -393,13 +127,13 @@ static void *helper(void *unused)
                                 polls[1].fd = tell_socket();
                         }
                         if (berth.link == LINK_AWAY)
-                                return_alone(now);
+                                turn_return_alone(now);
                 }
-                draining = drain_step();
+                draining = turn_drain_step();
                 for (unsigned int i = 0; i < berth.devices_n; i++)
                         if (berth.devices[i].managed)
                                 busy |= move_step(&berth.devices[i]);
-                open_when_landed();
+                turn_open_when_landed();
                 if (berth.link == LINK_CONNECTED && tell_due() < 0)
                         went_away();
                 if (!busy && !draining)
@@ -453,6 +187,21 @@ static void start(void)
         pthread_detach(thread);
 }
 
+/* The first thread that needs the daemon connects, which lets go of the books; others wait for its word. */
+static void ensure_started(void)
+{
+        while (berth.link == LINK_NONE) {
+                if (starting) {
+                        pthread_cond_wait(&berth_changed, &berth_books);
+                        continue;
+                }
+                starting = true;
+                start();
+                starting = false;
+                pthread_cond_broadcast(&berth_changed);
+        }
+}
+
 static struct device *find_device(CUdevice handle)
 {
         for (unsigned int i = 0; i < berth.devices_n; i++)
@@ -493,8 +242,6 @@ static struct device *new_device(CUdevice handle)
         if (berth.devices_n == MAX_DEVICES || !real.cuDeviceGetUuid || !real.cuMemAddressReserve ||
             real.cuDeviceGetUuid(&uuid, handle) != CUDA_SUCCESS || real.cuDeviceTotalMem_v2(&total, handle) != CUDA_SUCCESS)
                 return NULL;
-        if (berth.link == LINK_NONE)
-                start();
         d = &berth.devices[berth.devices_n];
         *d = (struct device){.known = true, .handle = handle, .ordinal = berth.devices_n, .total = total, .slack = berth.slack_bytes, .page_fd = -1};
         memcpy(d->uuid, uuid.bytes, sizeof d->uuid);
@@ -510,13 +257,14 @@ struct device *link_attach(CUdevice handle)
         struct device *d;
 
         books_lock();
+        ensure_started();
         d = find_device(handle);
         if (!d)
                 d = new_device(handle);
         link_kick();
         while (d && d->managed && !d->admitted) {
                 if (berth.link == LINK_AWAY) {
-                        let_run(d); /* nobody to ask; it is told when a daemon is back */
+                        turn_let_run(d); /* nobody to ask; it is told when a daemon is back */
                         break;
                 }
                 pthread_cond_wait(&berth_changed, &berth_books);
@@ -560,7 +308,7 @@ bool link_full(unsigned int *tries)
         uint64_t now = clock_now_ns();
         struct timespec until;
 
-        if (lane_captures() || (berth.link == LINK_AWAY ? now >= away_since + berth.return_ns : ++*tries > FULL_TRIES))
+        if (lane_captures() || (berth.link == LINK_AWAY ? now >= berth.away_since + berth.return_ns : ++*tries > FULL_TRIES))
                 return false;
         clock_gettime(CLOCK_REALTIME, &until);
         until.tv_nsec += FULL_PAUSE_NS;
@@ -600,7 +348,8 @@ void link_forked(bool used_driver)
                 fd_close_at(&berth.segments[i].fd);
         berth = (struct berth){.link = LINK_NONE};
         atomic_store(&kicked, false);
-        gate_closing = open_held = false;
+        starting = false;
+        turn_forked();
         lane_on_wait = NULL;
         /* The driver refuses to work in such a child; everything passes, and it says so itself. */
         if (used_driver)

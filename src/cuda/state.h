@@ -119,6 +119,7 @@ enum link_state {
 struct berth {
         enum link_state link;
         uint64_t unit_bytes, segment_bytes, slack_bytes, return_ns;
+        uint64_t away_since; /* LINK_AWAY: since when */
         struct device devices[MAX_DEVICES];
         unsigned int devices_n;
         struct block **blocks; /* sorted by address */

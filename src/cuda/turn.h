@@ -1,0 +1,21 @@
+/* turn.h: when this process may run. Helper thread, books held.
+ *
+ * Whatever happens to the daemon, every state here ends: a closed gate opens again when the daemon is away and all is resident (at once) or
+ * was brought back (after return_ns).
+ */
+#pragma once
+
+#include "cuda/state.h"
+
+/* The device lets us run from now on; the gate opens when all devices that ever admitted us do and no copy is in flight. */
+void turn_let_run(struct device *d);
+void turn_open_if_all_run(void);
+/* Opens what had to wait for copies to land. */
+void turn_open_when_landed(void);
+/* After a GIVE_WAY, over several calls: closes the gate, waits until nothing of us runs, says GIVEN_WAY. True: not done yet. */
+bool turn_drain_step(void);
+/* The daemon went away: nothing it ordered counts any more; who is whole runs on. */
+void turn_without_daemon(void);
+/* Without a daemon for return_ns: come back by ourselves, as memory allows. */
+void turn_return_alone(uint64_t now);
+void turn_forked(void);
