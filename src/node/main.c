@@ -2,12 +2,12 @@
 #define LOG_ROOM "node"
 #include "node/node.h"
 
+#include "base/clock.h"
 #include "base/error.h"
 #include "base/log.h"
 #include "base/text.h"
 
 #include <argp.h>
-#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -15,7 +15,7 @@
 
 #define MAX_OVERRIDES 64
 /* Drivers take seconds to wake a machine's devices; one that takes longer than this will not come. */
-#define DRIVER_PATIENCE_S 60
+#define DRIVER_PATIENCE_S 10
 
 const char *argp_program_version = "berthd " BERTH_VERSION;
 
@@ -101,40 +101,16 @@ static int load(struct settings *ret, char message[CONFIG_MESSAGE])
         return r;
 }
 
-/* The driver is asked on a thread of its own: a call that hangs must not hang the daemon. */
-struct opening {
-        struct observe_options options;
-        struct observe *observe;
+static int find_devices(const struct settings *s, struct observe **ret)
+{
+        const struct observe_options wanted = {.choice = s->device, .nvml = s->nvml, .software_devices = s->software_devices,
+                                               .software_memory = s->software_memory, .software_link = s->software_link};
         char message[256];
-        int result;
-};
+        int r = observe_start(&wanted, DRIVER_PATIENCE_S * NS_PER_S, ret, message);
 
-static void *open_devices(void *user)
-{
-        struct opening *o = user;
-
-        o->result = observe_open(&o->options, &o->observe, o->message);
-        return NULL;
-}
-
-static int find_devices(struct opening *o, const struct settings *s)
-{
-        struct timespec until;
-        pthread_t thread;
-
-        o->options = (struct observe_options){.choice = s->device, .nvml = s->nvml, .software_devices = s->software_devices,
-                                              .software_memory = s->software_memory, .software_link = s->software_link};
-        if (pthread_create(&thread, NULL, open_devices, o) != 0)
-                return -EAGAIN;
-        clock_gettime(CLOCK_REALTIME, &until);
-        until.tv_sec += DRIVER_PATIENCE_S;
-        if (pthread_timedjoin_np(thread, NULL, &until) != 0) {
-                log_error("the device driver did not answer within %d s", DRIVER_PATIENCE_S);
-                _exit(EXIT_FAILURE); /* that thread can't be ended */
-        }
-        if (o->result < 0)
-                log_error("%s", o->message[0] ? o->message : error_text(o->result));
-        return o->result;
+        if (r < 0)
+                log_error("%s", message[0] ? message : error_text(r));
+        return r;
 }
 
 static void on_end(uv_signal_t *handle, int number)
@@ -183,7 +159,6 @@ static int serve(uv_loop_t *loop, const struct settings *settings, struct observ
         char message[CONFIG_MESSAGE] = "";
         uv_signal_t signals[ARRAY_SIZE(numbers)];
         struct node *node;
-        bool clean;
         int r;
 
         r = node_new(loop, settings, observe, &node, message);
@@ -208,11 +183,9 @@ static int serve(uv_loop_t *loop, const struct settings *settings, struct observ
         }
         for (size_t i = 0; i < ARRAY_SIZE(signals); i++)
                 uv_close((uv_handle_t *)&signals[i], NULL);
-        clean = node_free(node);
-        while (uv_run(loop, UV_RUN_NOWAIT) != 0 && clean)
+        node_free(node);
+        while (uv_run(loop, UV_RUN_NOWAIT) != 0)
                 ;
-        if (!clean)
-                _exit(r < 0 ? EXIT_FAILURE : EXIT_SUCCESS);
         return r;
 }
 
@@ -225,11 +198,13 @@ int main(int argc, char **argv)
                        "Settings: berthd.conf(5). SIGHUP reads them again. Programs take part when started with `berth run`.",
         };
         char message[CONFIG_MESSAGE], path[4096];
-        struct opening opening = {0};
+        struct observe *observe = NULL;
         struct settings settings;
         uv_loop_t loop;
         int r, lock;
 
+        if (argc > 1 && !strcmp(argv[1], OBSERVE_CHILD_OPTION))
+                return observe_child_main(argc, argv);
         argp_parse(&parser, argc, argv, 0, NULL, NULL);
         r = load(&settings, message);
         if (r < 0) {
@@ -251,14 +226,14 @@ int main(int argc, char **argv)
                 log_error("%s", message);
                 return EXIT_FAILURE;
         }
-        if (find_devices(&opening, &settings) < 0)
+        if (find_devices(&settings, &observe) < 0)
                 return EXIT_FAILURE;
         r = uv_loop_init(&loop);
         if (r < 0) {
                 log_error("no event loop: %s", uv_strerror(r));
                 return EXIT_FAILURE;
         }
-        r = serve(&loop, &settings, opening.observe, path, lock);
+        r = serve(&loop, &settings, observe, path, lock);
         (void)uv_loop_close(&loop);
         return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
 }

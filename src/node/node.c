@@ -374,7 +374,7 @@ int node_new(uv_loop_t *loop, const struct settings *settings, struct observe *o
                 if (!message[0])
                         snprintf(message, CONFIG_MESSAGE, "%s", error_text(r));
                 n->observe = NULL; /* the caller's still */
-                (void)node_free(n);
+                node_free(n);
                 return r;
         }
         node_turn(n);
@@ -382,33 +382,29 @@ int node_new(uv_loop_t *loop, const struct settings *settings, struct observe *o
         return 0;
 }
 
-bool node_free(struct node *n)
+void node_free(struct node *n)
 {
-        bool clean;
-
         if (!n)
-                return true;
+                return;
         n->turning = true; /* no turns any more */
         server_close(n->server);
         n->server = NULL;
         while (n->clients)
                 client_end(n->clients);
         lend_free_ghosts(n);
-        clean = sensor_free(n->sensor);
+        sensor_free(n->sensor);
         n->sensor = NULL;
-        if (clean)
-                observe_free(n->observe);
+        observe_free(n->observe);
         arena_free(n->arena);
         n->arena = NULL;
         gate_free(n->gate);
         free(n->jobs);
         if (!n->handles_open) {
                 free(n);
-                return clean;
+                return;
         }
         uv_close((uv_handle_t *)&n->deadline, one_closed);
         uv_close((uv_handle_t *)&n->activity, one_closed);
         uv_close((uv_handle_t *)&n->pace, one_closed);
         uv_close((uv_handle_t *)&n->arena_async, one_closed);
-        return clean;
 }

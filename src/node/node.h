@@ -138,9 +138,8 @@ struct node {
 /* Takes observe over on success. -E_CONFIG with message when the settings don't fit the machine. */
 must_check int node_new(uv_loop_t *loop, const struct settings *settings, struct observe *observe, struct node **ret,
                         char message[CONFIG_MESSAGE]);
-/* Ends every connection and closes every handle; the loop must then run once more (uv_run) before it is closed. False: a driver call
- * hangs, and the process must end by _exit. */
-bool node_free(struct node *node);
+/* Ends every connection and closes every handle; the loop must then run once more (uv_run) before it is closed. */
+void node_free(struct node *node);
 /* Carries out everything that is due; call after every event. */
 void node_turn(struct node *node);
 /* Parse all, check all, then swap. On failure nothing has changed and message says why. */
@@ -226,9 +225,9 @@ uint32_t lend_ghosts_of(const struct node *node, uid_t uid);
 /* --- sensor.c --- */
 
 must_check int sensor_new(struct node *node, struct sensor **ret);
-/* False: a driver call hangs; then observe must not be freed and the process has to end by _exit. */
-bool sensor_free(struct sensor *sensor);
-/* The last sample, or NULL when it is too old or there is none. */
+/* Before observe_free. */
+void sensor_free(struct sensor *sensor);
+/* The last sample, or NULL when it is too old, there is none, or the sensor process was lost since. */
 const struct observe_sample *sensor_last(const struct sensor *sensor, size_t observed);
 /* Tells the gate what others use, as of the last sample and the clients of now; call when a program came. */
 void sensor_apply(struct sensor *sensor);

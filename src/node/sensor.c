@@ -1,10 +1,10 @@
-/* sensor.c: what the devices' own sensors say, once a second, taken on a worker thread; see node.h.
+/* sensor.c: what the devices' own sensors say, once a second, as the sensor process tells it; see node.h and observe.h.
  *
  * What others use of a device is the sum over its processes that are no clients, were none when the look began, and did not just become
  * one: a program must not be counted twice while it comes or goes.
  *
- * At most one look is under way. It writes into a buffer of its own that the loop thread reads only after it has ended; a look that
- * does not end makes every sensor "unavailable" after a while and nothing else.
+ * At most one look is under way, and the loop never waits for it. When the sensor process is lost every sensor is "unavailable" until the
+ * next one has answered; only the memory of others is still allowed for, as long as the last sample is not too old.
  */
 #define LOG_ROOM "sensor"
 #include "node/node.h"
@@ -25,8 +25,9 @@ struct sensor {
         struct node *node;
         struct observe *observe;
         uv_timer_t timer;
-        uv_work_t work;
-        bool in_flight, closing, complained;
+        uv_poll_t poll; /* unless observe_fd is -1 */
+        bool lost, complained, applied;
+        int handles_open;
         size_t count;
         uint64_t taken_ns, began_ns, last_began_ns;
         struct {
@@ -36,14 +37,6 @@ struct sensor {
         size_t departed_next;
         struct observe_sample *fresh, *last;
 };
-
-static void look(uv_work_t *work)
-{
-        struct sensor *s = work->data;
-
-        for (size_t i = 0; i < s->count; i++)
-                observe_sample(s->observe, i, &s->fresh[i]);
-}
 
 static bool was_client(const struct sensor *s, pid_t pid)
 {
@@ -71,6 +64,14 @@ static bool sum_foreign(const struct sensor *s, const struct observe_sample *sam
         return true;
 }
 
+/* The last sample unless it is too old, also while the sensor process is being replaced. */
+static const struct observe_sample *held(const struct sensor *s, size_t observed)
+{
+        if (!s || !s->taken_ns || clock_now_ns() - s->taken_ns > TOO_OLD)
+                return NULL;
+        return &s->last[observed];
+}
+
 bool sensor_foreign(const struct sensor *s, size_t observed, uint64_t *ret_bytes)
 {
         const struct observe_sample *sample = sensor_last(s, observed);
@@ -80,9 +81,7 @@ bool sensor_foreign(const struct sensor *s, size_t observed, uint64_t *ret_bytes
 
 const struct observe_sample *sensor_last(const struct sensor *s, size_t observed)
 {
-        if (!s || !s->taken_ns || clock_now_ns() - s->taken_ns > TOO_OLD)
-                return NULL;
-        return &s->last[observed];
+        return s && !s->lost ? held(s, observed) : NULL;
 }
 
 void sensor_apply(struct sensor *s)
@@ -91,10 +90,11 @@ void sensor_apply(struct sensor *s)
         uint64_t now = clock_now_ns();
 
         for (uint32_t i = 0; i < n->devices_n; i++) {
+                const struct observe_sample *sample = held(s, n->devices[i].observed);
                 uint64_t bytes = 0;
 
                 /* Unknown counts as nothing: the reserve has to do. */
-                if (!sensor_foreign(s, n->devices[i].observed, &bytes) || now - n->started_ns < GRACE_NS)
+                if (!sample || !sum_foreign(s, sample, &bytes) || now - n->started_ns < GRACE_NS)
                         bytes = 0;
                 if (bytes > n->devices[i].info.total_bytes)
                         bytes = n->devices[i].info.total_bytes;
@@ -109,24 +109,47 @@ void sensor_departed(struct sensor *s, pid_t pid)
         s->departed_next = (s->departed_next + 1) % MAX_DEPARTED;
 }
 
-static void looked(uv_work_t *work, int status)
+static void sampled(struct sensor *s, uint64_t now)
 {
-        struct sensor *s = work->data;
-        struct node *n = s->node;
         struct observe_sample *swap = s->last;
 
-        s->in_flight = false;
-        if (s->closing || status < 0)
-                return;
         if (s->complained)
                 log_notice("the devices' sensors answer again");
-        s->complained = false;
+        s->lost = s->complained = false;
         s->last = s->fresh;
         s->fresh = swap;
-        s->taken_ns = clock_now_ns();
+        s->taken_ns = now;
         s->last_began_ns = s->began_ns;
+        s->applied = true;
         sensor_apply(s);
-        node_turn(n);
+}
+
+/* Takes what has come. */
+static void hear(struct sensor *s)
+{
+        uint64_t now = clock_now_ns();
+        enum observe_news news;
+
+        while ((news = observe_take(s->observe, now, s->fresh)) != OBSERVE_NOTHING) {
+                if (news == OBSERVE_SAMPLED)
+                        sampled(s, now);
+                if (news != OBSERVE_LOST)
+                        continue;
+                s->lost = true;
+                if (!s->complained)
+                        log_warning("%s; the devices' sensors are unavailable until another sensor process has answered", observe_why(s->observe));
+                s->complained = true;
+        }
+}
+
+static void on_readable(uv_poll_t *poll, int status, int events)
+{
+        struct sensor *s = poll->data;
+
+        (void)status;
+        (void)events;
+        hear(s);
+        node_turn(s->node);
 }
 
 static void on_timer(uv_timer_t *timer)
@@ -134,21 +157,37 @@ static void on_timer(uv_timer_t *timer)
         struct sensor *s = timer->data;
         uint64_t now = clock_now_ns();
 
-        if (s->in_flight) {
-                if (!s->complained && now - s->began_ns > TOO_OLD)
-                        log_warning("the devices' sensors do not answer; shown as unavailable until they do");
-                s->complained |= now - s->began_ns > TOO_OLD;
-                return;
+        hear(s);
+        if (observe_ask(s->observe, now))
+                s->began_ns = now;
+        if (observe_fd(s->observe) < 0)
+                hear(s);
+        if (s->applied && !held(s, 0)) {
+                s->applied = false;
+                sensor_apply(s); /* what was known of others no longer is */
         }
-        s->began_ns = now;
-        if (uv_queue_work(s->node->loop, &s->work, look, looked) == 0)
-                s->in_flight = true;
         node_turn(s->node); /* also serves what waits for the machine's free memory */
+}
+
+static void free_sensor(struct sensor *s)
+{
+        free(s->fresh);
+        free(s->last);
+        free(s);
+}
+
+static void one_closed(uv_handle_t *handle)
+{
+        struct sensor *s = handle->data;
+
+        if (--s->handles_open == 0)
+                free_sensor(s);
 }
 
 int sensor_new(struct node *node, struct sensor **ret)
 {
         struct sensor *s = calloc(1, sizeof *s);
+        int fd = observe_fd(node->observe);
 
         if (!s)
                 return -ENOMEM;
@@ -158,40 +197,31 @@ int sensor_new(struct node *node, struct sensor **ret)
         s->fresh = calloc(s->count, sizeof *s->fresh);
         s->last = calloc(s->count, sizeof *s->last);
         if (!s->fresh || !s->last || uv_timer_init(node->loop, &s->timer) < 0) {
-                free(s->fresh);
-                free(s->last);
-                free(s);
+                free_sensor(s);
                 return -ENOMEM;
         }
-        s->timer.data = s->work.data = s;
+        s->timer.data = s->poll.data = s;
+        s->handles_open = 1;
+        if (fd >= 0) {
+                int r = uv_poll_init(node->loop, &s->poll, fd);
+
+                if (r < 0) {
+                        uv_close((uv_handle_t *)&s->timer, one_closed);
+                        return r;
+                }
+                s->handles_open = 2;
+                uv_poll_start(&s->poll, UV_READABLE, on_readable);
+        }
         uv_timer_start(&s->timer, on_timer, 0, PERIOD_MS);
         *ret = s;
         return 0;
 }
 
-static void free_sensor(uv_handle_t *handle)
-{
-        struct sensor *s = handle->data;
-
-        free(s->fresh);
-        free(s->last);
-        free(s);
-}
-
-bool sensor_free(struct sensor *s)
+void sensor_free(struct sensor *s)
 {
         if (!s)
-                return true;
-        s->closing = true;
-        uv_timer_stop(&s->timer);
-        /* A look under way usually ends in milliseconds; one that hangs is left behind. */
-        for (int i = 0; i < 200 && s->in_flight; i++) {
-                uv_run(s->node->loop, UV_RUN_NOWAIT);
-                if (s->in_flight)
-                        uv_sleep(5);
-        }
-        if (s->in_flight)
-                return false;
-        uv_close((uv_handle_t *)&s->timer, free_sensor);
-        return true;
+                return;
+        if (s->handles_open == 2)
+                uv_close((uv_handle_t *)&s->poll, one_closed);
+        uv_close((uv_handle_t *)&s->timer, one_closed);
 }

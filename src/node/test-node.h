@@ -45,8 +45,10 @@ static inline void world_settings(struct settings *s)
 
 /* What the next world's sensors say; may be NULL. */
 static void (*world_sample)(size_t index, struct observe_sample *sample);
+/* Whether they are a sensor process of this program's, which hands over to world_sensor then. */
+static bool world_remote;
 
-static inline struct observe *world_observe(void)
+static inline struct observe *world_fixed(void)
 {
         const struct observe_device devices[] = {
                 {.kind = WIRE_SOFTWARE, .uuid = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16}, .total_bytes = TEST_TOTAL,
@@ -55,6 +57,28 @@ static inline struct observe *world_observe(void)
         };
 
         return observe_new_fixed(devices, ARRAY_SIZE(devices), world_sample);
+}
+
+static inline int world_sensor(void)
+{
+        int fd = observe_child_begin();
+
+        if (fd < 0)
+                return EXIT_FAILURE;
+        observe_serve(fd, world_fixed(), 0, "");
+        _exit(EXIT_SUCCESS);
+}
+
+static inline struct observe *world_observe(void)
+{
+        const struct observe_options options = {0};
+        struct observe *observe = NULL;
+        char message[256];
+
+        if (!world_remote)
+                return world_fixed();
+        assert_int_equal(observe_start(&options, 60 * NS_PER_S, &observe, message), 0);
+        return observe;
 }
 
 static inline void world_start(struct world *w)
@@ -73,7 +97,7 @@ static inline void world_start(struct world *w)
 
 static inline void world_stop(struct world *w)
 {
-        assert_true(node_free(w->node));
+        node_free(w->node);
         while (uv_run(&w->loop, UV_RUN_NOWAIT))
                 ;
         assert_int_equal(uv_loop_close(&w->loop), 0);

@@ -1,7 +1,6 @@
 /* test-sensor.c: what others use of a device, while programs come and go, and sensors that hang. */
 #include "test-node.h"
 
-static int hold[2] = {-1, -1};
 static uint64_t stranger, own;
 
 static void say(size_t index, struct observe_sample *s)
@@ -18,11 +17,10 @@ static void say(size_t index, struct observe_sample *s)
 
 static void hang(size_t index, struct observe_sample *s)
 {
-        char c;
-
+        (void)index;
         (void)s;
-        if (index == 0 && read(hold[0], &c, 1) < 0)
-                abort();
+        for (;;)
+                pause();
 }
 
 static void sampled(struct world *w)
@@ -79,6 +77,38 @@ static void test_hanging(void **state)
         close(control);
 }
 
+/* Of the first device, asked on a connection of its own. */
+static uint32_t status_valid(struct world *w)
+{
+        struct wire_message m = {0};
+        int control = peer_hello(w, WIRE_CONTROL, false);
+
+        peer_send(control, WIRE_STATUS_ASK, &m, -1);
+        m = peer_expect(w, control, WIRE_STATUS_DEVICE, NULL);
+        close(control);
+        return m.STATUS_DEVICE.valid;
+}
+
+static void test_killed(void **state)
+{
+        struct world *w = *state;
+        pid_t old = observe_pid(w->node->observe);
+
+        sampled(w);
+        w->node->started_ns = 0;
+        sensor_apply(w->node->sensor);
+        assert_true(status_valid(w) & WIRE_VALID_USED);
+        kill(old, SIGKILL);
+        while (sensor_last(w->node->sensor, 0))
+                uv_run(&w->loop, UV_RUN_ONCE);
+        assert_int_equal(status_valid(w), WIRE_VALID_TOTAL);
+        sensor_apply(w->node->sensor);
+        assert_int_equal(foreign_of_gate(w), 50 * MIB); /* nobody has left because of that */
+        sampled(w);
+        assert_true(observe_pid(w->node->observe) != old);
+        assert_true(status_valid(w) & WIRE_VALID_USED);
+}
+
 static int open_saying(void **state)
 {
         stranger = 20 * MIB;
@@ -87,28 +117,32 @@ static int open_saying(void **state)
         return world_open(state);
 }
 
+static int open_remote(void **state)
+{
+        world_remote = true;
+        setenv("BERTH_TEST_SENSOR", "say", 1);
+        return world_open(state);
+}
+
 static int open_hanging(void **state)
 {
-        world_sample = hang;
-        return pipe(hold) < 0 ? -1 : world_open(state);
+        world_remote = true;
+        setenv("BERTH_TEST_SENSOR", "hang", 1);
+        return world_open(state);
 }
 
-static int close_hanging(void **state)
-{
-        int r;
-
-        close(hold[1]); /* the driver answers at last */
-        r = world_close(state);
-        close(hold[0]);
-        return r;
-}
-
-int main(void)
+int main(int argc, char **argv)
 {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test_setup_teardown(test_foreign, open_saying, world_close),
-                cmocka_unit_test_setup_teardown(test_hanging, open_hanging, close_hanging),
+                cmocka_unit_test_setup_teardown(test_killed, open_remote, world_close),
+                cmocka_unit_test_setup_teardown(test_hanging, open_hanging, world_close),
         };
 
+        if (argc > 1 && !strcmp(argv[1], OBSERVE_CHILD_OPTION)) {
+                stranger = 50 * MIB;
+                world_sample = !strcmp(getenv("BERTH_TEST_SENSOR"), "hang") ? hang : say;
+                return world_sensor();
+        }
         return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -4,6 +4,7 @@
 #include "base/error.h"
 #include "observe/host.h"
 #include "observe/nvml.h"
+#include "observe/remote.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -16,8 +17,9 @@
 
 struct observe {
         struct nvml *nvml;
+        struct remote *remote; /* the devices are another process's: all below but the list is unused */
         struct host_cpu_state cpu;
-        bool fixed;
+        bool fixed, asked;
         void (*fixed_sample)(size_t index, struct observe_sample *sample);
         size_t nvml_count, count; /* NVML's come first */
         struct observe_device devices[OBSERVE_MAX_DEVICES];
@@ -105,6 +107,20 @@ int observe_open(const struct observe_options *options, struct observe **ret, ch
         return 0;
 }
 
+int observe_start(const struct observe_options *options, uint64_t patience_ns, struct observe **ret, char message[256])
+{
+        scoped(observe_free) struct observe *o = calloc(1, sizeof *o);
+        int r;
+
+        message[0] = 0;
+        if (!o)
+                return -ENOMEM;
+        r = remote_open(options, patience_ns, &o->remote, o->devices, &o->count, message);
+        if (r == 0)
+                *ret = take(o);
+        return r;
+}
+
 struct observe *observe_new_fixed(const struct observe_device *devices, size_t count,
                                   void (*sample)(size_t index, struct observe_sample *sample))
 {
@@ -123,6 +139,7 @@ void observe_free(struct observe *observe)
 {
         if (!observe)
                 return;
+        remote_free(observe->remote);
         nvml_close(observe->nvml);
         free(observe);
 }
@@ -154,4 +171,39 @@ void observe_sample(struct observe *observe, size_t index, struct observe_sample
         } else {
                 host_sample_npu("", host_npu_minor(d), ret_sample);
         }
+}
+
+int observe_fd(const struct observe *observe)
+{
+        return observe->remote ? remote_fd(observe->remote) : -1;
+}
+
+bool observe_ask(struct observe *observe, uint64_t now)
+{
+        if (observe->remote)
+                return remote_ask(observe->remote, now);
+        observe->asked = true;
+        return true;
+}
+
+enum observe_news observe_take(struct observe *observe, uint64_t now, struct observe_sample *samples)
+{
+        if (observe->remote)
+                return remote_take(observe->remote, now, samples);
+        if (!observe->asked)
+                return OBSERVE_NOTHING;
+        observe->asked = false;
+        for (size_t i = 0; i < observe->count; i++)
+                observe_sample(observe, i, &samples[i]);
+        return OBSERVE_SAMPLED;
+}
+
+const char *observe_why(const struct observe *observe)
+{
+        return observe->remote ? remote_why(observe->remote) : "";
+}
+
+pid_t observe_pid(const struct observe *observe)
+{
+        return observe->remote ? remote_pid(observe->remote) : 0;
 }
