@@ -13,14 +13,18 @@ def slow(machine):
 
 def two_in_turn(node, seconds=4):
     """Two programs of which only one fits, taking turns, each with its memory."""
-    programs = [work(node, 150, seconds=seconds) for _ in range(2)]
+    def has_its_memory(program):
+        def look(status):
+            client = node.client(program, status)
+            return client and client["owned_bytes"] >= 150 * MIB
 
-    def have_their_memory(status):
-        clients = [node.client(program, status) for program in programs]
-        return all(client and client["owned_bytes"] >= 150 * MIB for client in clients)
+        node.wait(look, f"{program} has its memory")
 
-    node.wait(have_their_memory, "both have their memory")
-    return programs
+    first = work(node, 150, seconds=seconds + 3)
+    has_its_memory(first)
+    second = work(node, 150, seconds=seconds)
+    has_its_memory(second)
+    return first, second
 
 
 def one_that_is(node, programs, state):

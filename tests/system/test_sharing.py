@@ -52,14 +52,6 @@ def test_graphs_and_streams_are_held_at_the_gate(machine, arguments):
     assert node.device()["switches"] >= 2
 
 
-def test_threads_of_one_program(machine):
-    node = machine(slice__min="300ms").start()
-    other = work(node, 200, seconds=3)
-    node.wait_state(other, "running")
-    many = node.run("threads", "--threads", "8", "--rounds", "30", "--size", "8MiB")
-    assert result(many)["ok"] and result(other)["ok"]
-
-
 def test_growth_after_admission(machine):
     node = machine(slice__min="300ms").start()
     steady = work(node, 120, seconds=4)

@@ -1,0 +1,11 @@
+"""Many threads of one program, while another takes its turns. Small, for it also runs under the thread sanitizer."""
+from conftest import result, work
+
+
+def test_threads_of_one_program(machine):
+    node = machine(slice__min="300ms").start()
+    other = work(node, 200, seconds=2)
+    node.wait_state(other, "running")
+    many = node.run("threads", "--threads", "8", "--rounds", "10", "--size", "4MiB")
+    assert result(many)["ok"] and result(other)["ok"]
+    assert node.device()["switches"] >= 1
