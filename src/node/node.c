@@ -171,21 +171,24 @@ static void on_deadline(uv_timer_t *timer)
         node_turn(n);
 }
 
-static void look_at(struct node *n, struct client_device *d, uint64_t now)
+/* The lanes of a process are on the page of its first device, whichever device the work is for: it is at work on all it has. */
+static void look_at(struct node *n, struct client *c, uint64_t now)
 {
         uint64_t work = 0;
         bool busy = false;
 
-        for (size_t i = 0; i < PAGE_LANES; i++) {
-                const struct page_lane *lane = &d->page->lanes[i];
+        for (uint32_t i = 0; i < WIRE_MAX_DEVICES; i++)
+                for (size_t k = 0; c->devices[i] && k < PAGE_LANES; k++) {
+                        const struct page_lane *lane = &c->devices[i]->page->lanes[k];
 
-                work += atomic_load_explicit(&lane->launches, memory_order_relaxed) +
-                        atomic_load_explicit(&lane->copies, memory_order_relaxed);
-                busy |= atomic_load_explicit(&lane->in_call, memory_order_relaxed) != 0;
-        }
-        if (busy || work != d->work_seen)
-                gate_active(n->gate, now, d->gate);
-        d->work_seen = work;
+                        work += atomic_load_explicit(&lane->launches, memory_order_relaxed) +
+                                atomic_load_explicit(&lane->copies, memory_order_relaxed);
+                        busy |= atomic_load_explicit(&lane->in_call, memory_order_relaxed) != 0;
+                }
+        for (uint32_t i = 0; i < WIRE_MAX_DEVICES && (busy || work != c->work_seen); i++)
+                if (c->devices[i] && gate_contended(n->gate, c->devices[i]->device))
+                        gate_active(n->gate, now, c->devices[i]->gate);
+        c->work_seen = work;
 }
 
 static void on_activity(uv_timer_t *timer)
@@ -194,9 +197,7 @@ static void on_activity(uv_timer_t *timer)
         uint64_t now = clock_now_ns();
 
         for (struct client *c = n->clients; c; c = c->next)
-                for (uint32_t i = 0; i < WIRE_MAX_DEVICES; i++)
-                        if (c->devices[i] && gate_contended(n->gate, c->devices[i]->device))
-                                look_at(n, c->devices[i], now);
+                look_at(n, c, now);
         node_turn(n);
 }
 

@@ -42,7 +42,6 @@ struct client_device {
         uint64_t limit, room;
         struct page *page;
         int page_fd;
-        uint64_t work_seen; /* launches and copies at the last look */
         bool slack_taken;   /* told to keep no unused grant */
 };
 
@@ -78,6 +77,7 @@ struct client {
         char job_name[48], name[72];
         struct client_device *devices[WIRE_MAX_DEVICES]; /* by the client's ordinal */
 
+        uint64_t work_seen; /* launches and copies at the last look */
         uint64_t host_wanted, host_lent;
         bool host_refused; /* told that the arena is too small */
 };
