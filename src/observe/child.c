@@ -1,7 +1,7 @@
 /* child.c: the sensor process: the only one that loads an NVML library. See observe.h and child.h.
  *
- * It does nothing but answer. It ends with the daemon, however that ends: by the kernel's signal, also in the middle of a driver call, or by the
- * end of the socket.
+ * It does nothing but answer. It ends with the daemon, however that ends: by the kernel's signal, also in the middle of
+ * a driver call, or by the end of the socket.
  */
 #include "observe/child.h"
 
@@ -29,7 +29,8 @@ static bool send_reply(int fd, const struct child_reply *reply)
 static bool send_device(int fd, struct child_reply *reply, const struct observe_device *d)
 {
         memset(&reply->sample, 0, sizeof reply->sample);
-        reply->device = (struct child_device){.total_bytes = d->total_bytes, .kind = d->kind, .shareable = d->shareable};
+        reply->device =
+                (struct child_device){.total_bytes = d->total_bytes, .kind = d->kind, .shareable = d->shareable};
         memcpy(reply->device.uuid, d->uuid, sizeof reply->device.uuid);
         text_copy_clean(reply->device.name, sizeof reply->device.name, d->name);
         return send_reply(fd, reply);
@@ -49,11 +50,13 @@ static bool send_sample(int fd, struct child_reply *reply, const struct observe_
                 .process_count = s->process_count,
         };
         for (uint32_t i = 0; i < s->process_count; i++)
-                reply->sample.processes[i] = (struct child_process){.used_bytes = s->processes[i].used_bytes, .pid = s->processes[i].pid};
+                reply->sample.processes[i] =
+                        (struct child_process){.used_bytes = s->processes[i].used_bytes, .pid = s->processes[i].pid};
         return send_reply(fd, reply);
 }
 
-static bool answer(int fd, const struct child_request *request, struct observe *observe, int result, const char *message)
+static bool answer(int fd, const struct child_request *request, struct observe *observe, int result,
+                   const char *message)
 {
         struct child_reply reply = {.magic = CHILD_MAGIC, .kind = request->kind, .sequence = request->sequence};
         struct observe_sample sample;
@@ -68,7 +71,8 @@ static bool answer(int fd, const struct child_request *request, struct observe *
                 reply.index = i;
                 if (request->kind == CHILD_SAMPLE)
                         observe_sample(observe, i, &sample);
-                if (!(request->kind == CHILD_SAMPLE ? send_sample(fd, &reply, &sample) : send_device(fd, &reply, observe_device(observe, i))))
+                if (!(request->kind == CHILD_SAMPLE ? send_sample(fd, &reply, &sample)
+                                                    : send_device(fd, &reply, observe_device(observe, i))))
                         return false;
         }
         return true;
@@ -83,7 +87,8 @@ void observe_serve(int fd, struct observe *observe, int result, const char *mess
                 n = recv(fd, &request, sizeof request, 0);
                 if (n < 0 && errno == EINTR)
                         continue;
-                if (n != (ssize_t)sizeof request || request.magic != CHILD_MAGIC || !answer(fd, &request, observe, result, message))
+                if (n != (ssize_t)sizeof request || request.magic != CHILD_MAGIC ||
+                    !answer(fd, &request, observe, result, message))
                         return;
         }
 }
@@ -118,7 +123,8 @@ int observe_child_main(int argc, char **argv)
         if (argc != 7 || text_parse_u64(argv[2], OBSERVE_AUTO, OBSERVE_SOFTWARE, &choice) < 0 ||
             text_parse_u64(argv[3], 0, UINT64_MAX, &options.software_devices) < 0 ||
             text_parse_u64(argv[4], 0, UINT64_MAX, &options.software_memory) < 0 ||
-            text_parse_u64(argv[5], 0, UINT64_MAX, &options.software_link) < 0 || (fd = observe_child_begin()) == -ENOTSOCK) {
+            text_parse_u64(argv[5], 0, UINT64_MAX, &options.software_link) < 0 ||
+            (fd = observe_child_begin()) == -ENOTSOCK) {
                 fputs(OBSERVE_CHILD_OPTION " is for berthd itself: it starts its sensor process with it\n", stderr);
                 return EXIT_FAILURE;
         }

@@ -1,8 +1,9 @@
 /* child.h: what berthd and its sensor process say to each other. For src/observe only.
  *
- * A SOCK_SEQPACKET pair; one datagram is one message. The daemon sends a struct child_request and gets for it: one reply when the device
- * list could not be made (result < 0, text), else one reply for each device, index 0 … count - 1 in order. Fixed sizes, no padding; both
- * ends are the same executable. The daemon treats the other end as a stranger all the same: see reply_check in remote.c.
+ * A SOCK_SEQPACKET pair; one datagram is one message. The daemon sends a struct child_request and gets for it: one
+ * reply when the device list could not be made (result < 0, text), else one reply for each device, index 0 … count - 1
+ * in order. Fixed sizes, no padding; both ends are the same executable. The daemon treats the other end as a stranger
+ * all the same: see reply_check in remote.c.
  */
 #pragma once
 

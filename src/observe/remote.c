@@ -1,8 +1,9 @@
 /* remote.c: starts, asks, checks, ends and restarts the sensor process; see observe.h and child.h.
  *
- * Nothing here blocks but remote_open, which has its bound, and remote_free, for at most a second. There is at most one sensor process: one that the
- * kernel can't end yet (a driver call that no signal interrupts) holds up its successor and nothing else. Every number that comes from
- * it is checked before use. After a restart devices are recognised by kind and uuid; one that has gone has samples without valid fields.
+ * Nothing here blocks but remote_open, which has its bound, and remote_free, for at most a second. There is at most one
+ * sensor process: one that the kernel can't end yet (a driver call that no signal interrupts) holds up its successor
+ * and nothing else. Every number that comes from it is checked before use. After a restart devices are recognised by
+ * kind and uuid; one that has gone has samples without valid fields.
  */
 #include "observe/remote.h"
 
@@ -36,11 +37,11 @@ extern char **environ;
 struct remote {
         char numbers[4][24], *nvml;
         int epoll, socket;
-        bool first; /* the first list, which makes devices */
-        pid_t pid; /* 0: none; also one that was killed and not reaped yet: then socket is -1 */
+        bool first;                     /* the first list, which makes devices */
+        pid_t pid;                      /* 0: none; also one that was killed and not reaped yet: then socket is -1 */
         uint32_t sequence, asked, next; /* asked: enum child_kind, 0: nothing; next: the reply that comes next */
         uint64_t asked_ns, retry_ns, backoff_ns;
-        size_t count, child_count; /* child_count 0: not listed since it was started */
+        size_t count, child_count;           /* child_count 0: not listed since it was started */
         uint32_t place[OBSERVE_MAX_DEVICES]; /* the child's index to ours */
         struct observe_device devices[OBSERVE_MAX_DEVICES];
         struct child_reply reply;
@@ -153,7 +154,8 @@ static bool device_check(const struct child_device *d)
 
 static bool sample_check(const struct child_sample *s)
 {
-        const uint32_t known = WIRE_VALID_USED | WIRE_VALID_UTILISATION | WIRE_VALID_POWER | WIRE_VALID_TEMPERATURE | WIRE_VALID_TOTAL;
+        const uint32_t known =
+                WIRE_VALID_USED | WIRE_VALID_UTILISATION | WIRE_VALID_POWER | WIRE_VALID_TEMPERATURE | WIRE_VALID_TOTAL;
 
         return !(s->valid & ~known) && s->utilisation_permille <= 1000 && s->processes_valid <= 1 &&
                s->process_count <= OBSERVE_MAX_PROCESSES;
@@ -200,7 +202,8 @@ static void take_sample(struct observe_sample *to, const struct child_sample *s)
         to->processes_valid = s->processes_valid == 1;
         to->process_count = to->processes_valid ? s->process_count : 0;
         for (uint32_t i = 0; i < to->process_count; i++)
-                to->processes[i] = (struct observe_process){.pid = s->processes[i].pid, .used_bytes = s->processes[i].used_bytes};
+                to->processes[i] =
+                        (struct observe_process){.pid = s->processes[i].pid, .used_bytes = s->processes[i].used_bytes};
 }
 
 /* One checked reply; true when it was the last. */
@@ -265,7 +268,8 @@ static int wait_list(struct remote *m, uint64_t patience_ns, char message[256])
                 struct pollfd readable = {.fd = m->epoll, .events = POLLIN};
 
                 if (now - began >= patience_ns) {
-                        snprintf(message, 256, "the device driver did not answer within %" PRIu64 " s; the devices can't be listed",
+                        snprintf(message, 256,
+                                 "the device driver did not answer within %" PRIu64 " s; the devices can't be listed",
                                  patience_ns / NS_PER_S);
                         return -ETIMEDOUT;
                 }
@@ -285,7 +289,8 @@ int remote_open(const struct observe_options *options, uint64_t patience_ns, str
                 struct observe_device devices[OBSERVE_MAX_DEVICES], size_t *ret_count, char message[256])
 {
         scoped(remote_free) struct remote *m = calloc(1, sizeof *m);
-        const uint64_t numbers[] = {options->choice, options->software_devices, options->software_memory, options->software_link};
+        const uint64_t numbers[] = {options->choice, options->software_devices, options->software_memory,
+                                    options->software_link};
         int r;
 
         if (!m)

@@ -1,5 +1,6 @@
-/* test-remote.c: the sensor process from the daemon's side: it ends, hangs, lies, loses a device, and outlives nobody. This program is its
- * own sensor process, of the kind that $BERTH_TEST_SENSOR names. Time is what the tests say it is. */
+/* test-remote.c: the sensor process from the daemon's side: it ends, hangs, lies, loses a device, and outlives nobody.
+ * This program is its own sensor process, of the kind that $BERTH_TEST_SENSOR names. Time is what the tests say it is.
+ */
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/fd.h"
@@ -51,10 +52,12 @@ static void hang(size_t index, struct observe_sample *s)
 
 static struct child_reply truth(const struct child_request *q, uint32_t index)
 {
-        struct child_reply r = {.magic = CHILD_MAGIC, .kind = q->kind, .sequence = q->sequence, .index = index, .count = 1};
+        struct child_reply r = {
+                .magic = CHILD_MAGIC, .kind = q->kind, .sequence = q->sequence, .index = index, .count = 1};
 
         if (q->kind == CHILD_LIST)
-                r.device = (struct child_device){.total_bytes = MIB, .kind = WIRE_SOFTWARE, .shareable = 1, .name = "liar"};
+                r.device = (struct child_device){
+                        .total_bytes = MIB, .kind = WIRE_SOFTWARE, .shareable = 1, .name = "liar"};
         return r;
 }
 
@@ -349,9 +352,9 @@ static void test_no_survivor(void **state)
 int main(int argc, char **argv)
 {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test(test_samples),     cmocka_unit_test(test_killed), cmocka_unit_test(test_hanging),
-                cmocka_unit_test(test_back_off),    cmocka_unit_test(test_device_gone), cmocka_unit_test(test_lies),
-                cmocka_unit_test(test_no_start),    cmocka_unit_test(test_no_survivor),
+                cmocka_unit_test(test_samples),  cmocka_unit_test(test_killed),      cmocka_unit_test(test_hanging),
+                cmocka_unit_test(test_back_off), cmocka_unit_test(test_device_gone), cmocka_unit_test(test_lies),
+                cmocka_unit_test(test_no_start), cmocka_unit_test(test_no_survivor),
         };
 
         if (argc > 1 && !strcmp(argv[1], OBSERVE_CHILD_OPTION))
