@@ -23,6 +23,7 @@
 #define GATE_BACK_OFF_NS UINT64_C(1000000000)       /* after a failed move, doubled with each further one … */
 #define GATE_FOREIGN_GRACE_NS UINT64_C(10000000000) /* foreign use younger than this refuses nobody: the memory of a program that ends takes
                                                        a while to go, and looks like a stranger's meanwhile */
+#define GATE_BACKFILL_PAUSE_NS UINT64_C(500000000) /* between two times that a unit is let in past the head */
 #define GATE_BACK_OFF_STEPS 6                       /* … up to 64 s */
 
 /* One process on one device. */
@@ -38,6 +39,7 @@ struct client {
         uint64_t moved_seen, elapsed_seen; /* of the present move, already in the statistics */
         /* Times; GATE_NEVER: not set. */
         uint64_t came, wait_since, run_since, active_at, gave_at, deadline, kill_at, hold_until, keep_until, trim_until;
+        uint64_t no_backfill_until; /* asked to give way to the head: not let in past it again at once */
         uint64_t wait_bound;
         /* Statistics. */
         uint64_t waited_ns, ran_ns, switches, out_bytes, in_bytes, out_ns, in_ns;

@@ -198,6 +198,10 @@ static void serve(struct gate *g, struct unit *u)
                 fits &= p->parts <= p->margin; /* else those who claim the device might never be served */
                 early &= !in || p->claim != CLAIM_BLOCKED ||
                          minus(p->head_at, g->now) >= 2 * gate_switch_cost(g, c->device, in, in);
+                if (c->no_backfill_until > g->now) {
+                        gate_wake_at(g, c->no_backfill_until);
+                        early = false;
+                }
         }
         if (claimed) {
                 gate_tell(g, u, WIRE_WAIT_QUEUE);

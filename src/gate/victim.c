@@ -35,6 +35,8 @@ void gate_give_way(struct gate *g, struct client *c, uint32_t reason)
                 mate->gave_at = g->now;
                 mate->due = 0;
                 mate->give_reason = reason;
+                if (mate->backfill)
+                        mate->no_backfill_until = plus(g->now, GATE_BACKFILL_PAUSE_NS);
                 mate->backfill = 0;
                 mate->switches++;
                 device_at(g, mate->device)->switches++;
