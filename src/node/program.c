@@ -136,8 +136,8 @@ static void device(struct client *c, const struct wire_message *m, int fd)
         spec = (struct gate_client_spec){
                 .device = device,
                 .priority = c->priority,
-                /* The devices of one process come and go together: its gate is one. */
-                .job = c->job ? c->job : UINT64_C(1) << 63 | c->number,
+                /* The devices of one process come and go together, as its gate is one. */
+                .job = c->job || n->devices_n < 2 ? c->job : UINT64_C(1) << 63 | c->number,
                 .need_bytes = c->need,
                 .limit_bytes = d->limit,
                 /* Who owns memory has a context on the device, also when all of it is swapped out. */
