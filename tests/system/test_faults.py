@@ -21,10 +21,10 @@ def two_in_turn(node, seconds=4):
 
         node.wait(look, f"{program} has its memory")
 
-    # With their need told, neither has to grow against the other.
-    first = work(node, 150, seconds=seconds + 6, options=("--need", "152MiB"))
+    # In one piece, so that neither has to grow against the other.
+    first = work(node, 150, seconds=seconds + 4, chunk=150)
     has_its_memory(first)
-    second = work(node, 150, seconds=seconds, options=("--need", "152MiB"))
+    second = work(node, 150, seconds=seconds, chunk=150)
     has_its_memory(second)
     return first, second
 
