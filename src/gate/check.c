@@ -166,7 +166,7 @@ static int check_calm(const struct gate *g, char *message, size_t size)
                 for_each_on_device (g, device_at(g, c->device), other)
                         waited_for |= other != c && (other->wants || other->filling); /* or comes in with those who want */
                 /* Unless the one it was for went away, or was served otherwise, in the same instant. */
-                if (c->state == WIRE_GIVING_WAY && c->gave_at == g->now && !waited_for && g->gone_at != g->now &&
+                if (c->state == WIRE_GIVING_WAY && c->gave_at == g->now && !waited_for && g->eased_at != g->now &&
                     device_at(g, c->device)->contended_since != g->now)
                         return broken(6, message, size, "client %u was asked to give way for nobody", client_index(g, c));
                 if (!c->stuck && c->deadline < g->deadline && c->deadline > g->now)

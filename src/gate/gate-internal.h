@@ -69,7 +69,8 @@ struct device {
 
 struct gate {
         struct gate_settings settings;
-        uint64_t now, deadline, arena_free, born, refused_moves, gone_at;
+        uint64_t now, deadline, arena_free, born, refused_moves;
+        uint64_t eased_at; /* last instant in which someone went, or settings or foreign use changed: what was asked for before may be served now */
         uint64_t devices_at, clients_at, ring_at, state_bytes, block_bytes; /* offsets and sizes */
         uint32_t max_clients, max_devices, ring_size, ring_first, ring_count;
         uint32_t dirty; /* books changed while actions were pending: plan when they are gone */

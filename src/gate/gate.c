@@ -185,6 +185,7 @@ void gate_change_settings(struct gate *gate, uint64_t now, const struct gate_set
 {
         advance(gate, now);
         memcpy(&gate->settings, settings, sizeof(*settings));
+        gate->eased_at = gate->now;
         gate_settle(gate);
 }
 
@@ -213,6 +214,7 @@ void gate_foreign(struct gate *gate, uint64_t now, uint32_t device, uint64_t byt
             device_at(gate, device)->total / 256)
                 device_at(gate, device)->foreign_at = gate->now;
         device_at(gate, device)->foreign = bytes;
+        gate->eased_at = gate->now;
         gate_settle(gate);
 }
 
@@ -341,7 +343,7 @@ void gate_gone(struct gate *gate, uint64_t now, uint32_t client)
 
         if (!c)
                 return;
-        gate->gone_at = gate->now;
+        gate->eased_at = gate->now;
         gate_uncharge(gate, c, c->grant + c->part + c->reserved);
         unlink_client(gate, c);
         forget_actions(gate, client);

@@ -108,7 +108,7 @@ static void canonical(const struct gate *g)
         struct device *d;
 
         memcpy(canon, g, g->state_bytes);
-        canon->now = canon->born = canon->gone_at = 0;
+        canon->now = canon->born = canon->eased_at = 0;
         canon->deadline = ahead(g->deadline, g->now);
         d = device_at(canon, 0);
         d->out_rate = d->in_rate = d->drain_ns = d->drain_max = d->contended_since = d->drains = 0;
