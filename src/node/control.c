@@ -80,16 +80,23 @@ static void done(struct client *c, uint32_t about, int fd)
         client_send(c, WIRE_DONE, &m, fd);
 }
 
+/* Root and the daemon's own user; others are told so. */
+static bool is_master(struct client *c, const struct wire_header *header)
+{
+        if (c->uid == 0 || c->uid == geteuid())
+                return true;
+        c->node->refused++;
+        client_error(c, -EPERM, header->type, header->sequence, UINT32_MAX, "only root and the daemon's own user may reload its settings or dump its state");
+        return false;
+}
+
 static void reload(struct client *c, const struct wire_header *header)
 {
         char message[CONFIG_MESSAGE];
         int r;
 
-        if (c->uid != 0 && c->uid != geteuid()) {
-                c->node->refused++;
-                client_error(c, -EPERM, WIRE_RELOAD, header->sequence, UINT32_MAX, "only root and the daemon's own user may reload its settings");
+        if (!is_master(c, header))
                 return;
-        }
         r = node_reload(c->node, message);
         if (r < 0) {
                 log_error("settings not reloaded: %s", message);
@@ -111,6 +118,8 @@ void control_message(struct client *c, const struct wire_message *m)
                 reload(c, &m->header);
                 break;
         case WIRE_DUMP:
+                if (!is_master(c, &m->header))
+                        break;
                 fd = dump_open(c->node);
                 if (fd < 0)
                         client_error(c, fd, WIRE_DUMP, m->header.sequence, UINT32_MAX, "no dump: %s", error_text(fd));

@@ -1,6 +1,6 @@
 /* page.h: the page a client shares with the daemon, one per process and device.
  *
- * A sealed memfd of the daemon's (no shrinking, no growing), sent with DEVICE_OK. The client writes nearly all of it; the
+ * A sealed memfd of the client's (no shrinking, no growing), sent with DEVICE, so that it outlives a daemon. The client writes nearly all of it; the
  * daemon treats every value as a stranger's claim: it shows counters and uses activity, and keeps its own books for grants. It stays readable
  * after the client died. Each field says who writes it; each writer has its own cache lines. All accesses are relaxed atomics unless
  * said otherwise.
@@ -31,7 +31,7 @@ struct page_lane {
 static_assert(sizeof(struct page_lane) == 64, "a lane is a cache line");
 
 struct page {
-        /* Line 0. Daemon writes, before it hands the page out; contended later. */
+        /* Line 0. Daemon writes: when the page comes, and contended later. */
         uint32_t magic, version, bytes, client;
         _Atomic uint32_t contended; /* 1: someone waits for this device; clients keep no slack */
         uint32_t ordinal;
