@@ -266,3 +266,9 @@ def work(node, mib, *arguments, options=(), environment=None, chunk=16, seed=Non
 def result(process, seconds=120.0):
     """The JSON line that a test program ends with, all right."""
     return json.loads(process.ok(seconds).splitlines()[-1])
+
+
+@pytest.fixture
+def slow(machine):
+    """A machine whose link is slow enough to see every state, and whose slices are short enough not to wait for them."""
+    return machine(device__software_link="96MiB", slice__mode="fixed", slice__fixed="700ms", client__return_after="60s").start()

@@ -1,64 +1,7 @@
 """Whatever dies, refuses or is missing, in whatever state: the others go on with the right data, and what the dead one held is free again."""
 import pytest
 from conftest import MIB, result, wait_until, work
-
-STATES = ["running", "waiting", "going-out", "coming-in"]
-
-
-@pytest.fixture
-def slow(machine):
-    """A machine whose link is slow enough to see every state, and whose slices are short enough not to wait for them."""
-    return machine(device__software_link="96MiB", slice__mode="fixed", slice__fixed="700ms", client__return_after="60s").start()
-
-
-def two_in_turn(node, seconds=4):
-    """Two programs of which only one fits, taking turns, each with its memory."""
-    def has_its_memory(program):
-        def look(status):
-            client = node.client(program, status)
-            assert program.running, f"{program} ended before it had its memory\n{program.report()}"
-            return client and client["owned_bytes"] >= 150 * MIB
-
-        node.wait(look, f"{program} has its memory")
-
-    # In one piece, so that neither has to grow against the other.
-    first = work(node, 150, seconds=seconds + 4, chunk=150)
-    has_its_memory(first)
-    second = work(node, 150, seconds=seconds, chunk=150)
-    has_its_memory(second)
-    return first, second
-
-
-def one_that_is(node, programs, state):
-    """The first of them that is seen in this state."""
-    found = []
-
-    def look(status):
-        assert all(program.running for program in programs), f"they ended before one was {state}"
-        for program in programs:
-            client = node.client(program, status)
-            if client and client["state"] == state:
-                found.append(program)
-                return True
-        return False
-
-    node.wait(look, f"one is {state}", 90)
-    return found[0]
-
-
-def all_are_known_again(node, programs):
-    """The new daemon knows every program that still runs."""
-    node.wait(lambda status: all(node.client(p, status) or not p.running for p in programs), "all are known again")
-
-
-def nothing_is_left(node):
-    """All that was granted, used and lent is back."""
-    def clean(status):
-        device = status["devices"][0]
-        return not status["clients"] and device["granted_bytes"] == 0 and device["used_bytes"] == 0 and status["daemon"]["arena_lent_bytes"] == 0
-
-    node.wait(clean, "all memory is free again", 30)
-
+from turns import STATES, nothing_is_left, one_that_is, two_in_turn
 
 @pytest.mark.parametrize("state", STATES)
 def test_a_program_is_killed(slow, state):
@@ -70,58 +13,6 @@ def test_a_program_is_killed(slow, state):
             assert result(program)["ok"]
     assert victim.wait() == -9
     nothing_is_left(slow)
-
-
-@pytest.mark.parametrize("state", STATES)
-def test_the_daemon_is_killed_and_comes_back(slow, state):
-    programs = two_in_turn(slow)
-    one_that_is(slow, programs, state)
-    slow.restart()
-    all_are_known_again(slow, programs)
-    for program in programs:
-        assert result(program)["ok"]
-    nothing_is_left(slow)
-
-
-def test_the_daemon_is_killed_while_programs_grow(slow):
-    programs = [work(slow, 150, seconds=3) for _ in range(2)]
-    slow.wait(lambda status: sum(c["owned_bytes"] for c in status["clients"]) >= 232 * MIB, "both have begun and the device is full")
-    slow.restart()
-    for program in programs:
-        assert result(program)["ok"]
-    nothing_is_left(slow)
-
-
-def test_the_daemon_is_killed_over_and_over(slow):
-    programs = two_in_turn(slow, 6)
-    for _ in range(5):
-        slow.restart()
-        all_are_known_again(slow, programs)
-    for program in programs:
-        assert result(program)["ok"]
-    nothing_is_left(slow)
-
-
-def test_the_daemon_stops_and_never_comes_back(machine):
-    """Running programs run on; swapped-out ones come back by themselves when there is room."""
-    node = machine(slice__mode="fixed", slice__fixed="500ms", client__return_after="1s").start()
-    programs = two_in_turn(node, 3)
-    one_that_is(node, programs, "waiting")
-    node.kill_daemon()
-    for program in programs:
-        assert result(program)["ok"]
-
-
-def test_programs_started_while_the_daemon_is_away(machine):
-    node = machine(client__return_after="30s").start()
-    first = work(node, 150, seconds=4)
-    node.wait_state(first, "running")
-    node.kill_daemon()
-    node.start()
-    second = work(node, 150, rounds=3)
-    for program in (first, second):
-        assert result(program)["ok"]
-    nothing_is_left(node)
 
 
 def test_one_that_never_gives_way_is_contained(machine):

@@ -1,0 +1,53 @@
+"""Two programs that take turns, slowly enough to be met in every state."""
+from conftest import MIB, work
+
+STATES = ["running", "waiting", "going-out", "coming-in"]
+
+
+def two_in_turn(node, seconds=4):
+    """Two programs of which only one fits, taking turns, each with its memory."""
+    def has_its_memory(program):
+        def look(status):
+            client = node.client(program, status)
+            assert program.running, f"{program} ended before it had its memory\n{program.report()}"
+            return client and client["owned_bytes"] >= 150 * MIB
+
+        node.wait(look, f"{program} has its memory")
+
+    # In one piece, so that neither has to grow against the other.
+    first = work(node, 150, seconds=seconds + 4, chunk=150)
+    has_its_memory(first)
+    second = work(node, 150, seconds=seconds, chunk=150)
+    has_its_memory(second)
+    return first, second
+
+
+def one_that_is(node, programs, state):
+    """The first of them that is seen in this state."""
+    found = []
+
+    def look(status):
+        assert all(program.running for program in programs), f"they ended before one was {state}"
+        for program in programs:
+            client = node.client(program, status)
+            if client and client["state"] == state:
+                found.append(program)
+                return True
+        return False
+
+    node.wait(look, f"one is {state}", 90)
+    return found[0]
+
+
+def all_are_known_again(node, programs):
+    """The new daemon knows every program that still runs."""
+    node.wait(lambda status: all(node.client(p, status) or not p.running for p in programs), "all are known again")
+
+
+def nothing_is_left(node):
+    """All that was granted, used and lent is back."""
+    def clean(status):
+        device = status["devices"][0]
+        return not status["clients"] and device["granted_bytes"] == 0 and device["used_bytes"] == 0 and status["daemon"]["arena_lent_bytes"] == 0
+
+    node.wait(clean, "all memory is free again", 30)
