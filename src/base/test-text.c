@@ -64,6 +64,28 @@ static void test_share(void **state)
         assert_int_equal(text_parse_share("5%%", &bytes, &permille), -EINVAL);
 }
 
+static void test_fraction(void **state)
+{
+        static const struct {
+                const char *text;
+                int result;
+                uint32_t permille;
+        } cases[] = {
+                {"1", 0, 1000},       {"1.0", 0, 1000},     {"0.4", 0, 400},     {".5", 0, 500},          {"0.3333", 0, 333},
+                {"0.0001", 0, 1},     {"0", -ERANGE, 7},    {"0.0", -ERANGE, 7}, {"1.001", -ERANGE, 7},   {"2", -ERANGE, 7},
+                {"", -EINVAL, 7},     {"-0.5", -EINVAL, 7}, {"40%", -EINVAL, 7}, {"half", -EINVAL, 7},    {"0,5", -EINVAL, 7},
+                {"0.5x", -EINVAL, 7}, {"nan", -EINVAL, 7},  {".", -EINVAL, 7},   {"1e-1", -EINVAL, 7},    {"99999999999", -ERANGE, 7},
+        };
+
+        (void)state;
+        for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+                uint32_t permille = 7;
+
+                assert_int_equal(text_parse_fraction(cases[i].text, &permille), cases[i].result);
+                assert_int_equal(permille, cases[i].permille);
+        }
+}
+
 static void test_duration(void **state)
 {
         uint64_t ns;
@@ -129,7 +151,7 @@ static void test_clean(void **state)
 int main(void)
 {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test(test_bytes),   cmocka_unit_test(test_share),  cmocka_unit_test(test_duration),
+                cmocka_unit_test(test_bytes),   cmocka_unit_test(test_share),  cmocka_unit_test(test_fraction), cmocka_unit_test(test_duration),
                 cmocka_unit_test(test_numbers), cmocka_unit_test(test_format), cmocka_unit_test(test_clean),
         };
 

@@ -90,6 +90,20 @@ int text_parse_share(const char *s, uint64_t *ret_bytes, uint32_t *ret_permille)
         return 0;
 }
 
+int text_parse_fraction(const char *s, uint32_t *ret_permille)
+{
+        static const struct unit fraction[] = {{"", 1000000000}};
+        uint64_t value;
+        int r = parse_scaled(s, fraction, 1, &value);
+
+        if (r < 0)
+                return r;
+        if (!value || value > 1000000000)
+                return -ERANGE;
+        *ret_permille = value < 1000000 ? 1 : (uint32_t)(value / 1000000);
+        return 0;
+}
+
 int text_parse_duration(const char *s, uint64_t *ret_ns)
 {
         return parse_scaled(s, time_units, ARRAY_SIZE(time_units), ret_ns);

@@ -21,6 +21,9 @@ must_check int text_parse_bytes(const char *s, uint64_t *ret_bytes);
 /* A size as above (then *ret_permille is 0), or a percentage "40%", "12.5 %" of 0.1 … 100 (then *ret_bytes is 0). */
 must_check int text_parse_share(const char *s, uint64_t *ret_bytes, uint32_t *ret_permille);
 
+/* "0.4", ".5", "1": a share as a fraction above 0 and up to 1, as CUDA_MEMORY_FRACTION has it. Rounded down to a permille, at least 1. */
+must_check int text_parse_fraction(const char *s, uint32_t *ret_permille);
+
 /* "250ms", "30", "30s", "2min", "1h": seconds when no unit is given. Nanoseconds out. */
 must_check int text_parse_duration(const char *s, uint64_t *ret_ns);
 

@@ -12,9 +12,10 @@
 #include <stdint.h>
 
 #define PAGE_MAGIC UINT32_C(0x47504842) /* "BHPG" */
-#define PAGE_VERSION 1
+#define PAGE_VERSION 2
 #define PAGE_LANES 62
-#define PAGE_BYTES 4096
+#define PAGE_WINDOWS 16
+#define PAGE_BYTES 8192
 
 enum page_gate { PAGE_CLOSED = 0, PAGE_OPEN = 1 };
 
@@ -29,6 +30,15 @@ struct page_lane {
         uint64_t reserved[4];
 };
 static_assert(sizeof(struct page_lane) == 64, "a lane is a cache line");
+
+/* A named stretch of time of which the peak is kept; see window.h. */
+struct page_window {
+        _Atomic uint64_t peak;  /* most of used_bytes since its begin */
+        _Atomic uint32_t state; /* 0: free */
+        uint32_t reserved;
+        char name[48];
+};
+static_assert(sizeof(struct page_window) == 64, "a window is a cache line");
 
 struct page {
         /* Line 0. Daemon writes: when the page comes, and contended later. */
@@ -48,5 +58,15 @@ struct page {
         _Atomic uint64_t out_bytes, in_bytes;
         /* Lines 2 … 63. */
         struct page_lane lanes[PAGE_LANES];
+        /* Line 64. Client writes, with its memory lock; windows_active: also who begins and ends windows. */
+        _Atomic uint64_t used_bytes;         /* movable + pinned, in one word */
+        _Atomic uint64_t since_ns, noted_ns; /* first and last change of it, CLOCK_MONOTONIC */
+        _Atomic uint64_t used_sum;           /* its integral from the one to the other, MiB × µs */
+        _Atomic uint32_t windows_active;     /* a bit each */
+        uint32_t reserved1;
+        uint64_t reserved2[3];
+        /* Lines 65 … 80. Client and daemon write. */
+        struct page_window windows[PAGE_WINDOWS];
+        uint8_t unused[3008];
 };
-static_assert(sizeof(struct page) == PAGE_BYTES, "the shared page is one page");
+static_assert(sizeof(struct page) == PAGE_BYTES, "the shared page is two pages of the machine");

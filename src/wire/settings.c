@@ -29,6 +29,10 @@ static const struct config_entry entries[] = {
          .help = "counted for each program beside what it allocates (its context); 0: 512 MiB on CUDA devices, 8 MiB on software devices"},
         {"memory", "limits", CONFIG_CHOICE, AT(limits), "off", .choices = "off|classes", .live = true,
          .help = "classes: programs together stay under 80 % of devices of 24 GiB and more, 75 % from 12 GiB, 70 % below"},
+        {"memory", "band_low", CONFIG_NUMBER, AT(band_low), "0", 0, 99, .live = true,
+         .help = "while more than this share of a device is in use, programs that have become idle are asked to give back what they do not need; 0: never"},
+        {"memory", "band_high", CONFIG_NUMBER, AT(band_high), "0", 0, 100, .live = true,
+         .help = "share of each device, use by other programs included, above which nothing more is granted; 0: only the reserve counts"},
 
         {"slice", "mode", CONFIG_CHOICE, AT(slice_mode), "auto", .choices = "auto|fixed", .environment = "NVSHARE_SWITCH_TIME_MODE",
          .live = true, .help = "auto: the slice of a program that others wait for follows the measured cost of a switch; fixed: always slice.fixed"},
@@ -67,12 +71,16 @@ static const struct config_entry entries[] = {
 
         {"client", "unit", CONFIG_BYTES, AT(unit), "0", 0, UINT64_C(1) << 30,
          .help = "size of a physical memory unit; 0: 64 MiB on devices of 16 GiB and more, else 1/256 of the device, at least 2 MiB"},
-        {"client", "slack", CONFIG_BYTES, AT(slack), "0", 0, UINT64_C(16) << 30, .live = true,
-         .help = "granted memory that a program may keep unused while nobody waits"},
+        {"client", "slack", CONFIG_SHARE, AT(slack), "0.4%", .live = true,
+         .help = "granted memory that a program may keep unused while nobody waits, for allocations to come: a size, or a share of the device"},
+        {"client", "clean", CONFIG_BOOL, AT(clean), "yes",
+         .help = "programs hash their device memory on the device when it leaves, and do not copy what the host's copy still equals"},
+        {"client", "neighbours", CONFIG_BOOL, AT(neighbours), "yes",
+         .help = "swap to the free memory of other devices that a program can reach, before the host; it leaves them when others need the room"},
         {"client", "return_after", CONFIG_DURATION, AT(return_after), "10s", 1000000, UINT64_C(3600000000000),
          .help = "swapped-out programs come back by themselves when the daemon has been gone for this long"},
 
-        {"limits", "clients_per_user", CONFIG_NUMBER, AT(clients_per_user), "128", 1, 100000, .live = true,
+        {"limits", "clients_per_user", CONFIG_NUMBER, AT(clients_per_user), "256", 1, 100000, .live = true,
          .help = "connections that one user may hold"},
         {"limits", "messages_per_second", CONFIG_NUMBER, AT(messages_per_second), "20000", 100, 10000000, .live = true,
          .help = "messages per second and connection, beyond which reading pauses"},
@@ -93,6 +101,8 @@ int settings_check(const struct settings *s, char message[CONFIG_MESSAGE])
                 wrong = "arena.segment is no multiple of 2MiB; accepted: 0, or a multiple of 2MiB and of client.unit";
         else if (s->unit && s->arena_segment % s->unit)
                 wrong = "arena.segment is no multiple of client.unit; accepted: 0, or a multiple of client.unit";
+        else if (s->band_high && s->band_low >= s->band_high)
+                wrong = "memory.band_low is not below memory.band_high; accepted: memory.band_low less than memory.band_high, or memory.band_high 0";
         else if (!s->arena_size.permille && !s->arena_size.bytes)
                 wrong = "arena.size is 0; accepted: a size such as 4GiB, or a percentage such as 50%";
         if (!wrong)

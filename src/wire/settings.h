@@ -19,6 +19,7 @@ struct settings {
         uint64_t reserve_percent;
         uint64_t client_part;
         uint32_t limits; /* 0 off, 1 classes */
+        uint64_t band_low, band_high; /* percent, 0: off */
         /* [slice] */
         uint32_t slice_mode; /* 0 auto, 1 fixed */
         uint64_t slice_fixed, slice_multiplier, slice_multiplier_batch, slice_min, slice_max;
@@ -29,7 +30,9 @@ struct settings {
         uint64_t arena_segment, arena_ready, arena_threads;
         bool arena_eager;
         /* [client] */
-        uint64_t unit, slack, return_after;
+        uint64_t unit, return_after;
+        bool clean, neighbours;
+        struct config_share slack;
         /* [limits] */
         uint64_t clients_per_user, messages_per_second;
 };

@@ -59,6 +59,13 @@ static const struct {
 } bounds[] = {
         {"HELLO", "role", WIRE_ROLE_N},
         {"HELLO", "priority", WIRE_PRIORITY_N},
+        {"PEAK", "action", WIRE_PEAK_N},
+        {"HELLO", "soft_permille", 1001},
+        {"HELLO", "job_limit_permille", 1001},
+        {"TRIM", "soft", 2},
+        {"STATUS_DAEMON", "limits_classes", 2},
+        {"TRIM_ASK", "soft", 2},
+        {"STATUS_CLIENT", "ended", 2},
         {"HELLO", "limit_permille", 1001},
         {"HELLO", "resumes", 2},
         {"DEVICE", "running", 2},

@@ -67,6 +67,7 @@ enum wire_wait_reason {
 };
 enum wire_give_way_reason { WIRE_GIVE_SLICE, WIRE_GIVE_IDLE, WIRE_GIVE_PRIORITY, WIRE_GIVE_DEADLOCK, WIRE_GIVE_SETTINGS,
                             WIRE_GIVE_REASON_N };
+enum wire_peak { WIRE_PEAK_BEGIN, WIRE_PEAK_SHOW, WIRE_PEAK_END, WIRE_PEAK_N };
 /* STATUS_DEVICE.valid */
 enum wire_valid {
         WIRE_VALID_USED = 1 << 0,
