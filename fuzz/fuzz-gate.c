@@ -73,7 +73,7 @@ static void come(struct world *w, struct fuzz_input *in)
         uint8_t kind = fuzz_byte(in);
         struct gate_client_spec spec = {
                 .device = kind & 1, .priority = (kind >> 1) % WIRE_PRIORITY_N, .job = kind >> 4 & 3, .need_bytes = small_size(in),
-                .limit_bytes = kind & 8 ? small_size(in) : 0};
+                .limit_bytes = kind & 8 ? small_size(in) : 0, .storage = (kind >> 4 & 3) == 3};
         uint32_t number = GATE_NONE;
 
         if (kind & 0x80) {
@@ -81,7 +81,7 @@ static void come(struct world *w, struct fuzz_input *in)
                 spec.resident_bytes = kind & 0x40 ? spec.movable_bytes : 0;
                 spec.grant_bytes = spec.resident_bytes;
                 spec.admitted = true;
-                spec.running = spec.resident_bytes && fuzz_byte(in) & 1;
+                spec.running = spec.resident_bytes && !spec.storage && fuzz_byte(in) & 1;
                 if (spec.limit_bytes && spec.limit_bytes < spec.grant_bytes)
                         spec.limit_bytes = 0;
         }

@@ -31,7 +31,7 @@ static int check_books(const struct gate *g, char *message, size_t size)
                 if (!d->present)
                         continue;
                 for_each_on_device (g, d, c)
-                        used += c->grant + c->part + c->reserved;
+                        used += c->grant + c->part + c->reserved + c->kept;
                 if (used != d->used)
                         return broken(1, message, size, "device %u: books say %" PRIu64 " used, clients hold %" PRIu64, i,
                                       d->used, used);
@@ -49,11 +49,26 @@ static int check_books(const struct gate *g, char *message, size_t size)
                         return broken(2, message, size, "client %u holds %" PRIu64 " and is not admitted", i, c->grant);
                 if (c->reserved && !c->filling)
                         return broken(3, message, size, "client %u: %" PRIu64 " reserved for nothing", i, c->reserved);
+                if (c->kept && (c->state != WIRE_RUNNING || c->unkept || c->peak >= c->expected || c->grant + c->kept + c->reserved > most(c->expected, c->asked)))
+                        return broken(3, message, size, "client %u: %" PRIu64 " kept beside %" PRIu64 " of %" PRIu64, i, c->kept, c->grant, c->expected);
                 if (c->state != WIRE_WAITING && c->state != WIRE_RUNNING && !c->stuck && c->deadline == GATE_NEVER)
                         return broken(5, message, size, "client %u: %s without a deadline", i, wire_state_name(c->state));
         }
         if (g->refused_moves)
                 return broken(8, message, size, "%" PRIu64 " decisions that must not happen", g->refused_moves);
+        return 0;
+}
+
+/* Storage holds bytes and nothing else: no turn, no place in a queue, no part, no job; what it asks for is answered at once. */
+static int check_storage_books(const struct gate *g, char *message, size_t size)
+{
+        for_each_client (g, c) {
+                if (c->storage && ((c->state != WIRE_WAITING && c->state != WIRE_GOING_OUT) || c->wants || c->filling || c->part || c->reserved ||
+                                   c->job || c->bringing))
+                        return broken(6, message, size, "storage %u is %s, or waits, or is in a job", client_index(g, c), wire_state_name(c->state));
+                if (c->storing && !g->dirty)
+                        return broken(6, message, size, "storage %u was not answered", client_index(g, c));
+        }
         return 0;
 }
 
@@ -158,6 +173,36 @@ static int check_units(struct gate *g, char *message, size_t size)
         return 0;
 }
 
+/* Whoever could be served and lacks bytes on a device: so many of storage's are on their way out, or come as unused grant. */
+static int check_storage(struct gate *g, char *message, size_t size)
+{
+        for (uint32_t d = 0; d < g->max_devices; d++) {
+                uint64_t lacking = 0, coming = 0, kept = 0;
+                struct pass *p = pass_at(g, d);
+                uint32_t reason;
+
+                if (!device_at(g, d)->present)
+                        continue;
+                for (uint32_t i = 0; i < scratch_of(g)->units_n; i++) {
+                        struct unit *u = unit_at(g, i);
+
+                        p->shortage = 0;
+                        gate_measure(g, u);
+                        if (p->shortage && gate_feasible(g, u, d, &reason))
+                                lacking += p->shortage;
+                }
+                for_each_on_device (g, device_at(g, d), c) {
+                        coming += gate_trimmable(g, c);
+                        kept += c->storage && c->state == WIRE_WAITING && !c->stuck && c->keep_until <= g->now
+                                        ? gate_evictable(c, scratch_of(g)->arena_left)
+                                        : 0;
+                }
+                if (kept && (int64_t)lacking > p->free + (int64_t)(p->promised + coming))
+                        return broken(6, message, size, "device %u: %" PRIu64 " lacking, storage keeps %" PRIu64, d, lacking, kept);
+        }
+        return 0;
+}
+
 static int check_calm(const struct gate *g, char *message, size_t size)
 {
         for_each_client (g, c) {
@@ -169,6 +214,9 @@ static int check_calm(const struct gate *g, char *message, size_t size)
                 if (c->state == WIRE_GIVING_WAY && c->gave_at == g->now && !waited_for && g->eased_at != g->now &&
                     device_at(g, c->device)->contended_since != g->now)
                         return broken(6, message, size, "client %u was asked to give way for nobody", client_index(g, c));
+                if (c->state == WIRE_GIVING_WAY && c->gave_at == g->now && c->run_since == g->now && !c->job && c->give_reason != WIRE_GIVE_SETTINGS &&
+                    c->give_reason != WIRE_GIVE_DEADLOCK)
+                        return broken(6, message, size, "client %u was let in and asked to give way in one step", client_index(g, c));
                 if (!c->stuck && c->deadline < g->deadline && c->deadline > g->now)
                         return broken(5, message, size, "client %u: no timer for its deadline", client_index(g, c));
         }
@@ -181,6 +229,8 @@ int gate_check(const struct gate *gate, uint64_t now, char *message, size_t size
 
         (void)now;
         if (!invariant)
+                invariant = check_storage_books(gate, message, size);
+        if (!invariant)
                 invariant = check_jobs(gate, message, size);
         if (invariant || gate->dirty || gate->ring_count || gate->deadline <= gate->now)
                 return invariant;
@@ -188,6 +238,8 @@ int gate_check(const struct gate *gate, uint64_t now, char *message, size_t size
         invariant = check_room(gate, message, size);
         if (!invariant)
                 invariant = check_calm(gate, message, size);
+        if (!invariant)
+                invariant = check_storage((struct gate *)(uintptr_t)gate, message, size);
         if (!invariant)
                 invariant = check_units((struct gate *)(uintptr_t)gate, message, size);
         return invariant;

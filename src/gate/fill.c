@@ -7,6 +7,9 @@
  */
 #include "gate/gate-internal.h"
 
+#define AHEAD_LEAST (UINT64_C(32) << 20)
+#define AHEAD_MOST (UINT64_C(2) << 30)
+
 static void bring_in(struct gate *g, struct client *c, uint64_t bytes)
 {
         struct gate_action action = gate_about(g, GATE_BRING_IN, c);
@@ -61,7 +64,8 @@ void gate_begin_fill(struct gate *g, struct unit *u, bool backfill)
         for_each_in_unit (g, u, c) {
                 c->target = gate_required(g, c);
                 c->filling = 1;
-                c->backfill = backfill;
+                c->filled_in = g->events;
+                c->backfill = u->grow ? c->backfill : backfill;
         }
         u->filling = 1;
         fill(g, u);
@@ -72,6 +76,8 @@ static void stop_filling(struct gate *g, struct client *c)
         gate_uncharge(g, c, c->reserved);
         c->reserved = 0;
         c->filling = c->backfill = 0;
+        if (c->filled_in != g->events)
+                g->eased_at = g->now;
         if (c->late) {
                 c->late = 0;
                 c->asked = c->late_need;
@@ -112,6 +118,12 @@ static void open_gate(struct gate *g, struct client *c, const struct unit *u)
                 c->part = least(part, c->reserved);
                 c->reserved -= c->part;
                 c->admitted = 1;
+        }
+        if (grow) {
+                uint64_t take = least(c->kept, minus(gate_required(g, c), c->grant + c->reserved));
+
+                c->kept -= take;
+                c->reserved += take;
         }
         action.bytes = c->reserved;
         action.ticket = c->wants ? c->ticket : 0;
@@ -178,6 +190,16 @@ static bool worth_filling(struct gate *g, const struct unit *u)
         return wanted;
 }
 
+/* A program that grows in many small steps does not wait for a move at each of them: with the bytes it lacks some more leave, of those that do not run. */
+static uint64_t ahead_of_growth(struct gate *g, const struct unit *u, uint32_t device, uint64_t need)
+{
+        uint64_t more = least(client_at(g, u->lead)->resident / 8, AHEAD_MOST);
+
+        if (!u->grow || more < AHEAD_LEAST)
+                return 0;
+        return minus(gate_loose(g, u, device, need + more), need);
+}
+
 /* A unit that has begun: it gets what is free, and more leaves if what is on its way out is too little. */
 void gate_go_on_filling(struct gate *g, struct unit *u)
 {
@@ -199,7 +221,9 @@ void gate_go_on_filling(struct gate *g, struct unit *u)
                         continue;
                 p->claim = CLAIM_FILL;
                 gate_trims(g, u, c->device);
-                if (lacking > p->promised)
-                        p->promised += gate_victims(g, u, c->device, lacking - p->promised, true);
+                if (lacking > p->promised) {
+                        lacking -= p->promised;
+                        p->promised += gate_victims(g, u, c->device, lacking + ahead_of_growth(g, u, c->device, lacking), true);
+                }
         }
 }

@@ -4,11 +4,14 @@
  * next. Indices instead of pointers, no hidden padding, so that the block can be copied and compared.
  *
  * Who decides what:
- *   gate.c    books: events change them, nothing else. Every event ends in gate_settle()
+ *   gate.c    books; every event ends in gate_settle()
+ *   event.c   what clients say, and what it changes in the books
  *   unit.c    what waits, for how much, in which order
  *   plan.c    decisions: who comes in, who hears what; with
  *   fill.c    which bytes go where, which gates open, and
  *   victim.c  who gives way and how many bytes leave
+ *   deadlock.c  who goes out when all that run wait to grow
+ *   storage.c clients that only hold bytes, as long as nobody else needs the room
  *   slice.c   ageing, switch cost, slices, the bound of a wait
  *   check.c   the invariants, computed anew from the books
  *   view.c    for people
@@ -18,12 +21,12 @@
 #include "base/error.h"
 #include "gate/gate.h"
 
-#define GATE_UNMEASURED_RATE UINT64_C(10000000000) /* bytes/s assumed until a move was measured */
+#define GATE_UNMEASURED_RATE UINT64_C(10000000000) /* bytes/s that slices assume until a move was measured or a link was told */
+#define GATE_UNMEASURED_DRAIN_NS UINT64_C(1000000000) /* what bounds assume of a device with a link that is known */
 #define GATE_TRIM_GRACE_NS UINT64_C(200000000)      /* unused grant asked for is counted on for this long */
 #define GATE_BACK_OFF_NS UINT64_C(1000000000)       /* after a failed move, doubled with each further one … */
 #define GATE_FOREIGN_GRACE_NS UINT64_C(10000000000) /* foreign use younger than this refuses nobody: the memory of a program that ends takes
                                                        a while to go, and looks like a stranger's meanwhile */
-#define GATE_BACKFILL_PAUSE_NS UINT64_C(500000000) /* between two times that a unit is let in past the head */
 #define GATE_BACK_OFF_STEPS 6                       /* … up to 64 s */
 
 /* One process on one device. */
@@ -31,6 +34,9 @@ struct client {
         uint64_t job, born; /* born: order of arrival, never reused */
         /* Books. reserved: charged to the device, not told to the client yet; includes its part while it is not admitted. */
         uint64_t grant, part, reserved, movable, pinned, resident, backed, need, limit;
+        uint64_t kept;      /* charged while it runs and grows into what it is expected to need; growth takes it first */
+        uint64_t peak;      /* most it owned in its present or last turn */
+        uint64_t expected;  /* with so much it was let in: declared, or the peak of the turn before */
         uint64_t asked;     /* total grant of the open want */
         uint64_t target;    /* what the present fill aims at; fixed when it begins, so that a full one stays full */
         uint64_t late_need; /* a want that came during the fill, taken up after it */
@@ -39,7 +45,6 @@ struct client {
         uint64_t moved_seen, elapsed_seen; /* of the present move, already in the statistics */
         /* Times; GATE_NEVER: not set. */
         uint64_t came, wait_since, run_since, active_at, gave_at, deadline, kill_at, hold_until, keep_until, trim_until;
-        uint64_t no_backfill_until; /* asked to give way to the head: not let in past it again at once */
         uint64_t wait_bound;
         /* Statistics. */
         uint64_t waited_ns, ran_ns, switches, out_bytes, in_bytes, out_ns, in_ns;
@@ -50,17 +55,20 @@ struct client {
         uint32_t give_reason;    /* enum wire_give_way_reason of the open GIVE_WAY */
         uint32_t in_failures, out_failures;
         uint32_t wants, admitted;
+        uint64_t filled_in; /* the event that its fill began in */
         uint32_t filling;  /* member of a unit that gets bytes, or has them and comes in */
         uint32_t backfill; /* let in past a better waiter: its slice does not protect it */
         uint32_t whole;    /* goes out whole: two grew and both waited */
         uint32_t modest;   /* its declared need does not fit beside the others: it comes in without */
-        uint32_t spare;
+        uint32_t storage, storing; /* holds bytes of a program that runs elsewhere; its want is open */
+        uint32_t unkept;   /* its slice ended while others waited: nothing is kept for it any more in this turn */
         uint32_t stuck, bringing /* BRING_IN sent, end not reported yet */, late;
 };
 
 struct device {
-        uint64_t total, foreign, used; /* used: Σ grant + part + reserved */
+        uint64_t total, foreign, used; /* used: Σ grant + part + reserved + kept */
         uint64_t out_rate, in_rate;    /* bytes/s, moving averages; 0: not measured */
+        uint64_t link;                 /* bytes/s, told; 0: not known */
         uint64_t drain_ns, drain_max;  /* moving average and slowly falling peak of GIVE_WAY → GIVEN_WAY */
         uint64_t contended_since, foreign_at; /* when foreign use last changed much */
         uint64_t out_bytes, in_bytes, out_ns, in_ns, switches, slice_ns, max_wait_ns, max_wait_bound_ns;
@@ -70,7 +78,9 @@ struct device {
 struct gate {
         struct gate_settings settings;
         uint64_t now, deadline, arena_free, born, refused_moves;
-        uint64_t eased_at; /* last instant in which someone went, or settings or foreign use changed: what was asked for before may be served now */
+        uint64_t eased_at; /* last instant in which someone went, settings or foreign use changed, or a fill that an earlier event began was called off:
+                            * what was asked for before may be served, or given up, now */
+        uint64_t events;
         uint64_t devices_at, clients_at, ring_at, state_bytes, block_bytes; /* offsets and sizes */
         uint32_t max_clients, max_devices, ring_size, ring_first, ring_count;
         uint32_t dirty; /* books changed while actions were pending: plan when they are gone */
@@ -94,8 +104,9 @@ struct pass {
         uint64_t parts;    /* of that, contexts of clients not admitted yet: these never leave again */
         uint64_t spare;    /* what could leave beyond the need of the unit looked at … */
         uint64_t margin;   /* … and least of the units that claim the device */
+        uint64_t wanted;   /* what all that wait and could be served lack, for storage.c */
         uint64_t head_at;  /* when the blocked head can be looked at again */
-        uint32_t claim, running, blocked, moving, stuck, only_batch, seen, waiting, queued, infeasible;
+        uint32_t claim, running, blocked, moving, stuck, only_batch, seen, waiting, queued, infeasible, short_units, spare_word;
 };
 
 struct victim {
@@ -195,13 +206,20 @@ bool gate_foreign_may_pass(const struct gate *g, const struct device *d);
 void gate_uncharge(struct gate *g, struct client *c, uint64_t bytes);
 void gate_charge(struct gate *g, struct client *c, uint64_t bytes);
 void gate_settle(struct gate *g);
+uint64_t gate_back_off(uint32_t failures);
+
+/* event.c */
+bool gate_sane(uint64_t bytes); /* sums of three such never overflow */
+void gate_advance(struct gate *g, uint64_t now);
+struct client *gate_known(struct gate *g, uint64_t now, uint32_t client); /* by its number, NULL when there is none such */
 void gate_begin_wait(struct gate *g, struct client *c);
 void gate_end_wait(struct gate *g, struct client *c);
-uint64_t gate_back_off(uint32_t failures);
 
 /* unit.c */
 uint64_t gate_required(const struct gate *g, const struct client *c);
-uint64_t gate_declared(const struct gate *g, const struct client *c);
+uint64_t gate_expected(const struct gate *g, const struct client *c);
+uint64_t gate_kept_for(const struct client *c);
+uint64_t gate_stop_keeping(struct gate *g, struct client *c); /* what became free by it */
 uint64_t gate_shortage(const struct gate *g, const struct client *c);
 bool gate_in_unit(const struct unit *u, const struct gate *g, const struct client *c);
 void gate_measure(struct gate *g, const struct unit *u); /* pass.shortage and .parts of its devices */
@@ -238,15 +256,25 @@ bool gate_complete(struct gate *g, struct unit *u); /* true: all its members are
 void gate_abort_fill(struct gate *g, struct client *c); /* of the whole unit that c is filled with */
 void gate_tell(struct gate *g, const struct unit *u, uint32_t reason);
 
+/* storage.c: after the units were served */
+void gate_plan_storage(struct gate *g);
+
 /* plan.c */
 void gate_plan(struct gate *g);
 void gate_push(struct gate *g, struct gate_action action);
+void gate_deny(struct gate *g, struct client *c, int code, uint64_t most_bytes);
+
+/* deadlock.c */
+void gate_end_deadlock(struct gate *g, uint32_t device);
+void gate_deny_hopeless(struct gate *g);
 
 /* victim.c */
 uint64_t gate_evictable(const struct client *c, uint64_t arena);
 uint64_t gate_arena_use(const struct client *c, uint64_t bytes);
 /* Bytes that may leave the device for the unit now, at most need (NULL: the device is too full); act: and make them leave. */
 uint64_t gate_victims(struct gate *g, const struct unit *u, uint32_t device, uint64_t need, bool act);
+/* The same, of those that do not run only. */
+uint64_t gate_loose(struct gate *g, const struct unit *u, uint32_t device, uint64_t need);
 void gate_evict(struct gate *g, struct client *c, uint64_t bytes);
 uint64_t gate_trimmable(const struct gate *g, const struct client *c);
 void gate_give_way(struct gate *g, struct client *c, uint32_t reason);
@@ -257,6 +285,7 @@ uint64_t gate_time_of(uint64_t bytes, uint64_t rate);
 uint32_t gate_class(const struct gate *g, const struct client *c);
 uint64_t gate_switch_cost(const struct gate *g, uint32_t device, uint64_t out, uint64_t in);
 uint64_t gate_slice(const struct gate *g, const struct client *c, uint64_t incoming);
+uint64_t gate_least_turn(const struct gate *g, uint64_t cost, uint64_t slice);
 uint64_t gate_slice_of_switch(const struct gate *g, uint64_t cost);
 uint64_t gate_slice_of_cost(const struct gate *g, uint32_t device, uint64_t cost);
 bool gate_only_batch(const struct gate *g, uint32_t device);

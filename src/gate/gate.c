@@ -1,9 +1,7 @@
-/* gate.c: the books of the gate, and the events that change them.
+/* gate.c: the books of the gate: devices, clients and settings that come, change and go, and the ring of actions.
  *
- * Every message is checked against the books before anything changes: what contradicts them, or is out of turn, is refused with
- * -E_MESSAGE. Messages that may have crossed an action on the way are in turn. Events only change books; gate_settle() then lets plan.c
- * decide, at once, or, when actions of the last decision are still to be carried out, right after the last of them. So the ring is empty
- * whenever a decision begins, which bounds its size.
+ * What is told only changes books; gate_settle() then lets plan.c decide, at once, or, when actions of the last decision are still to be
+ * carried out, right after the last of them. So the ring is empty whenever a decision begins, which bounds its size.
  */
 #include "gate/gate-internal.h"
 
@@ -84,6 +82,8 @@ static uint64_t room_beside(const struct gate *g, const struct device *d, uint64
         uint64_t room = d->total / 100 * (100 - least(g->settings.reserve_percent, 100)) +
                         d->total % 100 * (100 - least(g->settings.reserve_percent, 100)) / 100;
 
+        if (g->settings.band_high_percent)
+                room = least(room, d->total / 100 * g->settings.band_high_percent + d->total % 100 * g->settings.band_high_percent / 100);
         room = minus(room, foreign);
         if (g->settings.limits_classes) {
                 uint64_t gib = d->total >> 30, percent = gib >= 24 ? 80 : gib >= 12 ? 75 : 70;
@@ -147,6 +147,7 @@ uint64_t gate_back_off(uint32_t failures)
 
 void gate_settle(struct gate *g)
 {
+        g->events++;
         if (g->ring_count)
                 g->dirty = 1;
         else
@@ -167,23 +168,9 @@ bool gate_next_action(struct gate *gate, struct gate_action *ret_action)
         return true;
 }
 
-static void advance(struct gate *g, uint64_t now)
-{
-        g->now = most(g->now, now);
-}
-
-/* The client's number, or NULL when there is none such. */
-static struct client *known(struct gate *g, uint64_t now, uint32_t client)
-{
-        if (client >= g->max_clients || !client_at(g, client)->used)
-                return NULL;
-        advance(g, now);
-        return client_at(g, client);
-}
-
 void gate_change_settings(struct gate *gate, uint64_t now, const struct gate_settings *settings)
 {
-        advance(gate, now);
+        gate_advance(gate, now);
         memcpy(&gate->settings, settings, sizeof(*settings));
         gate->eased_at = gate->now;
         gate_settle(gate);
@@ -205,11 +192,17 @@ int gate_add_device(struct gate *gate, uint32_t device, uint64_t total_bytes)
         return 0;
 }
 
+void gate_link(struct gate *gate, uint32_t device, uint64_t bytes_per_s)
+{
+        if (device < gate->max_devices && device_at(gate, device)->present)
+                device_at(gate, device)->link = bytes_per_s;
+}
+
 void gate_foreign(struct gate *gate, uint64_t now, uint32_t device, uint64_t bytes)
 {
         if (device >= gate->max_devices || !device_at(gate, device)->present)
                 return;
-        advance(gate, now);
+        gate_advance(gate, now);
         if (most(bytes, device_at(gate, device)->foreign) - least(bytes, device_at(gate, device)->foreign) >
             device_at(gate, device)->total / 256)
                 device_at(gate, device)->foreign_at = gate->now;
@@ -222,7 +215,7 @@ void gate_arena(struct gate *gate, uint64_t now, uint64_t free_bytes)
 {
         bool grew = free_bytes > gate->arena_free;
 
-        advance(gate, now);
+        gate_advance(gate, now);
         gate->arena_free = free_bytes;
         if (grew)
                 for_each_client (gate, c)
@@ -272,22 +265,16 @@ static void unlink_client(struct gate *g, struct client *c)
         *at = c->next_in_job;
 }
 
-/* Sums of three such never overflow. */
-static bool sane(uint64_t bytes)
-{
-        return bytes <= INT64_MAX / 4;
-}
-
 int gate_add_client(struct gate *gate, uint64_t now, const struct gate_client_spec *spec, uint32_t *ret_client)
 {
         struct client *c = NULL;
 
         if (spec->device >= gate->max_devices || !device_at(gate, spec->device)->present)
                 return -E_UNKNOWN_DEVICE;
-        if (spec->priority >= WIRE_PRIORITY_N || !sane(spec->grant_bytes) || !sane(spec->movable_bytes) ||
-            !sane(spec->pinned_bytes) || spec->resident_bytes > spec->movable_bytes ||
-            spec->resident_bytes + spec->pinned_bytes > spec->grant_bytes || (spec->grant_bytes && !spec->admitted) ||
-            (spec->movable_bytes && !spec->admitted) ||
+        if (spec->priority >= WIRE_PRIORITY_N || !gate_sane(spec->grant_bytes) || !gate_sane(spec->movable_bytes) ||
+            !gate_sane(spec->pinned_bytes) || spec->resident_bytes > spec->movable_bytes ||
+            spec->resident_bytes + spec->pinned_bytes > spec->grant_bytes || (spec->grant_bytes && !spec->admitted && !spec->storage) ||
+            (spec->movable_bytes && !spec->admitted && !spec->storage) || (spec->storage && spec->running) ||
             (spec->running && (!spec->admitted || spec->resident_bytes != spec->movable_bytes)))
                 return -E_MESSAGE;
         for (uint32_t i = 0; i < gate->max_clients && !c; i++)
@@ -295,26 +282,28 @@ int gate_add_client(struct gate *gate, uint64_t now, const struct gate_client_sp
                         c = client_at(gate, i);
         if (!c)
                 return -ENOSPC;
-        advance(gate, now);
+        gate_advance(gate, now);
         memset(c, 0, sizeof(*c));
         c->used = 1;
         c->device = spec->device;
         c->priority = c->class_in = spec->priority;
-        c->job = spec->job;
+        c->storage = spec->storage;
+        c->job = c->storage ? 0 : spec->job;
         c->born = ++gate->born;
         c->limit = spec->limit_bytes;
-        c->need = least(spec->limit_bytes ? least(spec->need_bytes, spec->limit_bytes) : spec->need_bytes, INT64_MAX / 4);
+        c->need = c->storage ? 0 : least(spec->limit_bytes ? least(spec->need_bytes, spec->limit_bytes) : spec->need_bytes, INT64_MAX / 4);
         c->came = gate->now;
         c->deadline = c->kill_at = GATE_NEVER;
         c->state = spec->running ? WIRE_RUNNING : WIRE_WAITING;
         c->run_since = c->active_at = gate->now;
-        c->admitted = spec->admitted;
+        c->admitted = spec->admitted || c->storage;
         c->grant = spec->grant_bytes;
         c->movable = spec->movable_bytes;
         c->pinned = spec->pinned_bytes;
         c->resident = spec->resident_bytes;
         c->backed = least(spec->backed_bytes, c->movable);
-        c->part = c->admitted ? gate->settings.client_part_bytes : 0;
+        c->peak = owned(c);
+        c->part = c->admitted && !c->storage ? gate->settings.client_part_bytes : 0;
         gate_charge(gate, c, c->grant + c->part);
         link_client(gate, c);
         *ret_client = client_index(gate, c);
@@ -339,12 +328,12 @@ static void forget_actions(struct gate *g, uint32_t client)
 
 void gate_gone(struct gate *gate, uint64_t now, uint32_t client)
 {
-        struct client *c = known(gate, now, client);
+        struct client *c = gate_known(gate, now, client);
 
         if (!c)
                 return;
         gate->eased_at = gate->now;
-        gate_uncharge(gate, c, c->grant + c->part + c->reserved);
+        gate_uncharge(gate, c, c->grant + c->part + c->reserved + c->kept);
         unlink_client(gate, c);
         forget_actions(gate, client);
         memset(c, 0, sizeof(*c));
@@ -352,208 +341,3 @@ void gate_gone(struct gate *gate, uint64_t now, uint32_t client)
         gate_settle(gate);
 }
 
-void gate_begin_wait(struct gate *g, struct client *c)
-{
-        c->wants = 1;
-        c->modest = 0;
-        c->wait_since = g->now;
-        c->told_reason = WIRE_WAIT_NONE;
-        c->wait_bound = gate_wait_bound(g, g->now, client_index(g, c));
-}
-
-void gate_end_wait(struct gate *g, struct client *c)
-{
-        struct device *d = device_at(g, c->device);
-        uint64_t waited = g->now - c->wait_since;
-
-        if (!c->wants)
-                return;
-        c->waited_ns += waited;
-        if (waited > d->max_wait_ns) {
-                d->max_wait_ns = waited;
-                d->max_wait_bound_ns = c->wait_bound;
-        }
-        c->wants = 0;
-        c->asked = 0;
-        c->reason = c->told_reason = WIRE_WAIT_NONE;
-        c->position = 0;
-}
-
-static void take_back(struct gate *g, struct client *c, uint64_t returned)
-{
-        c->grant -= returned;
-        gate_uncharge(g, c, returned);
-        c->evict_left = minus(c->evict_left, returned);
-        c->trim_slack = least(c->trim_slack, slack(c));
-}
-
-/* What is on the device must be owned and granted, also after `returned` is gone. */
-static bool fits_books(const struct client *c, uint64_t movable, uint64_t pinned, uint64_t resident, uint64_t returned)
-{
-        return sane(movable) && sane(pinned) && resident <= movable && returned <= c->grant &&
-               resident + pinned <= c->grant - returned;
-}
-
-int gate_memory(struct gate *gate, uint64_t now, uint32_t client, uint64_t movable, uint64_t pinned, uint64_t resident,
-                uint64_t backed, uint64_t returned)
-{
-        struct client *c = known(gate, now, client);
-
-        if (!c || !fits_books(c, movable, pinned, resident, returned) || ((movable || pinned) && !c->admitted) ||
-            (c->state == WIRE_RUNNING && resident != movable))
-                return -E_MESSAGE;
-        if (c->backed < least(backed, movable))
-                c->keep_until = 0;
-        c->movable = movable;
-        c->pinned = pinned;
-        c->resident = resident;
-        c->backed = least(backed, movable);
-        take_back(gate, c, returned);
-        if (!gate->quiet)
-                gate_settle(gate);
-        return 0;
-}
-
-int gate_want(struct gate *gate, uint64_t now, uint32_t client, uint64_t need, uint32_t ticket)
-{
-        struct client *c = known(gate, now, client);
-
-        if (!c || !sane(need))
-                return -E_MESSAGE;
-        gate->quiet = 0;
-        if (c->filling && need > c->target) { /* the fill keeps its aim; the new want is taken up after it */
-                c->late = 1;
-                c->late_need = need;
-                c->late_ticket = ticket;
-        } else if (c->filling && c->wants) {
-                c->late = 0;
-                c->ticket = ticket;
-        } else {
-                uint64_t elapsed = gate->now - c->wait_since, since = c->wait_since;
-                bool waited = c->wants;
-
-                c->asked = need;
-                c->ticket = ticket;
-                gate_begin_wait(gate, c);
-                if (waited) { /* it keeps its place */
-                        c->wait_since = since;
-                        c->wait_bound = plus(c->wait_bound, elapsed);
-                }
-        }
-        gate_settle(gate);
-        return 0;
-}
-
-int gate_given_way(struct gate *gate, uint64_t now, uint32_t client, bool wants)
-{
-        struct client *c = known(gate, now, client);
-
-        if (!c || c->state != WIRE_GIVING_WAY)
-                return -E_MESSAGE;
-        gate_drained(device_at(gate, c->device), gate->now - c->gave_at);
-        gate_move(gate, c, WIRE_WAITING);
-        if (wants && !c->wants) {
-                c->asked = 0;
-                c->ticket = 0;
-                gate_begin_wait(gate, c);
-        }
-        gate->quiet = 0;
-        gate_settle(gate);
-        return 0;
-}
-
-/* Moved and elapsed count from the start of the move: the difference is new. */
-static void count_move(struct gate *g, struct client *c, uint64_t moved, uint64_t elapsed, bool out)
-{
-        struct device *d = device_at(g, c->device);
-        uint64_t bytes = least(minus(moved, c->moved_seen), INT64_MAX / 4);
-        uint64_t ns = least(minus(elapsed, c->elapsed_seen), INT64_MAX / 4);
-
-        *(out ? &c->out_bytes : &c->in_bytes) += bytes;
-        *(out ? &c->out_ns : &c->in_ns) += ns;
-        *(out ? &d->out_bytes : &d->in_bytes) += bytes;
-        *(out ? &d->out_ns : &d->in_ns) += ns;
-        c->moved_seen = most(moved, c->moved_seen);
-        c->elapsed_seen = most(elapsed, c->elapsed_seen);
-}
-
-int gate_evicted(struct gate *gate, uint64_t now, uint32_t client, uint64_t resident, uint64_t returned, uint64_t moved,
-                 uint64_t elapsed_ns, bool done, int status)
-{
-        struct client *c = known(gate, now, client);
-
-        if (!c || c->state != WIRE_GOING_OUT || !fits_books(c, c->movable, c->pinned, resident, returned))
-                return -E_MESSAGE;
-        c->resident = resident;
-        take_back(gate, c, returned);
-        count_move(gate, c, moved, elapsed_ns, true);
-        if (done || status < 0) {
-                gate_measured(&device_at(gate, c->device)->out_rate, moved, elapsed_ns);
-                if (c->evict_left && c->grant > c->pinned)
-                        c->keep_until = gate->now + gate_back_off(c->out_failures++);
-                else
-                        c->out_failures = 0;
-                c->evict_left = 0;
-                c->whole = c->bringing = 0;
-                gate_move(gate, c, WIRE_WAITING);
-        }
-        gate->quiet = 0;
-        gate_settle(gate);
-        return 0;
-}
-
-/* In turn while coming in, and also later when the fill was called off before the client heard of it. */
-int gate_brought_in(struct gate *gate, uint64_t now, uint32_t client, uint64_t resident, uint64_t returned,
-                    uint64_t moved, uint64_t elapsed_ns, bool done, int status)
-{
-        struct client *c = known(gate, now, client);
-
-        if (!c || !c->bringing || (c->state != WIRE_COMING_IN && c->state != WIRE_WAITING && c->state != WIRE_GOING_OUT) ||
-            !fits_books(c, c->movable, c->pinned, resident, returned))
-                return -E_MESSAGE;
-        done &= status >= 0;
-        c->resident = resident;
-        take_back(gate, c, returned);
-        if (done)
-                c->movable = resident; /* it owns nothing else */
-        if (c->state == WIRE_COMING_IN) {
-                count_move(gate, c, moved, elapsed_ns, false);
-                if (done)
-                        gate_measured(&device_at(gate, c->device)->in_rate, moved, elapsed_ns);
-        }
-        if (done || status < 0) {
-                c->bringing = 0;
-                if (c->state == WIRE_COMING_IN)
-                        gate_move(gate, c, WIRE_WAITING);
-        }
-        if (done) {
-                c->in_failures = 0;
-        } else if (status < 0) {
-                c->hold_until = gate->now + gate_back_off(c->in_failures++);
-                if (c->filling)
-                        gate_abort_fill(gate, c);
-        }
-        gate->quiet = 0;
-        gate_settle(gate);
-        return 0;
-}
-
-void gate_active(struct gate *gate, uint64_t now, uint32_t client)
-{
-        struct client *c = known(gate, now, client);
-
-        if (c)
-                c->active_at = gate->now;
-}
-
-void gate_tick(struct gate *gate, uint64_t now)
-{
-        advance(gate, now);
-        if (gate->now >= gate->deadline || gate->dirty)
-                gate_settle(gate);
-}
-
-uint64_t gate_next_deadline(const struct gate *gate)
-{
-        return gate->deadline;
-}

@@ -10,6 +10,10 @@
  * to be resident fits stays and runs together, and nothing moves; only when a waiter does not fit are others asked to give
  * way, in the order idle, lower priority, longest running, and only as many bytes leave as are needed.
  *
+ * Need. A client comes in with the largest of what it owns, what it asks for, what it declared and what it owned in its turn before. What of that it
+ * returns unused is kept for it, charged to the device but not in its grant, until it owned all of it once, gives way, or its slice ends while
+ * others wait. Who runs and grows takes from those that do not run before anybody is asked to give way, and past a head that waits for a slice.
+ *
  *   WAITING ──grant complete, all resident──▶ RUNNING ──gate_give_way──▶ GIVING_WAY ──given_way──▶ WAITING (holds bytes still)
  *      │  ▲                                      ▲                                                    │
  *      │  └── brought_in failed ─ COMING_IN ─────┘                              GOING_OUT ◀──evict────┘
@@ -17,6 +21,13 @@
  *
  * Jobs: clients of the same job id (not 0) are leased together, over all their devices: they come in together (none runs before all
  * are in, a job is admitted on all its devices at once) and give way together. A client without a job is a job of its own.
+ *
+ * Storage: a client that never runs and holds bytes of a program that runs on another device (the swap tier on a neighbour). It has no part: what its
+ * context costs it asks for like the rest and reports as pinned. Its gate_want is answered in the same step, by GATE_AVAILABLE with as much as is
+ * free now (at least 1 byte, at most what was asked for) or by GATE_DENY (−E_UNAVAILABLE, −E_LIMIT; bytes: what it has). It waits for nobody and
+ * makes nobody give way. While anyone lacks memory on the device it gets nothing, and what is lacking leaves storage first, at once: GATE_EVICT,
+ * answered by gate_evicted as from any other. Then gate_memory tells what it holds: movable = resident, backed as far as there is a
+ * place in the host arena; what gate_evicted took off resident is not its any more. It is WAITING or GOING_OUT, nothing else.
  *
  * Invariants (checked by gate_check, after every step of the simulation; N names them in docs/architecture.md):
  *   1  Σ (grant + part) of a device ≤ room, unless foreign use grew, a client resumed with more or settings changed; then the sum does not grow
@@ -26,7 +37,8 @@
  *   4  no cycle of waits: while anyone waits, somebody runs, moves, gives way, is idle with a timer set, or the wait has a stated reason
  *      that only others outside can end (stuck, arena, pinned)
  *   5  every state but WAITING and RUNNING has a deadline, and gate_next_deadline() covers it
- *   6  a RUNNING client is not asked to give way while no one waits for its device
+ *   6  a RUNNING client is not asked to give way while no one waits for its device, nor in the step that let it in
+ *      and storage keeps nothing that one who could be served lacks, it is on its way out in the same step
  *   7  members of a job run together or not at all (a member that joins later excepted, until it is in)
  */
 #pragma once
@@ -57,6 +69,8 @@ struct gate_settings {
         uint64_t kill_after_ns;         /* stuck for this long with someone waiting for it: GATE_KILL; 0: never */
         uint64_t move_bound_ns;         /* allowance per move, plus … */
         uint64_t move_bytes_per_s;      /* … bytes at this rate: COMING_IN and GOING_OUT longer than both are stuck too */
+        bool samples_always;            /* gate_active is called for uncontended devices, too, so who is idle is known when a wait begins */
+        uint32_t band_high_percent;     /* 0 … 100 of a device's total, foreign use included: the most that is granted; 0: off */
         bool limits_classes;            /* ceiling by device size: ≥ 24 GiB 80 %, 12-24 GiB 75 %, < 12 GiB 70 % of total */
 };
 
@@ -69,6 +83,7 @@ struct gate_client_spec {
         uint64_t job;          /* 0: none */
         uint64_t need_bytes;   /* declared, 0: not */
         uint64_t limit_bytes;  /* the client's own, 0: none; need is never above it */
+        bool storage;          /* never runs, only holds bytes; see above. job and need count for nothing */
         /* Resumed after a restart of the daemon: the state it is in. All 0/false for a new client. */
         bool admitted, running;
         uint64_t grant_bytes, movable_bytes, pinned_bytes, resident_bytes, backed_bytes;
@@ -113,6 +128,9 @@ size_t gate_bytes(const struct gate *gate);
 void gate_change_settings(struct gate *gate, uint64_t now, const struct gate_settings *settings);
 /* 0, -ENOSPC, -EEXIST. */
 must_check int gate_add_device(struct gate *gate, uint32_t device, uint64_t total_bytes);
+/* What the device's link to the host carries each way, as far as the caller knows: what a switch is reckoned with until moves were measured. 0: not
+ * known. */
+void gate_link(struct gate *gate, uint32_t device, uint64_t bytes_per_s);
 /* Memory of the device used by programs outside Berth, as sensors tell it. */
 void gate_foreign(struct gate *gate, uint64_t now, uint32_t device, uint64_t bytes);
 /* Host memory that the arena can still lend, beyond what clients are backed with: bounds what may be evicted. Start: unbounded. */
@@ -152,7 +170,7 @@ struct gate_client_view {
         uint64_t job, grant, part, movable, pinned, resident, backed, need, limit;
         uint64_t waited_ns, wait_ns, wait_bound_ns, ran_ns, slice_left_ns, age_ns, switches;
         uint64_t out_bytes, in_bytes, out_ns, in_ns;
-        bool admitted, wants, stuck;
+        bool admitted, wants, stuck, storage;
 };
 struct gate_device_view {
         uint64_t total, room, granted /* parts included */, foreign, out_bytes, in_bytes, out_ns, in_ns;
@@ -168,7 +186,8 @@ uint64_t gate_room(const struct gate *gate, uint32_t device);
 
 /* A bound on how long this client will wait, were it to want now (or since it began to wait): over everyone who may come before it, their
  * slices, drains and moves, plus the ageing that lifts it to the top class. Assumes no client is stuck, none joins ahead, moves take no more
- * than twice and drains no more than four times what was measured. */
+ * than twice and drains no more than four times what was measured. Until then: twice what gate_link told and four times a second; without
+ * gate_link as long as is allowed before a client counts as stuck. */
 uint64_t gate_wait_bound(const struct gate *gate, uint64_t now, uint32_t client);
 
 /* Checks the invariants above. 0, or the number of the one broken with a description in message (of size bytes). */

@@ -32,7 +32,7 @@ static void claim(struct gate *g, const struct unit *u, enum claim how)
                 pass_of(g, c)->claim = (uint32_t)most(pass_of(g, c)->claim, how);
 }
 
-static void deny(struct gate *g, struct client *c, int code, uint64_t most_bytes)
+void gate_deny(struct gate *g, struct client *c, int code, uint64_t most_bytes)
 {
         struct gate_action action = gate_about(g, GATE_DENY, c);
 
@@ -68,9 +68,9 @@ static bool deny_impossible(struct gate *g, const struct unit *u)
                         if (mate != c && mate->device == c->device)
                                 mates += beside(g, c, mate);
                 if (c->limit && c->asked > c->limit)
-                        deny(g, c, -E_LIMIT, least(c->limit, minus(room, mates)));
+                        gate_deny(g, c, -E_LIMIT, least(c->limit, minus(room, mates)));
                 else if (c->asked > minus(room, mates))
-                        deny(g, c, -E_DEVICE_SIZE, c->limit ? least(c->limit, minus(room, mates)) : minus(room, mates));
+                        gate_deny(g, c, -E_DEVICE_SIZE, c->limit ? least(c->limit, minus(room, mates)) : minus(room, mates));
                 else {
                         if (gate_foreign_may_pass(g, device_at(g, c->device)))
                                 gate_wake_at(g, plus(device_at(g, c->device)->foreign_at, GATE_FOREIGN_GRACE_NS));
@@ -79,54 +79,6 @@ static bool deny_impossible(struct gate *g, const struct unit *u)
                 denied = true;
         }
         return denied;
-}
-
-/* Of those that run on the device and all wait to grow: who goes out. The lowest class, then the youngest. */
-static struct client *deadlocked(const struct gate *g, uint32_t device)
-{
-        struct client *victim = NULL;
-
-        for_each_on_device (g, device_at(g, device), c)
-                if (c->state == WIRE_RUNNING && !c->filling && c->keep_until <= g->now &&
-                    gate_evictable(c, scratch_of(g)->arena_left) &&
-                    (!victim || c->class_in > victim->class_in ||
-                     (c->class_in == victim->class_in && c->born > victim->born)))
-                        victim = c;
-        return victim;
-}
-
-static bool someone_gains(struct gate *g, const struct client *yielding)
-{
-        uint32_t reason;
-
-        for (uint32_t i = 0; i < scratch_of(g)->units_n; i++) {
-                struct unit *u = unit_at(g, i);
-
-                if (!u->grow || client_at(g, u->lead) == yielding || client_at(g, u->lead)->device != yielding->device)
-                        continue;
-                gate_measure(g, u);
-                if (gate_feasible(g, u, yielding->device, &reason))
-                        return true;
-        }
-        return false;
-}
-
-/* Two grow and both wait: the one that is to go out does not ask for its growth first. */
-static bool yields_in_deadlock(struct gate *g, const struct unit *u)
-{
-        struct client *c = client_at(g, u->lead);
-        struct pass *p = pass_of(g, c);
-
-        if (!u->grow || p->running < 2 || p->blocked < p->running || p->moving || p->claim ||
-            deadlocked(g, c->device) != c || !someone_gains(g, c))
-                return false;
-        gate_give_way(g, c, WIRE_GIVE_DEADLOCK);
-        c->whole = 1;
-        c->due = gate_evictable(c, scratch_of(g)->arena_left);
-        c->wait_since = g->now; /* the wait begins anew, behind those it makes room for */
-        c->wait_bound = gate_wait_bound(g, g->now, client_index(g, c));
-        g->again = 1;
-        return true;
 }
 
 /* Nothing happened to its members since the units were listed. */
@@ -140,17 +92,32 @@ static bool still_waits(const struct gate *g, const struct unit *u)
         return true;
 }
 
-/* What does not fit with declared needs may with what is owned and asked for. */
+/* What does not fit with all that is expected may with what is owned and asked for. */
 static bool be_modest(struct gate *g, const struct unit *u)
 {
         bool changed = false;
 
         for_each_in_unit (g, u, c) {
-                changed |= !c->modest && gate_declared(g, c) > most(owned(c), c->wants ? c->asked : 0);
+                changed |= !c->modest && gate_expected(g, c) > most(owned(c), c->wants ? c->asked : 0);
                 c->modest = 1;
         }
         g->again |= changed;
         return changed;
+}
+
+/* What is kept for a mate that runs is in the way of those that are to run with it. */
+static bool stop_keeping_for_mates(struct gate *g, const struct unit *u)
+{
+        bool stopped = false;
+
+        for_each_in_job (g, u->lead, c) {
+                if (!gate_kept_for(c) || (u->grow && client_index(g, c) == u->lead) || !pass_of(g, c)->shortage || !gate_missing(pass_of(g, c)))
+                        continue;
+                gate_stop_keeping(g, c);
+                stopped = true;
+        }
+        g->again |= stopped;
+        return stopped;
 }
 
 /* Grant that waiting members hold beyond what they need is in the way of their own mates. */
@@ -172,13 +139,32 @@ static bool return_surplus(struct gate *g, const struct unit *u)
         return returning;
 }
 
+/* One that runs goes on growing past a head that waits for a slice to end: with what is free or on its way out, and what those hold that do not run.
+ * They come in later than it stops anyway. */
+static bool grow_past_head(struct gate *g, struct unit *u)
+{
+        struct pass *p = pass_of(g, client_at(g, u->lead));
+        uint64_t lacking;
+        uint32_t reason;
+
+        if (!u->grow || p->claim != CLAIM_BLOCKED || !gate_feasible(g, u, client_at(g, u->lead)->device, &reason))
+                return false;
+        lacking = gate_missing(p);
+        if (lacking > p->promised &&
+            gate_loose(g, u, client_at(g, u->lead)->device, lacking - p->promised) < lacking - p->promised)
+                return false;
+        gate_begin_fill(g, u, false);
+        gate_go_on_filling(g, u);
+        return true;
+}
+
 static void serve(struct gate *g, struct unit *u)
 {
         bool claimed = false, filled = false, fits = true, possible = true, now = true, early = true;
         uint64_t in = 0;
         uint32_t reason;
 
-        if (deny_impossible(g, u) || yields_in_deadlock(g, u))
+        if (deny_impossible(g, u))
                 return;
         for_each_in_unit (g, u, c) {
                 if (c->hold_until > g->now) {
@@ -198,13 +184,11 @@ static void serve(struct gate *g, struct unit *u)
                 fits &= p->parts <= p->margin; /* else those who claim the device might never be served */
                 early &= !in || p->claim != CLAIM_BLOCKED ||
                          minus(p->head_at, g->now) >= 2 * gate_switch_cost(g, c->device, in, in);
-                if (c->no_backfill_until > g->now) {
-                        gate_wake_at(g, c->no_backfill_until);
-                        early = false;
-                }
         }
         if (claimed) {
                 gate_tell(g, u, WIRE_WAIT_QUEUE);
+                if (grow_past_head(g, u))
+                        return;
                 if (fits && !filled && early) {
                         gate_begin_fill(g, u, true);
                         gate_complete(g, u);
@@ -228,7 +212,7 @@ static void serve(struct gate *g, struct unit *u)
                 gate_complete(g, u);
                 return;
         }
-        if (return_surplus(g, u))
+        if (stop_keeping_for_mates(g, u) || return_surplus(g, u))
                 return;
         for (uint32_t i = 0; i < g->max_devices; i++)
                 pass_at(g, i)->seen = 0;
@@ -285,30 +269,6 @@ static void relieve(struct gate *g, uint32_t device)
                 p->promised += gate_victims(g, NULL, device, (uint64_t)-p->free - p->promised, true);
 }
 
-/* All that run on a device wait to grow, nothing moves, and none can be moved out for another: the youngest is refused. */
-static void deny_hopeless(struct gate *g)
-{
-        for (uint32_t i = 0; i < g->max_devices; i++) {
-                struct pass *p = pass_at(g, i);
-                struct client *youngest = NULL;
-
-                if (!p->infeasible || !p->running || p->blocked < p->running || p->moving || p->stuck || p->claim)
-                        continue;
-                if (gate_foreign_may_pass(g, device_at(g, i))) {
-                        gate_wake_at(g, plus(device_at(g, i)->foreign_at, GATE_FOREIGN_GRACE_NS));
-                        continue;
-                }
-                for_each_on_device (g, device_at(g, i), c)
-                        if (c->state == WIRE_RUNNING && c->wants && !c->filling &&
-                            (c->reason == WIRE_WAIT_ARENA || c->reason == WIRE_WAIT_PINNED || c->reason == WIRE_WAIT_MEMORY) &&
-                            (!youngest || c->born > youngest->born))
-                                youngest = c;
-                if (youngest)
-                        deny(g, youngest, youngest->reason == WIRE_WAIT_ARENA ? -E_ARENA : -E_DEADLOCK,
-                             youngest->grant + (p->free > 0 ? (uint64_t)p->free : 0));
-        }
-}
-
 static void expire(struct gate *g)
 {
         for_each_client (g, c) {
@@ -340,6 +300,9 @@ static void pass(struct gate *g)
         for (uint32_t i = 0; i < g->max_devices; i++)
                 if (device_at(g, i)->present)
                         relieve(g, i);
+        for (uint32_t i = 0; i < g->max_devices && !g->again; i++)
+                if (device_at(g, i)->present)
+                        gate_end_deadlock(g, i);
         for (uint32_t i = 0; i < s->units_n && !g->again; i++) {
                 struct unit *u = unit_at(g, i);
 
@@ -351,7 +314,9 @@ static void pass(struct gate *g)
                         serve(g, u);
         }
         if (!g->again)
-                deny_hopeless(g);
+                gate_deny_hopeless(g);
+        if (!g->again)
+                gate_plan_storage(g);
 }
 
 static void tell_waiters(struct gate *g)

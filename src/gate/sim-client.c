@@ -91,9 +91,10 @@ void sim_join(void)
 
         room -= w.kind ? MAX_CLIENTS * w.settings.client_part_bytes : 0; /* all contexts fit beside anyone */
         spec.priority = sim_once_in(2) ? WIRE_NORMAL : (uint32_t)sim_below(WIRE_PRIORITY_N);
-        spec.job = sim_once_in(4) ? 1 + sim_below(w.jobs) : 0;
+        spec.job = sim_once_in(4) ? 1 + sim_below(w.jobs) : w.all_jobs ? 1000 + w.order : 0;
         spec.need_bytes = sim_once_in(3) ? sim_between(0, room / w.unit) * w.unit : 0;
         spec.limit_bytes = sim_once_in(6) ? sim_between(1, room / w.unit + 1) * w.unit : 0;
+        spec.storage = sim_once_in(8);
         r = gate_add_client(w.gate, w.now, &spec, &i);
         if (r) {
                 sim_fail("add_client: %d", r);
@@ -106,13 +107,37 @@ void sim_join(void)
         a->generation = generation;
         a->device = spec.device;
         a->priority = spec.priority;
+        a->storage = a->admitted = spec.storage;
         a->job = spec.job;
         a->limit = spec.limit_bytes;
         a->need = spec.limit_bytes && spec.need_bytes > spec.limit_bytes ? spec.limit_bytes : spec.need_bytes;
+        if (a->storage)
+                a->job = a->need = 0;
         a->flaw = w.kind || !sim_once_in(3) ? FLAW_NONE : (uint32_t)sim_below(FLAW_N);
-        sim_trace("join     %2u device %u class %u job %" PRIu64 " need %" PRIu64 " limit %" PRIu64 " flaw %u", i, a->device, a->priority,
+        sim_trace("join     %2u device %u %sclass %u job %" PRIu64 " need %" PRIu64 " limit %" PRIu64 " flaw %u", i, a->device, a->storage ? "storage " : "", a->priority,
               a->job, a->need / w.unit, a->limit / w.unit, a->flaw);
         sim_later(sim_latency(), i, DEED_LIVE);
+}
+
+/* Holds bytes of a program elsewhere: asks for room, gives some back. */
+static void live_storage(uint32_t i, uint64_t room)
+{
+        struct actor *a = &w.actors[i];
+        uint64_t have = a->movable + a->pinned, freed;
+
+        if (a->evicting)
+                return;
+        if (sim_once_in(3) && have) {
+                freed = sim_between(1, a->movable / w.unit) * w.unit;
+                a->movable = a->resident = a->movable - (freed < a->movable ? freed : a->movable);
+                unback(a);
+                freed = a->grant - a->movable - a->pinned;
+                a->grant -= freed;
+                report(i, freed);
+                gate_arena(w.gate, w.now, sim_arena_free());
+        } else if (!w.ending) {
+                want(i, a->grant + sim_between(0, room / w.unit / 2) * w.unit);
+        }
 }
 
 /* Lives on: allocates within its grant, asks for more, frees, idles, dies. */
@@ -135,6 +160,11 @@ static void live(uint32_t i)
                                               sim_once_in(2), 0));
                 result(a, "lie", gate_brought_in(w.gate, w.now, i, sim_chance() >> sim_below(64), sim_chance() >> sim_below(64), sim_chance(), sim_chance(),
                                                  sim_once_in(2), 0));
+        }
+        if (a->storage) {
+                live_storage(i, room);
+                sim_later(pause, i, DEED_LIVE);
+                return;
         }
         if (a->flaw == FLAW_RUDE && sim_once_in(4))
                 want(i, sim_between(0, room / w.unit * 2) * w.unit);
@@ -212,6 +242,8 @@ static void evict_step(uint32_t i)
 
         if (!a->evicting)
                 return;
+        if (a->storage && a->unreported)
+                report(i, 0);
         if (a->flaw == FLAW_FAILS_MOVES && sim_once_in(2))
                 status = -E_ARENA;
         step = a->grant - a->pinned - a->resident; /* unused grant goes first */
@@ -229,12 +261,16 @@ static void evict_step(uint32_t i)
                 a->resident -= out;
                 returned += out;
         }
+        if (a->storage) {
+                a->movable = a->resident; /* what left is its program's elsewhere */
+                unback(a);
+        }
         a->grant -= returned;
         a->evict_left -= returned;
         a->moved += out;
         w.moved += out;
         done = status || !a->evict_left || a->grant == a->pinned;
-        if (out)
+        if (out && !a->storage)
                 report(i, 0);
         if (done)
                 a->evicting = false;
@@ -329,6 +365,9 @@ void sim_carry_out(void)
                         sim_fail("action for nobody");
                         return;
                 }
+                if (a->storage && action.kind != GATE_AVAILABLE && action.kind != GATE_DENY && action.kind != GATE_EVICT &&
+                    action.kind != GATE_REPORT && action.kind != GATE_KILL)
+                        sim_fail("%s for storage %u", names[action.kind], i);
                 switch ((enum gate_action_kind)action.kind) {
                 case GATE_GO:
                         if (a->running)
@@ -339,6 +378,12 @@ void sim_carry_out(void)
                         break;
                 case GATE_AVAILABLE:
                         a->grant += action.bytes;
+                        if (a->storage) {
+                                a->movable = a->resident = a->grant - a->pinned;
+                                back(a, w.kind || sim_once_in(2) ? a->movable : a->movable / 2);
+                                a->unreported = true;
+                                sim_later(sim_latency(), i, DEED_TELL);
+                        }
                         if (a->growth && a->growth <= a->grant - a->movable - a->pinned) {
                                 a->movable += a->growth;
                                 a->resident += a->growth;
@@ -359,6 +404,10 @@ void sim_carry_out(void)
                                 sim_fail("give way for client %u, which does not run", i);
                         a->running = false;
                         a->closing = true;
+                        a->pings = w.served - a->served_then <= 1 && action.reason != WIRE_GIVE_IDLE ? a->pings + 1 : 0;
+                        a->served_then = w.served;
+                        if (a->pings >= 2 && w.kind)
+                                sim_fail("client %u came in and was asked out again and again, and nobody was served meanwhile", i);
                         if (a->flaw != FLAW_NEVER_GIVES_WAY)
                                 sim_later(sim_between(0, w.drain_ns), i, DEED_GIVEN_WAY);
                         break;

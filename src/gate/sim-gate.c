@@ -137,16 +137,18 @@ static void restart(void)
         gate_free(w.gate);
         w.gate = gate;
         w.events_n = 0;
-        for (uint32_t d = 0; d < w.devices; d++)
+        for (uint32_t d = 0; d < w.devices; d++) {
                 if (gate_add_device(gate, d, w.totals[d]))
                         sim_fail("add_device");
+                gate_link(gate, d, w.links_told ? w.rates[d] : 0);
+        }
         gate_arena(gate, w.now, sim_arena_free());
         for (uint32_t i = 0; i < MAX_CLIENTS && !w.failed; i++) { /* numbers from 0: the dead leave gaps, so move down */
                 struct actor a = w.actors[i];
                 struct gate_client_spec spec = {
                         .device = a.device, .priority = a.priority, .job = a.job, .need_bytes = a.need, .limit_bytes = a.limit,
                         .admitted = a.admitted, .running = a.running || a.closing, .grant_bytes = a.grant, .movable_bytes = a.movable,
-                        .pinned_bytes = a.pinned, .resident_bytes = a.resident, .backed_bytes = a.backed};
+                        .pinned_bytes = a.pinned, .resident_bytes = a.resident, .backed_bytes = a.backed, .storage = a.storage};
 
                 if (!a.lives)
                         continue;
@@ -311,6 +313,8 @@ static void history(uint64_t seed, uint64_t steps)
         w.devices = (uint32_t)sim_between(1, MAX_DEVICES);
         w.drain_ns = sim_between(1, 400) * NS_PER_MS;
         w.jobs = sim_between(1, 4);
+        w.all_jobs = sim_once_in(3);
+        w.links_told = sim_once_in(2);
         w.gate = gate_new(MAX_CLIENTS, MAX_DEVICES, &w.settings);
         if (!w.gate) {
                 sim_fail("out of memory");
@@ -323,6 +327,7 @@ static void history(uint64_t seed, uint64_t steps)
                 w.arena_total += w.totals[d];
                 if (gate_add_device(w.gate, d, w.totals[d]))
                         sim_fail("add_device");
+                gate_link(w.gate, d, w.links_told ? w.rates[d] : 0);
         }
         w.arena_total = w.kind || sim_once_in(2) ? w.arena_total * MAX_CLIENTS : w.arena_total * sim_below(8) / 8;
         gate_arena(w.gate, w.now, sim_arena_free());

@@ -24,11 +24,11 @@ enum deed { /* what a client does when its time has come */
 enum flaw { FLAW_NONE, FLAW_NEVER_GIVES_WAY, FLAW_NEVER_REPORTS, FLAW_LIES, FLAW_FAILS_MOVES, FLAW_RUDE, FLAW_N };
 
 struct actor { /* a program, as it sees itself */
-        bool lives, wants_open, running, closing, evicting, bringing, admitted, idle, unreported;
+        bool lives, wants_open, running, closing, evicting, bringing, admitted, idle, unreported, storage;
         uint32_t device, priority, flaw, ticket, generation;
         uint64_t job, need, limit, grant, movable, pinned, resident, backed, growth;
         uint64_t evict_left, moved, started, given_at;
-        uint64_t wait_since, wait_bound;
+        uint64_t wait_since, wait_bound, served_then, pings; /* pings: times in a row that it was asked out and nobody else was served since the last */
 };
 
 struct event {
@@ -44,6 +44,8 @@ struct world {
         uint64_t totals[MAX_DEVICES], rates[MAX_DEVICES], arena_total, arena_used, now, unit, drain_ns, jobs, random;
         uint32_t devices, clients, events_n, order, tickets;
         bool kind, ending, verbose, trace_all; /* kind: only well-behaved clients */
+        bool links_told; /* the gate knows what each link carries */
+        bool all_jobs;                         /* every client is in a job, mostly of its own: as on a node with several devices */
         uint64_t steps, refused, served, moved, max_over_permille;
         char trace[TRACE_LINES][TRACE_TEXT];
         uint64_t traced;

@@ -141,8 +141,15 @@ static void evict_step(struct world *w, struct actor *a, bool failing)
                         returned = 1;
                 }
         }
-        if (a->resident != a->movable)
+        if (setup->storage && a == w->actors) {
+                a->movable = a->resident; /* what left is its program's elsewhere */
+                if (a->backed > a->movable) {
+                        w->arena += a->backed - a->movable;
+                        a->backed = a->movable;
+                }
+        } else if (a->resident != a->movable) {
                 report(a, 0);
+        }
         a->grant -= returned;
         a->evict_left -= returned;
         a->evicting = a->evict_left && a->grant && !failing;
@@ -195,7 +202,7 @@ bool model_enabled(const struct world *w, uint32_t i, uint32_t deed)
         case GROW:
                 return a->running && !a->wants_open && a->grows_left && room;
         case FREE:
-                return a->running && a->movable && a->frees_left && room;
+                return (a->running || (setup->storage && !i && !a->evicting)) && a->movable && a->frees_left && room;
         case DIE:
                 return w->deaths_left;
         default:

@@ -22,6 +22,8 @@ static const struct setup setups[] = {
         {"batch and interactive", 2, 3, 99, {2, 2}, {2, 0}, 2, 1, 0, 1, 0, false, false},
         {"small arena", 2, 3, 1, {2, 2}, {1, 1}, 2, 1, 1, 1, 0, false, false},
         {"failing moves", 2, 3, 99, {2, 2}, {1, 1}, 2, 0, 0, 1, 1, false, false},
+        {"storage and one that grows", 2, 3, 99, {2, 2}, {1, 1}, 2, 1, 1, 1, 1, false, false, true},
+        {"storage, two, small arena", 3, 3, 1, {1, 2, 2}, {1, 1, 1}, 1, 0, 0, 1, 0, false, false, true},
         {"three", 3, 3, 99, {1, 2, 2}, {1, 1, 1}, 1, 0, 0, 2, 0, false, false},
         {"a job of two and one", 3, 3, 99, {1, 1, 2}, {1, 1, 1}, 1, 0, 0, 1, 0, true, false},
         {"three that grow", 3, 3, 99, {1, 1, 1}, {2, 1, 1}, 1, 1, 0, 0, 0, false, true},
@@ -108,7 +110,7 @@ static void canonical(const struct gate *g)
         struct device *d;
 
         memcpy(canon, g, g->state_bytes);
-        canon->now = canon->born = canon->eased_at = 0;
+        canon->now = canon->born = canon->eased_at = canon->events = 0;
         canon->deadline = ahead(g->deadline, g->now);
         d = device_at(canon, 0);
         d->out_rate = d->in_rate = d->drain_ns = d->drain_max = d->contended_since = d->drains = 0;
@@ -124,7 +126,7 @@ static void canonical(const struct gate *g)
                 c->born = older;
                 c->wait_since = c->wants ? earlier : 0;
                 c->run_since = c->state == WIRE_RUNNING ? least(g->now - o->run_since, g->settings.slice_fixed_ns) : 0;
-                c->came = c->active_at = c->gave_at = c->kill_at = c->wait_bound = 0;
+                c->filled_in = c->came = c->active_at = c->gave_at = c->kill_at = c->wait_bound = 0;
                 c->deadline = ahead(o->deadline, g->now);
                 c->hold_until = ahead(o->hold_until, g->now);
                 c->keep_until = ahead(o->keep_until, g->now);
@@ -327,7 +329,7 @@ static void run(const struct setup *s)
                 abort();
         gate_arena(w.gate, w.now, w.arena);
         for (uint32_t i = 0; i < s->clients; i++) {
-                struct gate_client_spec spec = {.priority = s->priorities[i], .job = s->job && i < 2 ? 1 : 0};
+                struct gate_client_spec spec = {.priority = s->priorities[i], .job = s->job && i < 2 ? 1 : 0, .storage = s->storage && !i};
                 uint32_t number;
 
                 if (gate_add_client(w.gate, w.now, &spec, &number) || number != i)

@@ -30,6 +30,7 @@ struct setup {
         uint8_t clients, units, arena, sizes[CLIENTS], priorities[CLIENTS];
         uint8_t wants, grows, frees, deaths, fails;
         bool job, large; /* large: only with --all */
+        bool storage;    /* client 0 only holds bytes */
 };
 
 enum { HEAR, REACH, GIVE, GIVE_WANTING, EVICT_STEP, EVICT_FAIL, BRING_STEP, BRING_FAIL, START, GROW, FREE, DIE, DEEDS };

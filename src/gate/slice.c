@@ -9,6 +9,7 @@
 #define NS_PER_S UINT64_C(1000000000)
 #define RATE_MIN UINT64_C(1000000)       /* a report slower or faster than these is taken as them */
 #define RATE_MAX UINT64_C(2000000000000)
+#define TURN_FLOOR_NS UINT64_C(1000000)  /* whatever it costs, nobody is asked out in the step that let it in */
 #define STEP_MARGIN_NS UINT64_C(1000000000) /* messages and timers of one switch, in the bound */
 
 /* ns that bytes take at a rate. */
@@ -49,12 +50,17 @@ uint32_t gate_class(const struct gate *g, const struct client *c)
         return steps >= c->priority ? 0 : c->priority - (uint32_t)steps;
 }
 
+static uint64_t known_rate(const struct device *d, uint64_t measured, uint64_t otherwise)
+{
+        return measured ? measured : d->link ? d->link : otherwise;
+}
+
 uint64_t gate_switch_cost(const struct gate *g, uint32_t device, uint64_t out, uint64_t in)
 {
         const struct device *d = device_at(g, device);
 
-        return d->drain_ns + gate_time_of(out, d->out_rate ? d->out_rate : GATE_UNMEASURED_RATE) +
-               gate_time_of(in, d->in_rate ? d->in_rate : GATE_UNMEASURED_RATE);
+        return d->drain_ns + gate_time_of(out, known_rate(d, d->out_rate, GATE_UNMEASURED_RATE)) +
+               gate_time_of(in, known_rate(d, d->in_rate, GATE_UNMEASURED_RATE));
 }
 
 bool gate_only_batch(const struct gate *g, uint32_t device)
@@ -85,6 +91,13 @@ uint64_t gate_slice_of_cost(const struct gate *g, uint32_t device, uint64_t cost
         if (g->settings.slice_mode == GATE_SLICE_AUTO && pass_at(g, device)->only_batch)
                 return automatic(g, g->settings.slice_multiplier_batch, cost);
         return gate_slice_of_switch(g, cost);
+}
+
+/* What even one that has no slice against the waiter keeps, so that its coming in was worth it: as long as the switch takes, and short
+ * enough for those who wait behind a person. */
+uint64_t gate_least_turn(const struct gate *g, uint64_t cost, uint64_t slice)
+{
+        return least(most(cost, TURN_FLOOR_NS), least(g->settings.slice_min_ns, slice));
 }
 
 /* Of a running client that `incoming` bytes wait for. */
@@ -120,9 +133,10 @@ uint64_t gate_wait_bound(const struct gate *g, uint64_t now, uint32_t client)
                 if (!d->present || (i != me->device && !linked))
                         continue;
                 room = gate_device_room(g, d);
-                drain = d->drains ? least(s->give_way_bound_ns, 4 * d->drain_max + STEP_MARGIN_NS) : s->give_way_bound_ns;
-                out = gate_time_of(room, d->out_rate ? d->out_rate / 2 : s->move_bytes_per_s);
-                in = gate_time_of(room, d->in_rate ? d->in_rate / 2 : s->move_bytes_per_s);
+                drain = d->drains ? d->drain_max : d->link ? GATE_UNMEASURED_DRAIN_NS : s->give_way_bound_ns;
+                drain = least(s->give_way_bound_ns, 4 * drain + STEP_MARGIN_NS);
+                out = gate_time_of(room, known_rate(d, d->out_rate, 2 * s->move_bytes_per_s) / 2);
+                in = gate_time_of(room, known_rate(d, d->in_rate, 2 * s->move_bytes_per_s) / 2);
                 cost = drain + out + in;
                 change = most(change, cost + STEP_MARGIN_NS);
                 slice = most(slice, s->slice_mode == GATE_SLICE_FIXED

@@ -46,6 +46,9 @@ bool gate_move(struct gate *g, struct client *c, uint32_t to)
         c->moved_seen = c->elapsed_seen = 0;
         if (to == WIRE_RUNNING) {
                 c->run_since = c->active_at = g->now;
+                c->expected = gate_expected(g, c);
+                c->peak = owned(c);
+                c->unkept = 0;
                 c->keep_until = 0; /* fresh chances after it ran */
                 c->whole = 0;
         }

@@ -6,6 +6,7 @@
 static void test_one_that_never_gives_way_is_contained(void **state)
 {
         uint32_t a, b, c;
+        uint64_t asked;
 
         (void)state;
         begin();
@@ -13,6 +14,7 @@ static void test_one_that_never_gives_way_is_contained(void **state)
         b = add(WIRE_NORMAL);
         want(b, 60);
         expect(GATE_GIVE_WAY, a);
+        asked = now;
         tick_to(now + 30 * S);
         assert_int_equal(expect(GATE_REPORT, a)->code, -E_STUCK);
         assert_int_equal(expect(GATE_WAIT, b)->reason, WIRE_WAIT_STUCK);
@@ -26,7 +28,7 @@ static void test_one_that_never_gives_way_is_contained(void **state)
                 gate_active(g, now, c);
                 tick_to(gate_next_deadline(g));
         }
-        assert_int_equal(now, 430 * S);
+        assert_int_equal(now, asked + 330 * S);
         gate_gone(g, now, a);
         hear();
         expect(GATE_GO, b);
@@ -125,6 +127,57 @@ static void test_failed_move_out_does_not_spin(void **state)
         assert_int_equal(expect(GATE_WAIT, b)->reason, WIRE_WAIT_ARENA);
         tick_to(now + 1 * S);
         expect(GATE_EVICT, a);
+}
+
+/* Places on the host may only just be on their way to the one that was to go out: it is asked again before anyone is refused. */
+static void test_failed_move_out_refuses_no_growth(void **state)
+{
+        uint32_t a, b;
+
+        (void)state;
+        begin();
+        a = running(WIRE_BATCH, 60);
+        b = running(WIRE_NORMAL, 40);
+        want(b, 50);
+        gives_way(a, false);
+        expect(GATE_EVICT, a);
+        assert_int_equal(gate_evicted(g, now, a, 60, 0, 0, 0, true, -E_ARENA), 0);
+        hear();
+        assert_null(find(GATE_DENY, b));
+        tick_to(now + 1 * S);
+        expect(GATE_EVICT, a);
+        evicted(a, 50, 10, true);
+        assert_int_equal(expect(GATE_AVAILABLE, b)->bytes, 10);
+        /* With nowhere to go it is refused. */
+        gate_arena(g, now, 0);
+        hear();
+        assert_int_equal(gate_memory(g, now, b, 50, 0, 50, 0, 0), 0);
+        want(b, 100);
+        while (find(GATE_EVICT, a)) {
+                assert_int_equal(gate_evicted(g, now, a, 50, 0, 0, 0, true, -E_ARENA), 0);
+                hear();
+                if (!find(GATE_DENY, b))
+                        tick_to(g->deadline);
+        }
+        assert_int_equal(expect(GATE_DENY, b)->code, -E_ARENA);
+}
+
+/* It wants to run again, and does, in the very pass in which the other one's growth can't be met: its slice will end. */
+static void test_who_failed_to_leave_and_runs_on_refuses_no_growth(void **state)
+{
+        uint32_t a, b;
+
+        (void)state;
+        begin();
+        a = running(WIRE_BATCH, 60);
+        b = running(WIRE_NORMAL, 40);
+        want(b, 50);
+        gives_way(a, true);
+        expect(GATE_EVICT, a);
+        assert_int_equal(gate_evicted(g, now, a, 60, 0, 0, 0, true, -E_ARENA), 0);
+        hear();
+        expect(GATE_GO, a);
+        assert_null(find(GATE_DENY, b));
 }
 
 /* --- books --- */
@@ -282,6 +335,7 @@ static void test_states_are_walked(void **state)
         want(a, 60);
         assert_int_equal(view(a).state, WIRE_RUNNING);
         owns(a, 60, 0);
+        now += 1 * MS;
         b = add(WIRE_NORMAL);
         want(b, 60);
         assert_int_equal(view(a).state, WIRE_GIVING_WAY);
@@ -305,6 +359,8 @@ int main(void)
                 cmocka_unit_test(test_stuck_victim_frees_the_half_filled),
                 cmocka_unit_test(test_failed_move_in_backs_off),
                 cmocka_unit_test(test_failed_move_out_does_not_spin),
+                cmocka_unit_test(test_failed_move_out_refuses_no_growth),
+                cmocka_unit_test(test_who_failed_to_leave_and_runs_on_refuses_no_growth),
                 cmocka_unit_test(test_lies_change_nothing),
                 cmocka_unit_test(test_resumed_clients_keep_what_they_hold),
                 cmocka_unit_test(test_foreign_growth_moves_all_but_the_last),

@@ -1,4 +1,4 @@
-/* test-gate.c: the rules of the gate, one small scenario each: what fits, growth, who gives way, slices and waits, jobs. */
+/* test-gate.c: the rules of the gate, one small scenario each: what fits, growth, who gives way, jobs, storage. */
 #include "gate/test-gate.h"
 
 /* --- what fits --- */
@@ -51,6 +51,14 @@ static void test_part_and_reserve_and_classes(void **state)
         gate_change_settings(g, now, &s);
         hear();
         assert_int_equal(gate_room(g, 0), 65); /* 70 % of a small device */
+        s.limits_classes = false;
+        s.band_high_percent = 60;
+        gate_change_settings(g, now, &s);
+        hear();
+        assert_int_equal(gate_room(g, 0), 55);
+        gate_foreign(g, now, 0, 20); /* what others use counts in the band */
+        hear();
+        assert_int_equal(gate_room(g, 0), 35);
 }
 
 /* --- growth after admission --- */
@@ -254,6 +262,39 @@ static void test_exchange_overlaps(void **state)
         assert_int_equal(expect(GATE_GO, a)->bytes, 0);
 }
 
+/* Whoever comes in begins with what is free, while the other still drains; then each step out is one step in, whole, for the head alone. */
+static void test_exchange_begins_before_the_first_return(void **state)
+{
+        uint32_t a, b, c;
+
+        (void)state;
+        begin();
+        b = running(WIRE_NORMAL, 90);
+        a = add(WIRE_NORMAL);
+        want(a, 80);
+        work_for(60 * S, b, GATE_NONE);
+        gives_way(b, true);
+        evicted(b, 0, 90, true); /* more than it was asked for: all of it is outside */
+        owns(a, 80, 0);
+        c = add(WIRE_NORMAL);
+        want(c, 90);
+        work_for(60 * S, a, GATE_NONE);
+        expect(GATE_GIVE_WAY, a);
+        assert_int_equal(expect(GATE_BRING_IN, b)->bytes, 20);
+        assert_int_equal(gate_brought_in(g, now, b, 20, 0, 20, 1000, false, 0), 0);
+        hear();
+        gives_way(a, true);
+        assert_int_equal(expect(GATE_EVICT, a)->bytes, 70);
+        for (uint64_t left = 70; left; left -= 14) {
+                evicted(a, 80 - 70 + left - 14, 14, left == 14);
+                assert_int_equal(expect(GATE_BRING_IN, b)->bytes, 14);
+                for (uint32_t i = 0; i < seen_n; i++)
+                        assert_true(seen[i].client == b || seen[i].kind == GATE_WAIT);
+        }
+        brought_in(b, 90, true);
+        expect(GATE_GO, b);
+}
+
 static void test_pinned_memory_stays(void **state)
 {
         uint32_t a, b;
@@ -289,178 +330,6 @@ static void test_given_way_for_one_who_died(void **state)
         assert_null(find(GATE_EVICT, a));
 }
 
-/* --- slices and waits --- */
-
-static void test_slice_exceeds_the_measured_switch(void **state)
-{
-        struct gate_client_view v;
-        uint32_t a, b;
-
-        (void)state;
-        begin();
-        a = running(WIRE_NORMAL, 60);
-        b = add(WIRE_NORMAL);
-        want(b, 60);
-        work_for(60 * S, a, GATE_NONE);
-        gives_way(a, true);
-        now += 20 * S; /* a very slow link: 1 byte a second would be slower still, and is taken as 1 MB/s */
-        assert_int_equal(gate_evicted(g, now, a, 40, 20, 20, 20 * S, true, 0), 0);
-        hear();
-        expect(GATE_GO, b);
-        v = view(b);
-        assert_true(v.slice_left_ns >= gate_default_settings.slice_min_ns);
-        begin();
-        a = running(WIRE_NORMAL, 60);
-        b = add(WIRE_NORMAL);
-        want(b, 60);
-        work_for(60 * S, a, GATE_NONE);
-        now += 8 * S;
-        gives_way(a, true); /* drained for 8 s */
-        evicted(a, 40, 20, true);
-        owns(b, 60, 0);
-        v = view(b);
-        assert_true(v.slice_left_ns >= 5 * 8 * S && v.slice_left_ns <= 6 * 8 * S);
-        work_for(30 * S, b, GATE_NONE);
-        assert_null(find(GATE_GIVE_WAY, b));
-        work_for(30 * S, b, GATE_NONE);
-        expect(GATE_GIVE_WAY, b);
-}
-
-static void test_forced_rotation_under_default_settings(void **state)
-{
-        struct gate_settings s = gate_default_settings;
-        uint64_t bound, wants_at;
-        uint32_t a, b;
-
-        (void)state;
-        gate_free(g);
-        now = 0;
-        g = gate_new(CLIENTS, DEVICES, &s);
-        assert_int_equal(gate_add_device(g, 0, UINT64_C(80) << 30), 0);
-        a = running(WIRE_NORMAL, UINT64_C(50) << 30);
-        b = add(WIRE_NORMAL);
-        wants_at = now;
-        want(b, UINT64_C(50) << 30);
-        bound = view(b).wait_bound_ns;
-        assert_int_equal(bound, gate_wait_bound(g, now, b));
-        work_for(400 * S, a, GATE_NONE); /* it never idles */
-        assert_int_equal(expect(GATE_GIVE_WAY, a)->reason, WIRE_GIVE_SLICE);
-        gives_way(a, true);
-        now += 1 * S;
-        assert_int_equal(gate_evicted(g, now, a, UINT64_C(20) << 30, UINT64_C(30) << 30, UINT64_C(30) << 30, S, true, 0), 0);
-        hear();
-        expect(GATE_GO, b);
-        assert_true(now - wants_at < bound);
-}
-
-static void test_long_runner_gives_way_at_once(void **state)
-{
-        uint32_t a, b;
-
-        (void)state;
-        begin();
-        a = running(WIRE_NORMAL, 60);
-        work_for(1000 * S, a, GATE_NONE); /* nobody else came */
-        b = add(WIRE_NORMAL);
-        want(b, 60);
-        expect(GATE_GIVE_WAY, a);
-}
-
-static void test_fixed_slice_as_with_nvshare(void **state)
-{
-        struct gate_settings s = plain();
-        uint64_t began;
-        uint32_t a, b;
-
-        (void)state;
-        s.slice_mode = GATE_SLICE_FIXED;
-        s.slice_fixed_ns = 30 * S;
-        s.age_ns = 3600 * S;
-        begin_with(&s);
-        a = running(WIRE_NORMAL, 60);
-        began = now;
-        b = add(WIRE_NORMAL);
-        want(b, 60);
-        work_for(100 * S, a, GATE_NONE);
-        expect(GATE_GIVE_WAY, a);
-        assert_int_equal(now - began, 30 * S);
-}
-
-static void test_ageing_lifts_a_batch_waiter(void **state)
-{
-        struct gate_settings s = plain();
-        uint32_t a, batch, young;
-
-        (void)state;
-        s.slice_mode = GATE_SLICE_FIXED;
-        s.slice_fixed_ns = 200 * S;
-        begin_with(&s);
-        a = running(WIRE_INTERACTIVE, 60);
-        batch = add(WIRE_BATCH);
-        want(batch, 60);
-        work_for(10 * S, a, GATE_NONE);
-        seen_n = 0;
-        for (uint32_t i = 0; i < 6; i++)
-                work_for(10 * S, a, GATE_NONE);
-        young = add(WIRE_INTERACTIVE);
-        want(young, 60);
-        assert_int_equal(view(batch).position, 1); /* 2 × 30 s later it is interactive itself, and was there before */
-        assert_int_equal(view(young).position, 2);
-}
-
-static void test_small_one_fills_the_gap_without_protection(void **state)
-{
-        uint32_t a, head, small;
-
-        (void)state;
-        begin();
-        a = running(WIRE_NORMAL, 60);
-        head = add(WIRE_NORMAL);
-        want(head, 70);
-        small = add(WIRE_NORMAL);
-        want(small, 30);
-        expect(GATE_GO, small); /* the head can't use it yet */
-        owns(small, 30, 0);
-        for (uint32_t i = 0; i < 200 && !find(GATE_GIVE_WAY, a); i++)
-                work_for(60 * S, a, small);
-        expect(GATE_GIVE_WAY, a);
-        gives_way(a, true);
-        if (find(GATE_EVICT, a))
-                evicted(a, 0, 60, true);
-        assert_non_null(find(GATE_GO, head));
-}
-
-static void test_freed_memory_wakes_a_waiter_in_the_same_step(void **state)
-{
-        uint32_t a, b;
-
-        (void)state;
-        begin();
-        a = running(WIRE_NORMAL, 60);
-        b = add(WIRE_NORMAL);
-        want(b, 60);
-        assert_int_equal(gate_memory(g, now, a, 30, 0, 30, 30, 30), 0);
-        hear();
-        expect(GATE_GO, b);
-        assert_int_equal(expect(GATE_CONTENDED, 0)->bytes, 0); /* overloaded no more */
-        begin();
-        a = running(WIRE_NORMAL, 60);
-        b = add(WIRE_NORMAL);
-        want(b, 60);
-        gate_gone(g, now, a);
-        hear();
-        expect(GATE_GO, b);
-        begin();
-        a = running(WIRE_NORMAL, 30);
-        gate_foreign(g, now, 0, 50);
-        b = add(WIRE_NORMAL);
-        want(b, 40);
-        expect(GATE_WAIT, b);
-        gate_foreign(g, now, 0, 0);
-        hear();
-        expect(GATE_GO, b);
-}
-
 /* --- jobs --- */
 
 static void test_job_comes_in_on_all_devices_or_none(void **state)
@@ -489,6 +358,112 @@ static void test_job_comes_in_on_all_devices_or_none(void **state)
         expect(GATE_GIVE_WAY, m1); /* together */
 }
 
+/* --- storage --- */
+
+static uint32_t storing(uint64_t bytes)
+{
+        uint32_t client = add_spec((struct gate_client_spec){.priority = WIRE_NORMAL, .job = 5, .storage = true});
+
+        want(client, bytes);
+        assert_int_equal(expect(GATE_AVAILABLE, client)->bytes, bytes);
+        owns(client, bytes, 0);
+        return client;
+}
+
+static void test_storage_gets_what_is_free(void **state)
+{
+        struct gate_settings s = plain();
+        uint32_t a, store;
+
+        (void)state;
+        s.client_part_bytes = 5;
+        begin_with(&s);
+        running(WIRE_NORMAL, 55);
+        store = storing(30); /* without a part */
+        want(store, 60);
+        assert_int_equal(expect(GATE_AVAILABLE, store)->bytes, 10); /* as much as there is */
+        want(store, 60);
+        assert_int_equal(expect(GATE_DENY, store)->code, -E_UNAVAILABLE);
+        assert_int_equal(expect(GATE_DENY, store)->bytes, 40);
+        assert_int_equal(seen_n, 1); /* nobody gives way, nobody waits */
+        assert_false(gate_contended(g, 0));
+        assert_true(view(store).storage);
+        a = add_spec((struct gate_client_spec){.priority = WIRE_NORMAL, .limit_bytes = 3, .storage = true, .device = 1});
+        want(a, 4);
+        assert_int_equal(expect(GATE_AVAILABLE, a)->bytes, 3);
+        want(a, 4);
+        assert_int_equal(expect(GATE_DENY, a)->code, -E_LIMIT);
+}
+
+static void test_storage_leaves_for_those_with_work(void **state)
+{
+        uint32_t a, b, store;
+
+        (void)state;
+        begin();
+        a = running(WIRE_NORMAL, 30);
+        store = storing(70);
+        b = add(WIRE_BATCH);
+        want(b, 50);
+        assert_int_equal(expect(GATE_EVICT, store)->bytes, 50);
+        assert_null(find(GATE_GIVE_WAY, a));
+        want(store, 80);
+        expect(GATE_DENY, store);
+        evicted(store, 20, 50, true);
+        expect(GATE_GO, b);
+        owns(b, 50, 0);
+        assert_int_equal(view(store).movable, 20);
+        want(a, 40); /* growth, too */
+        assert_int_equal(expect(GATE_EVICT, store)->bytes, 10);
+        evicted(store, 10, 10, true);
+        expect(GATE_AVAILABLE, a);
+}
+
+/* It would not be enough, and a slice protects the rest: storage leaves all the same, and is given nothing meanwhile. */
+static void test_storage_leaves_ahead_of_a_slice(void **state)
+{
+        uint32_t a, b, store;
+
+        (void)state;
+        begin();
+        a = running(WIRE_NORMAL, 60);
+        store = storing(30);
+        b = add(WIRE_NORMAL);
+        want(b, 60);
+        assert_null(find(GATE_GIVE_WAY, a));
+        assert_int_equal(expect(GATE_EVICT, store)->bytes, 30);
+        evicted(store, 0, 30, true);
+        want(store, 10);
+        expect(GATE_DENY, store);
+        work_for(60 * S, a, GATE_NONE);
+        expect(GATE_GIVE_WAY, a);
+        gives_way(a, false);
+        assert_int_equal(expect(GATE_EVICT, a)->bytes, 20);
+        evicted(a, 40, 20, true);
+        expect(GATE_GO, b);
+        want(store, 10);
+        expect(GATE_DENY, store); /* full */
+}
+
+static void test_storage_is_resumed_and_never_runs(void **state)
+{
+        struct gate_client_spec spec = {.priority = WIRE_NORMAL, .storage = true, .grant_bytes = 40, .movable_bytes = 40, .resident_bytes = 40,
+                                        .running = true};
+        uint32_t store;
+
+        (void)state;
+        begin();
+        assert_int_equal(gate_add_client(g, now, &spec, &store), -E_MESSAGE);
+        spec.running = false;
+        store = add_spec(spec);
+        assert_int_equal(view(store).grant, 40);
+        assert_int_equal(gate_given_way(g, now, store, true), -E_MESSAGE);
+        assert_int_equal(gate_brought_in(g, now, store, 40, 0, 0, 0, true, 0), -E_MESSAGE);
+        gate_foreign(g, now, 0, 80);
+        hear();
+        assert_int_equal(expect(GATE_EVICT, store)->bytes, 20);
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
@@ -505,16 +480,14 @@ int main(void)
                 cmocka_unit_test(test_as_few_as_needed),
                 cmocka_unit_test(test_unused_grant_is_asked_back_first),
                 cmocka_unit_test(test_exchange_overlaps),
+                cmocka_unit_test(test_exchange_begins_before_the_first_return),
                 cmocka_unit_test(test_pinned_memory_stays),
                 cmocka_unit_test(test_given_way_for_one_who_died),
-                cmocka_unit_test(test_slice_exceeds_the_measured_switch),
-                cmocka_unit_test(test_forced_rotation_under_default_settings),
-                cmocka_unit_test(test_long_runner_gives_way_at_once),
-                cmocka_unit_test(test_fixed_slice_as_with_nvshare),
-                cmocka_unit_test(test_ageing_lifts_a_batch_waiter),
-                cmocka_unit_test(test_small_one_fills_the_gap_without_protection),
-                cmocka_unit_test(test_freed_memory_wakes_a_waiter_in_the_same_step),
                 cmocka_unit_test(test_job_comes_in_on_all_devices_or_none),
+                cmocka_unit_test(test_storage_gets_what_is_free),
+                cmocka_unit_test(test_storage_leaves_for_those_with_work),
+                cmocka_unit_test(test_storage_leaves_ahead_of_a_slice),
+                cmocka_unit_test(test_storage_is_resumed_and_never_runs),
         };
 
         return cmocka_run_group_tests(tests, NULL, end);

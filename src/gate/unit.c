@@ -5,19 +5,41 @@
  */
 #include "gate/gate-internal.h"
 
-/* Declared needs are wishes: they count as long as the job, with them, can fit. */
-uint64_t gate_declared(const struct gate *g, const struct client *c)
+/* What it will own before long: as declared, or as much as it owned in the turn before. */
+static uint64_t foreseen(const struct client *c)
+{
+        return c->limit ? least(most(c->need, c->peak), c->limit) : most(c->need, c->peak);
+}
+
+/* What a client that comes in is expected to need counts as long as the job, with all that is expected of it, can fit. */
+uint64_t gate_expected(const struct gate *g, const struct client *c)
 {
         uint64_t together = 0, part = g->settings.client_part_bytes;
 
         if (c->modest)
                 return 0;
-        if (!c->need || !c->job)
-                return least(c->need, gate_room(g, c->device));
+        if (!c->job)
+                return least(foreseen(c), gate_room(g, c->device));
         for_each_in_job (g, client_index(g, c), mate)
                 if (mate->device == c->device)
-                        together += part + most(most(mate->need, owned(mate)), mate->wants ? mate->asked : 0);
-        return together <= gate_device_room(g, device_at(g, c->device)) ? c->need : 0;
+                        together += part + most(most(foreseen(mate), owned(mate)), mate->wants ? mate->asked : 0);
+        return together <= gate_device_room(g, device_at(g, c->device)) ? foreseen(c) : 0;
+}
+
+/* While it runs and has not owned as much as expected yet: grant that it returns, or was not given, is kept for it up to this. */
+uint64_t gate_kept_for(const struct client *c)
+{
+        return c->state == WIRE_RUNNING && !c->unkept && c->peak < c->expected ? c->expected : 0;
+}
+
+uint64_t gate_stop_keeping(struct gate *g, struct client *c)
+{
+        uint64_t bytes = c->kept;
+
+        gate_uncharge(g, c, bytes);
+        c->kept = 0;
+        c->unkept = 1;
+        return bytes;
 }
 
 /* The grant with which it can run, or go on. */
@@ -26,7 +48,7 @@ uint64_t gate_required(const struct gate *g, const struct client *c)
         uint64_t bytes = owned(c);
 
         if (c->state != WIRE_RUNNING)
-                bytes = most(bytes, gate_declared(g, c));
+                bytes = most(bytes, gate_expected(g, c));
         return c->wants ? most(bytes, c->asked) : bytes;
 }
 
@@ -38,7 +60,7 @@ uint64_t gate_shortage(const struct gate *g, const struct client *c)
                 bytes = least(bytes, c->target);
         if (!c->admitted)
                 bytes += g->settings.client_part_bytes;
-        return minus(bytes, c->grant + c->reserved);
+        return minus(bytes, c->grant + c->reserved + c->kept);
 }
 
 bool gate_in_unit(const struct unit *u, const struct gate *g, const struct client *c)
@@ -134,6 +156,23 @@ static void add_job(struct gate *g, const struct client *lead)
                 add_unit(g, lead, 0, 0);
 }
 
+/* What those hold that do not run, and can leave without anybody's giving way. */
+static uint64_t loose_beside(const struct gate *g, const struct client *grower)
+{
+        uint64_t arena = scratch_of(g)->arena_left, sum = 0;
+
+        for_each_on_device (g, device_at(g, grower->device), c) {
+                uint64_t bytes;
+
+                if (c->state != WIRE_WAITING || c->stuck || c->filling || c->keep_until > g->now || c->leader == grower->leader)
+                        continue;
+                bytes = gate_evictable(c, arena);
+                arena -= least(arena, gate_arena_use(c, bytes));
+                sum += bytes;
+        }
+        return sum;
+}
+
 /* Passes and units from the books. */
 void gate_collect_units(struct gate *g)
 {
@@ -148,7 +187,6 @@ void gate_collect_units(struct gate *g)
                 if (c->wants || c->state == WIRE_RUNNING)
                         p->only_batch &= c->priority == WIRE_BATCH;
                 p->running += c->state == WIRE_RUNNING;
-                p->blocked += c->state == WIRE_RUNNING && c->wants && (int64_t)gate_shortage(g, c) > p->free;
                 p->stuck += c->stuck;
                 if (c->stuck)
                         continue;
@@ -161,6 +199,9 @@ void gate_collect_units(struct gate *g)
                         s->arena_left -= gate_arena_use(c, out);
                 }
         }
+        for_each_client (g, c)
+                if (c->state == WIRE_RUNNING && c->wants)
+                        pass_of(g, c)->blocked += (int64_t)gate_shortage(g, c) > pass_of(g, c)->free + (int64_t)(pass_of(g, c)->promised + loose_beside(g, c));
         for_each_client (g, c)
                 if (c->leader == client_index(g, c))
                         add_job(g, c);
@@ -189,7 +230,7 @@ bool gate_feasible(struct gate *g, const struct unit *u, uint32_t device, uint32
                         held += first + rest;
                         continue;
                 }
-                sure += first + minus(c->reserved, c->admitted ? 0 : g->settings.client_part_bytes);
+                sure += c->kept + first + minus(c->reserved, c->admitted ? 0 : g->settings.client_part_bytes);
                 arena += rest;
         }
         if (sure + least(arena, g->arena_free) >= lacking) {

@@ -31,12 +31,13 @@ void gate_give_way(struct gate *g, struct client *c, uint32_t reason)
                         gate_abort_fill(g, mate);
                 if (mate->state != WIRE_RUNNING)
                         continue;
+                pass_at(g, mate->device)->free += (int64_t)mate->kept;
+                g->again |= mate->kept != 0;
+                gate_stop_keeping(g, mate);
                 gate_move(g, mate, WIRE_GIVING_WAY);
                 mate->gave_at = g->now;
                 mate->due = 0;
                 mate->give_reason = reason;
-                if (mate->backfill)
-                        mate->no_backfill_until = plus(g->now, GATE_BACKFILL_PAUSE_NS);
                 mate->backfill = 0;
                 mate->switches++;
                 device_at(g, mate->device)->switches++;
@@ -63,18 +64,18 @@ void gate_evict(struct gate *g, struct client *c, uint64_t bytes)
 /* What asking a running client for its unused grant may bring, still or now. */
 uint64_t gate_trimmable(const struct gate *g, const struct client *c)
 {
-        uint64_t unused = minus(c->grant, most(owned(c), c->need));
+        uint64_t unused = minus(c->grant, most(owned(c), gate_kept_for(c)));
 
         return c->state == WIRE_RUNNING && !c->stuck && (c->trim_until > g->now || unused > c->trim_slack) ? unused : 0;
 }
 
-/* Asks running clients for grant that they hold unused, declared needs excepted. What may still come of it. */
+/* Asks running clients for grant that they hold unused, but for what they are expected to need. What may still come of it. */
 uint64_t gate_trims(struct gate *g, const struct unit *u, uint32_t device)
 {
         uint64_t expected = 0;
 
         for_each_on_device (g, device_at(g, device), c) {
-                uint64_t unused = minus(c->grant, most(owned(c), c->need));
+                uint64_t unused = minus(c->grant, most(owned(c), gate_kept_for(c)));
 
                 if (c->state != WIRE_RUNNING || (u && u->grow && u->lead == client_index(g, c)))
                         continue;
@@ -92,13 +93,21 @@ uint64_t gate_trims(struct gate *g, const struct unit *u, uint32_t device)
         return expected;
 }
 
+/* When a running client was last known to be at work. Who samples only contended devices knows nothing of before. */
+static uint64_t last_active(const struct gate *g, const struct client *c)
+{
+        uint64_t since = most(c->active_at, c->run_since);
+
+        return g->settings.samples_always ? since : most(since, device_at(g, c->device)->contended_since);
+}
+
 static bool job_idle(const struct gate *g, const struct client *c)
 {
         for_each_in_job (g, client_index(g, c), mate) {
                 const struct device *d = device_at(g, mate->device);
-                uint64_t since = most(most(mate->active_at, mate->run_since), d->contended_since);
 
-                if (mate->state == WIRE_RUNNING && (!d->contended || mate->wants || g->now - since < g->settings.idle_ns))
+                if (mate->state == WIRE_RUNNING &&
+                    (!(d->contended || g->settings.samples_always) || mate->wants || g->now - last_active(g, mate) < g->settings.idle_ns))
                         return false;
         }
         return device_at(g, c->device)->contended;
@@ -108,22 +117,27 @@ static bool job_idle(const struct gate *g, const struct client *c)
 static bool running_victim(struct gate *g, const struct unit *u, const struct client *c, struct victim *v)
 {
         const struct pass *p = pass_at(g, c->device);
-        const struct device *d = device_at(g, c->device);
         uint64_t cost, slice;
 
         v->k1 = UINT32_MAX - c->class_in;
         v->k2 = c->run_since;
-        if (job_idle(g, c) || c->backfill) {
-                v->rank = 1;
-                v->reason = !u ? WIRE_GIVE_SETTINGS : c->backfill ? WIRE_GIVE_PRIORITY : WIRE_GIVE_IDLE;
+        if (!u || job_idle(g, c)) {
+                v->rank = 1 + !job_idle(g, c);
+                v->reason = u ? WIRE_GIVE_IDLE : WIRE_GIVE_SETTINGS;
                 return true;
         }
-        v->rank = 2;
-        v->reason = u ? WIRE_GIVE_PRIORITY : WIRE_GIVE_SETTINGS;
-        if (!u || u->priority < c->class_in)
-                return true;
-        cost = gate_switch_cost(g, c->device, c->resident, p->shortage);
+        cost = gate_switch_cost(g, c->device, most(c->resident, gate_kept_for(c)), p->shortage);
         slice = gate_slice_of_cost(g, c->device, cost);
+        if (c->backfill || u->priority < c->class_in) {
+                uint64_t turn = gate_least_turn(g, cost, slice);
+
+                v->rank = c->backfill ? 1 : 2;
+                v->reason = WIRE_GIVE_PRIORITY;
+                if (g->now - c->run_since >= turn)
+                        return true;
+                gate_wake_at(g, plus(c->run_since, turn));
+                return false;
+        }
         v->reason = WIRE_GIVE_SLICE;
         v->rank = 3;
         if (g->now - c->run_since >= slice) {
@@ -148,7 +162,7 @@ static bool running_victim(struct gate *g, const struct unit *u, const struct cl
         }
         gate_wake_at(g, plus(c->run_since, slice));
         if (!c->wants)
-                gate_wake_at(g, most(most(c->active_at, c->run_since), d->contended_since) + g->settings.idle_ns);
+                gate_wake_at(g, last_active(g, c) + g->settings.idle_ns);
         return false;
 }
 
@@ -166,7 +180,7 @@ static bool candidate(struct gate *g, const struct unit *u, struct client *c, st
         case WIRE_COMING_IN:
                 if (c->filling ? !c->backfill || !u : c->state == WIRE_COMING_IN)
                         return false;
-                v->k1 = c->wants ? 2 : 1;
+                v->k1 = c->storage ? 0 : c->wants ? 2 : 1;
                 v->k2 = UINT64_MAX - c->position; /* who comes last loses first */
                 return true;
         case WIRE_GOING_OUT:
@@ -248,6 +262,24 @@ static void carry_out(struct gate *g, struct victim *v, uint64_t bytes)
         }
 }
 
+/* What is kept for those that have to make room by now: nothing moves for it. */
+static uint64_t keepsakes(struct gate *g, const struct unit *u, uint32_t device, uint64_t need, bool act)
+{
+        uint64_t total = 0;
+        struct victim v;
+
+        for_each_on_device (g, device_at(g, device), c) {
+                if (total >= need || !c->kept || !candidate(g, u, c, &v))
+                        continue;
+                total += c->kept;
+                if (act) {
+                        gate_stop_keeping(g, c);
+                        g->again = 1;
+                }
+        }
+        return total;
+}
+
 static uint32_t running_here(const struct gate *g, const struct client *c)
 {
         uint32_t n = 0;
@@ -257,10 +289,27 @@ static uint32_t running_here(const struct gate *g, const struct client *c)
         return n;
 }
 
+uint64_t gate_loose(struct gate *g, const struct unit *u, uint32_t device, uint64_t need)
+{
+        uint64_t arena = scratch_of(g)->arena_left, total = 0;
+        struct victim v;
+
+        for_each_on_device (g, device_at(g, device), c) {
+                uint64_t bytes;
+
+                if (c->state != WIRE_WAITING || !candidate(g, u, c, &v))
+                        continue;
+                bytes = gate_evictable(c, arena);
+                arena -= least(arena, gate_arena_use(c, bytes));
+                total += bytes;
+        }
+        return least(total, need);
+}
+
 uint64_t gate_victims(struct gate *g, const struct unit *u, uint32_t device, uint64_t need, bool act)
 {
         struct scratch *s = scratch_of(g);
-        uint64_t arena = s->arena_left, total = 0, taken = 0;
+        uint64_t arena = s->arena_left, total = keepsakes(g, u, device, need, act), taken = total;
         uint32_t stay = pass_at(g, device)->running, n = 0;
 
         for_each_on_device (g, device_at(g, device), c) {

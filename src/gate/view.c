@@ -45,6 +45,7 @@ bool gate_view_client(const struct gate *gate, uint64_t now, uint32_t client, st
                 .admitted = c->admitted,
                 .wants = c->wants,
                 .stuck = c->stuck,
+                .storage = c->storage,
         };
         return true;
 }
