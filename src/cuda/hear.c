@@ -3,10 +3,13 @@
 
 #include "base/clock.h"
 #include "base/error.h"
+#include "cuda/hand.h"
 #include "cuda/host.h"
 #include "cuda/move.h"
 #include "cuda/say.h"
 #include "cuda/tell.h"
+#include "cuda/tier.h"
+#include "cuda/trim.h"
 #include "cuda/turn.h"
 
 #include <errno.h>
@@ -70,7 +73,9 @@ void hear(const struct wire_message *m, int *fd)
                 if ((d = device_of(m->DEVICE_OK.ordinal))) {
                         d->announced = true;
                         d->limit = m->DEVICE_OK.limit_bytes;
+                        d->soft.limit = m->DEVICE_OK.soft_bytes;
                         d->room = m->DEVICE_OK.room_bytes;
+                        d->slack = m->DEVICE_OK.slack_bytes;
                 }
                 break;
         case WIRE_GO:
@@ -82,7 +87,9 @@ void hear(const struct wire_message *m, int *fd)
                 }
                 break;
         case WIRE_AVAILABLE:
-                if ((d = device_of(m->AVAILABLE.ordinal))) {
+                if ((d = device_of(m->AVAILABLE.ordinal)) && d->storage) {
+                        tier_answered(d, m->AVAILABLE.more_bytes);
+                } else if (d) {
                         d->granted += m->AVAILABLE.more_bytes;
                         if (m->AVAILABLE.ticket == d->ticket)
                                 d->asked = d->ask_sent = false;
@@ -94,7 +101,9 @@ void hear(const struct wire_message *m, int *fd)
                         say_waiting(d, &m->WAIT);
                 break;
         case WIRE_DENIED:
-                if ((d = device_of(m->DENIED.ordinal)) && m->DENIED.ticket == d->ticket && d->asked) {
+                if ((d = device_of(m->DENIED.ordinal)) && d->storage)
+                        tier_answered(d, 0);
+                else if (d && m->DENIED.ticket == d->ticket && d->asked) {
                         d->denied = true;
                         d->denied_code = m->DENIED.code < 0 ? m->DENIED.code : -E_DEVICE_SIZE;
                         d->denied_have = m->DENIED.have_bytes;
@@ -111,20 +120,31 @@ void hear(const struct wire_message *m, int *fd)
                 break;
         case WIRE_EVICT:
                 if ((d = device_of(m->EVICT.ordinal)) && !d->running)
-                        move_evict(d, m->EVICT.bytes);
+                        move_evict(d, m->EVICT.bytes, m->EVICT.hand_over);
+                if (d && d->evicting)
+                        tier_ask(d, d->evict_left);
                 break;
         case WIRE_BRING_IN:
                 if ((d = device_of(m->BRING_IN.ordinal))) {
                         d->granted += m->BRING_IN.more_bytes;
+                        if (m->BRING_IN.unit_bytes && *fd >= 0) {
+                                hand_take(d, *fd, m->BRING_IN.unit_bytes, m->BRING_IN.unit);
+                                *fd = -1;
+                        }
                         move_come(d);
                 }
                 break;
         case WIRE_SETTINGS:
                 if ((d = device_of(m->SETTINGS.ordinal))) {
                         d->limit = m->SETTINGS.limit_bytes;
+                        d->soft.limit = m->SETTINGS.soft_bytes;
                         d->slack = m->SETTINGS.slack_bytes;
                         d->dirty = true;
                 }
+                break;
+        case WIRE_TRIM:
+                if ((d = device_of(m->TRIM.ordinal)))
+                        trim_asked(d, m->TRIM.soft);
                 break;
         case WIRE_SEGMENT:
                 take_segment(&m->SEGMENT, fd);

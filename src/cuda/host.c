@@ -3,6 +3,7 @@
 
 #include "base/scope.h"
 #include "cuda/say.h"
+#include "cuda/tier.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -83,6 +84,7 @@ void host_release(struct unit *unit)
         uint64_t n = (unit->bytes + GRANULE - 1) / GRANULE;
         struct segment *s;
 
+        tier_release(unit);
         if (unit->segment == NO_SEGMENT)
                 return;
         s = &berth.segments[unit->segment];
@@ -96,6 +98,8 @@ void host_place_all(void)
         for (size_t b = 0; b < berth.blocks_n; b++) {
                 struct block *block = berth.blocks[b];
 
+                if (block->holds)
+                        continue;
                 for (uint32_t u = 0; u < block->units_n; u++) {
                         struct unit *unit = &block->units[u];
 
@@ -162,6 +166,8 @@ uint64_t host_wanted(void)
         uint64_t bytes = 0, placed = 0, free_bytes = 0, segments = 0;
 
         for (unsigned int i = 0; i < berth.devices_n; i++) {
+                if (berth.devices[i].storage)
+                        continue; /* its bytes are those of another device */
                 bytes += berth.devices[i].movable;
                 placed += berth.devices[i].backed;
         }

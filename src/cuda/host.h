@@ -10,6 +10,7 @@
 int host_add_segment(uint32_t id, uint64_t bytes, int fd);
 /* Gives the unit a place if it has none and there is room. */
 bool host_place(struct unit *unit);
+/* Also on a neighbour. */
 void host_release(struct unit *unit);
 /* Tries to place every unit that has none; called when a segment came. */
 void host_place_all(void);

@@ -19,7 +19,7 @@
 
 #define SHARED_LANE (PAGE_LANES - 1)
 
-static struct page first_page __attribute__((aligned(PAGE_BYTES))) = {.gate = PAGE_OPEN};
+static struct page first_page __attribute__((aligned(4096))) = {.gate = PAGE_OPEN};
 struct page *berth_page = &first_page;
 __thread struct page_lane *berth_lane __attribute__((tls_model("initial-exec")));
 void (*lane_on_wait)(void);
@@ -153,6 +153,15 @@ void lane_open(void)
 {
         atomic_store(&berth_page->gate, PAGE_OPEN);
         futex(&berth_page->gate, FUTEX_WAKE, INT_MAX);
+}
+
+uint64_t lane_calls(void)
+{
+        uint64_t calls = 0;
+
+        for (int i = 0; i < PAGE_LANES; i++)
+                calls += atomic_load(&berth_page->lanes[i].launches) + atomic_load(&berth_page->lanes[i].copies);
+        return calls;
 }
 
 void lane_capture_began(void)

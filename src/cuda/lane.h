@@ -65,6 +65,9 @@ static inline bool lane_is_open(void)
         return atomic_load_explicit(&berth_page->gate, memory_order_acquire) == PAGE_OPEN;
 }
 
+/* Gated calls of the process so far. Behind a closed, quiet gate: it is the same as before exactly when nothing was issued in between. */
+uint64_t lane_calls(void);
+
 /* Captures open in this process. */
 void lane_capture_began(void);
 void lane_capture_ended(void);

@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/fd.h"
+#include "cuda/cache.h"
 #include "cuda/hear.h"
 #include "cuda/host.h"
 #include "cuda/lane.h"
@@ -15,6 +16,8 @@
 #include "cuda/move.h"
 #include "cuda/say.h"
 #include "cuda/tell.h"
+#include "cuda/tier.h"
+#include "cuda/trim.h"
 #include "cuda/turn.h"
 
 #include <errno.h>
@@ -31,6 +34,7 @@ static int kick_fd = -1;
 static _Atomic bool kicked;
 static uint64_t next_try;
 static bool starting;
+static bool resting; /* the helper looks again within TELL_REPORT_NS; books */
 
 #define RETRY_NS (250 * NS_PER_MS)
 #define FULL_PAUSE_NS (50 * (long)NS_PER_MS)
@@ -46,15 +50,21 @@ void link_kick(void)
         }
 }
 
+void link_report(const struct device *d)
+{
+        if (!resting || tell_report_due(d))
+                link_kick();
+}
+
 static void on_wait(void)
 {
         link_kick();
 }
 
-static void on_evicted(struct device *d, uint64_t returned, bool done, int status)
+static void on_evicted(struct device *d, const struct move_progress *progress)
 {
         if (berth.link == LINK_CONNECTED)
-                tell_evicted(d, returned, done, status);
+                tell_evicted(d, progress);
 }
 
 static void on_brought_in(struct device *d, uint64_t returned, bool done, int status)
@@ -93,14 +103,19 @@ static void hear_all(void)
         }
 }
 
-/* How long the helper may sleep: not at all with work at hand, forever when only others can bring news. */
+/* How long the helper may sleep: not at all with work at hand, forever when only others can bring news. Sets resting when it looks again by itself. */
 static int sleep_ms(bool busy, bool draining)
 {
+        resting = false;
         if (busy)
                 return 0;
         if (draining)
                 return 1;
-        return berth.link == LINK_AWAY ? 100 : -1;
+        if (berth.link == LINK_AWAY)
+                return 100;
+        for (unsigned int i = 0; i < berth.devices_n; i++)
+                resting |= berth.devices[i].managed && (berth.devices[i].dirty || clock_now_ns() < berth.devices[i].told_at + TELL_REPORT_NS);
+        return resting ? (int)(TELL_REPORT_NS / NS_PER_MS) : -1;
 }
 
 static void *helper(void *unused)
@@ -137,7 +152,7 @@ static void *helper(void *unused)
                 if (berth.link == LINK_CONNECTED && tell_due() < 0)
                         went_away();
                 if (!busy && !draining)
-                        busy = host_register_next();
+                        busy = host_register_next() || move_prepare() || tier_prepare();
                 timeout = sleep_ms(busy, draining);
                 books_unlock();
                 memory_free_deferred();
@@ -205,7 +220,7 @@ static void ensure_started(void)
 static struct device *find_device(CUdevice handle)
 {
         for (unsigned int i = 0; i < berth.devices_n; i++)
-                if (berth.devices[i].known && berth.devices[i].handle == handle)
+                if (berth.devices[i].known && !berth.devices[i].storage && berth.devices[i].handle == handle)
                         return &berth.devices[i];
         return NULL;
 }
@@ -243,12 +258,21 @@ static struct device *new_device(CUdevice handle)
             real.cuDeviceGetUuid(&uuid, handle) != CUDA_SUCCESS || real.cuDeviceTotalMem_v2(&total, handle) != CUDA_SUCCESS)
                 return NULL;
         d = &berth.devices[berth.devices_n];
-        *d = (struct device){.known = true, .handle = handle, .ordinal = berth.devices_n, .total = total, .slack = berth.slack_bytes, .page_fd = -1};
+        *d = (struct device){.known = true, .handle = handle, .ordinal = berth.devices_n, .total = total, .page_fd = -1};
         memcpy(d->uuid, uuid.bytes, sizeof d->uuid);
         d->managed = berth.link != LINK_UNMANAGED;
         if (d->managed)
                 give_page(d);
         berth.devices_n++;
+        return d;
+}
+
+struct device *link_add_storage(CUdevice handle)
+{
+        struct device *d = new_device(handle);
+
+        if (d)
+                d->storage = true;
         return d;
 }
 
@@ -275,6 +299,15 @@ struct device *link_attach(CUdevice handle)
 
 int link_reserve(struct device *d, uint64_t bytes)
 {
+        int r = link_await(d, bytes);
+
+        if (r == 0)
+                cache_limit(d, device_spare(d) - bytes);
+        return r;
+}
+
+int link_await(struct device *d, uint64_t bytes)
+{
         for (;;) {
                 bool open = lane_is_open() || lane_captures();
 
@@ -286,7 +319,10 @@ int link_reserve(struct device *d, uint64_t bytes)
                         d->granted = d->resident + d->pinned + bytes;
                         return 0;
                 }
-                if (!d->asked || d->ask_bytes != bytes) {
+                /* Enough here, but the process is held on another device: that one's turn is asked for (turn_wanted), not more of this one. */
+                if (d->running && device_spare(d) >= bytes && turn_held_elsewhere(d)) {
+                        link_kick();
+                } else if (!d->asked || d->ask_bytes != bytes) {
                         d->asked = true;
                         d->ask_sent = d->denied = false;
                         d->ask_bytes = bytes;
@@ -348,8 +384,9 @@ void link_forked(bool used_driver)
                 fd_close_at(&berth.segments[i].fd);
         berth = (struct berth){.link = LINK_NONE};
         atomic_store(&kicked, false);
-        starting = false;
+        starting = resting = false;
         turn_forked();
+        trim_forked();
         lane_on_wait = NULL;
         /* The driver refuses to work in such a child; everything passes, and it says so itself. */
         if (used_driver)

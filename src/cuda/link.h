@@ -12,11 +12,19 @@
  * is made. Returns the device, managed or not; NULL: unknown device number. Takes and releases the books. */
 struct device *link_attach(CUdevice handle);
 
+/* A neighbour that only holds bytes, to be announced; NULL: no more devices. Books held. */
+struct device *link_add_storage(CUdevice handle);
+
 /* The books changed: report what is due. Cheap; any thread, with or without the books held. */
 void link_kick(void);
 
-/* With the books held: waits until spare grant ≥ bytes and the gate is open. 0, or -E_LIMIT, -E_DEVICE_SIZE, -E_ARENA, -E_DEADLOCK. */
+/* The program's bytes changed. Allocations and frees that are served from kept blocks are reported soon, all else at once. Books held. */
+void link_report(const struct device *d);
+
+/* With the books held: waits until spare grant ≥ bytes and the gate is open. 0, or -E_LIMIT, -E_DEVICE_SIZE, -E_ARENA, -E_DEADLOCK. reserve also
+ * gives kept blocks back to the driver, so that as much can be created; await leaves that to a caller who may use one of them. */
 int link_reserve(struct device *d, uint64_t bytes);
+int link_await(struct device *d, uint64_t bytes);
 
 /* With the books held: the driver had no memory although the books say there is. That passes while a daemon is away or just came back and does
  * not know everyone yet. Waits a moment; true: reserve and try again, false: it is time to tell the program. *tries starts at 0. */

@@ -5,12 +5,20 @@
  */
 #include "cuda/memory.h"
 
+#include "base/clock.h"
 #include "base/error.h"
 #include "base/scope.h"
+#include "cuda/cache.h"
+#include "cuda/clean.h"
+#include "cuda/hand.h"
 #include "cuda/host.h"
 #include "cuda/lane.h"
 #include "cuda/link.h"
 #include "cuda/say.h"
+#include "cuda/tier.h"
+#include "cuda/trim.h"
+#include "cuda/vmm.h"
+#include "wire/window.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -43,6 +51,7 @@ void memory_note(struct device *d)
                 atomic_store_explicit(&page->resident_bytes, d->resident, memory_order_relaxed);
                 atomic_store_explicit(&page->granted_bytes, d->granted, memory_order_relaxed);
                 atomic_store_explicit(&page->peak_bytes, d->peak, memory_order_relaxed);
+                page_note(page, d->movable + d->pinned, clock_now_ns());
         }
         d->dirty = true;
 }
@@ -72,7 +81,7 @@ struct block *memory_find(CUdeviceptr address)
         return berth.blocks[i - 1];
 }
 
-static bool insert(struct block *block)
+bool memory_insert(struct block *block)
 {
         size_t i;
 
@@ -92,48 +101,49 @@ static bool insert(struct block *block)
         return true;
 }
 
-static void withdraw(struct block *block)
+void memory_withdraw(struct block *block)
 {
         size_t i = upper(block->address) - 1;
 
         memmove(&berth.blocks[i], &berth.blocks[i + 1], (berth.blocks_n - i - 1) * sizeof *berth.blocks);
         berth.blocks_n--;
+        if (block->device->small == block)
+                block->device->small = NULL;
 }
 
 /* Memory without access rights yet. Handles are made exportable so that a unit can later be handed to another process. */
-static CUresult back_unit(struct device *d, struct unit *unit)
+static CUresult back_unit(struct device *d, struct unit *unit, bool use_gift)
 {
         CUmemAllocationProp properties = {
                 .type = CU_MEM_ALLOCATION_TYPE_PINNED,
                 .requestedHandleTypes = CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR,
                 .location = {CU_MEM_LOCATION_TYPE_DEVICE, d->handle},
         };
-        CUresult r = real.cuMemCreate(&unit->handle, unit->bytes, &properties, 0);
+        bool handed = use_gift && hand_use(d, unit);
+        CUresult r = handed ? CUDA_SUCCESS : real.cuMemCreate(&unit->handle, unit->bytes, &properties, 0);
 
         if (r != CUDA_SUCCESS)
                 return r;
         r = real.cuMemMap(unit->address, unit->bytes, 0, unit->handle, 0);
         if (r != CUDA_SUCCESS) {
                 real.cuMemRelease(unit->handle);
-                return r;
+                hand_release(unit);
+                return handed ? back_unit(d, unit, false) : r; /* what was handed over is not what it was said to be */
         }
         unit->resident = true;
         return CUDA_SUCCESS;
 }
 
-static CUresult open_access(struct device *d, CUdeviceptr address, uint64_t bytes)
-{
-        CUmemAccessDesc access = {{CU_MEM_LOCATION_TYPE_DEVICE, d->handle}, CU_MEM_ACCESS_FLAGS_PROT_READWRITE};
-
-        return real.cuMemSetAccess(address, bytes, &access, 1);
-}
-
 CUresult memory_map_unit(struct device *d, struct unit *unit)
 {
-        CUresult r = back_unit(d, unit);
+        struct block *block = memory_find(unit->address);
+        CUresult r;
 
+        if (block && block->vmm)
+                return vmm_map_unit(block, unit);
+        r = back_unit(d, unit, true);
         if (r == CUDA_SUCCESS) {
-                r = open_access(d, unit->address, unit->bytes);
+                r = memory_access(d, unit->address, unit->bytes);
                 if (r != CUDA_SUCCESS)
                         memory_unmap_unit(unit);
         }
@@ -146,12 +156,22 @@ CUresult memory_unmap_unit(struct unit *unit)
 
         if (r == CUDA_SUCCESS) {
                 real.cuMemRelease(unit->handle);
+                hand_release(unit);
                 unit->resident = false;
         }
         return r;
 }
 
-/* Takes the block apart, wherever its bytes are, and settles the books. */
+void memory_dismantle(struct block *block)
+{
+        for (uint32_t i = 0; i < block->units_n; i++)
+                if (block->units[i].resident)
+                        memory_unmap_unit(&block->units[i]);
+        real.cuMemAddressFree(block->address, block->mapped);
+        free(block);
+}
+
+/* The block is the program's no more: out of the books, wherever its bytes are. Kept for the next of its size, or given back. */
 static void destroy(struct block *block)
 {
         struct device *d = block->device;
@@ -159,17 +179,46 @@ static void destroy(struct block *block)
         for (uint32_t i = 0; i < block->units_n; i++) {
                 struct unit *unit = &block->units[i];
 
-                if (unit->resident && memory_unmap_unit(unit) == CUDA_SUCCESS)
-                        d->resident -= unit->bytes;
+                if (unit->resident)
+                        d->resident -= block->holds ? 0 : unit->bytes;
                 if (unit->segment != NO_SEGMENT)
                         d->backed -= unit->bytes;
                 host_release(unit);
-                d->movable -= unit->bytes;
+                unit->host_valid = false;
+                *(block->holds ? &d->pinned : &d->movable) -= unit->bytes;
         }
-        real.cuMemAddressFree(block->address, block->mapped);
         slab_free(block->slab);
-        free(block);
+        block->slab = NULL;
+        if (block->holds)
+                block->context = NULL; /* others may have it: not one to keep */
+        if (!cache_put(d, block))
+                memory_dismantle(block);
         memory_note(d);
+}
+
+/* A kept block is the program's again. */
+static struct block *reuse(struct device *d, uint64_t bytes, uint64_t mapped)
+{
+        CUcontext context;
+        struct block *block = d->cache && real.cuCtxGetCurrent(&context) == CUDA_SUCCESS ? cache_take(d, mapped, context) : NULL;
+
+        if (!block)
+                return NULL;
+        if (!memory_insert(block)) {
+                memory_dismantle(block);
+                return NULL;
+        }
+        block->bytes = bytes;
+        for (uint32_t i = 0; i < block->units_n; i++) {
+                struct unit *unit = &block->units[i];
+
+                d->movable += unit->bytes;
+                d->resident += unit->bytes;
+                if (host_place(unit))
+                        d->backed += unit->bytes;
+        }
+        memory_note(d);
+        return block;
 }
 
 static CUresult new_block(struct device *d, uint64_t bytes, struct block **ret)
@@ -195,7 +244,7 @@ static CUresult new_block(struct device *d, uint64_t bytes, struct block **ret)
                 unit->address = block->address + offset;
                 unit->bytes = mapped - offset < unit_bytes ? mapped - offset : unit_bytes;
                 unit->segment = NO_SEGMENT;
-                r = back_unit(d, unit);
+                r = back_unit(d, unit, false);
                 if (r != CUDA_SUCCESS)
                         break;
                 block->units_n++;
@@ -205,8 +254,9 @@ static CUresult new_block(struct device *d, uint64_t bytes, struct block **ret)
                         d->backed += unit->bytes;
         }
         if (r == CUDA_SUCCESS)
-                r = open_access(d, block->address, mapped);
-        if (r != CUDA_SUCCESS || !insert(block)) {
+                r = memory_access(d, block->address, mapped);
+        if (r != CUDA_SUCCESS || !memory_insert(block)) {
+                block->context = NULL; /* not one to keep */
                 destroy(block);
                 return r != CUDA_SUCCESS ? r : CUDA_ERROR_OUT_OF_MEMORY;
         }
@@ -215,23 +265,43 @@ static CUresult new_block(struct device *d, uint64_t bytes, struct block **ret)
         return CUDA_SUCCESS;
 }
 
+static bool take_from(struct device *d, struct block *block, uint64_t bytes, CUdeviceptr *ret)
+{
+        uint64_t offset;
+
+        if (!block->slab || block->device != d || !slab_take(block->slab, bytes, &offset))
+                return false;
+        *ret = block->address + offset;
+        d->small = block;
+        return true;
+}
+
 static bool take_small(struct device *d, uint64_t bytes, CUdeviceptr *ret)
 {
-        for (size_t i = berth.blocks_n; i-- > 0;) {
-                struct block *block = berth.blocks[i];
-                uint64_t offset;
-
-                if (block->slab && block->device == d && slab_take(block->slab, bytes, &offset)) {
-                        *ret = block->address + offset;
+        if (d->small && take_from(d, d->small, bytes, ret))
+                return true;
+        for (size_t i = berth.blocks_n; i-- > 0;)
+                if (take_from(d, berth.blocks[i], bytes, ret))
                         return true;
-                }
-        }
         return false;
+}
+
+/* A block for which there is spare grant: a kept one, or a new one in place of kept ones. */
+static CUresult obtain(struct device *d, uint64_t bytes, uint64_t mapped, struct block **ret)
+{
+        *ret = reuse(d, bytes, mapped);
+        if (*ret)
+                return CUDA_SUCCESS;
+        cache_limit(d, device_spare(d) - mapped);
+        return new_block(d, bytes, ret);
 }
 
 static void say_refused(const struct device *d, uint64_t bytes, int code)
 {
-        if (code == -E_LIMIT)
+        if (code == -E_LIMIT && d->denied_have && (!d->limit || d->movable + d->pinned + bytes <= d->limit))
+                say("device memory limit of the job reached: %lu MiB asked, %lu MiB in use here, at most %lu MiB beside its other programs; see berth run --job-memory",
+                    (unsigned long)(bytes >> 20), (unsigned long)((d->movable + d->pinned) >> 20), (unsigned long)(d->denied_have >> 20));
+        else if (code == -E_LIMIT)
                 say("device memory limit reached: %lu MiB asked, %lu MiB in use, limit %lu MiB; see berth run --memory", (unsigned long)(bytes >> 20),
                     (unsigned long)((d->movable + d->pinned) >> 20), (unsigned long)(d->limit >> 20));
         else
@@ -292,9 +362,11 @@ CUresult memory_allocate(struct device *d, CUdeviceptr *ret, size_t bytes)
         books_lock();
         if (small && take_small(d, bytes, ret)) {
                 result = CUDA_SUCCESS;
+        } else if (!small && trim_refuses(d, mapped)) {
+                result = CUDA_ERROR_OUT_OF_MEMORY;
         } else {
                 do
-                        result = (r = link_reserve(d, mapped)) < 0 ? CUDA_ERROR_OUT_OF_MEMORY : new_block(d, small ? GRANULE : bytes, &block);
+                        result = (r = link_await(d, mapped)) < 0 ? CUDA_ERROR_OUT_OF_MEMORY : obtain(d, small ? GRANULE : bytes, mapped, &block);
                 while (r == 0 && result == CUDA_ERROR_OUT_OF_MEMORY && link_full(&tries));
                 if (r < 0)
                         say_refused(d, mapped, r);
@@ -305,7 +377,7 @@ CUresult memory_allocate(struct device *d, CUdeviceptr *ret, size_t bytes)
                         if (block->slab && slab_take(block->slab, bytes, &offset)) {
                                 *ret = block->address + offset;
                         } else {
-                                withdraw(block);
+                                memory_withdraw(block);
                                 destroy(block);
                                 result = CUDA_ERROR_OUT_OF_MEMORY;
                         }
@@ -313,9 +385,9 @@ CUresult memory_allocate(struct device *d, CUdeviceptr *ret, size_t bytes)
                         *ret = block->address;
                 }
         }
+        link_report(d);
         books_unlock();
         pthread_mutex_unlock(&allocating);
-        link_kick();
         return result;
 }
 
@@ -324,7 +396,7 @@ bool memory_range(CUdeviceptr address, CUdeviceptr *ret_base, uint64_t *ret_byte
         struct block *block = memory_find(address);
         uint64_t start = 0, bytes;
 
-        if (!block)
+        if (!block || block->vmm)
                 return false;
         bytes = block->bytes;
         if (block->slab && !slab_containing(block->slab, address - block->address, &start, &bytes))
@@ -339,6 +411,7 @@ bool memory_range(CUdeviceptr address, CUdeviceptr *ret_base, uint64_t *ret_byte
 
 CUresult memory_free(CUdeviceptr address)
 {
+        struct device *d;
         CUdeviceptr base;
         uint64_t bytes;
         struct block *block;
@@ -361,7 +434,7 @@ CUresult memory_free(CUdeviceptr address)
                 return CUDA_SUCCESS;
         }
         context = block->context;
-        closed = !lane_is_open();
+        closed = !lane_is_open() && !block->device->draining;
         books_unlock();
         /* The driver's free waits until the device is done with the memory; so do we, unless nothing of us runs anyway. */
         if (!closed && real.cuCtxPushCurrent_v2(context) == CUDA_SUCCESS) {
@@ -380,16 +453,17 @@ CUresult memory_free(CUdeviceptr address)
                         return result;
                 }
         }
-        while (block->device->flights_n)
+        d = block->device;
+        while (d->flights_n || !tier_quiet())
                 pthread_cond_wait(&berth_changed, &berth_books);
         /* The wait let others in: look again. */
         block = memory_find(address);
         if (block && (!block->slab || slab_is_empty(block->slab))) {
-                withdraw(block);
+                memory_withdraw(block);
                 destroy(block);
         }
+        link_report(d);
         books_unlock();
-        link_kick();
         return result;
 }
 
@@ -426,7 +500,9 @@ void memory_drop_context(CUcontext context)
                 for (unsigned int c = 0; c < d->contexts_n; c++)
                         if (d->contexts[c] == context)
                                 d->contexts[c--] = d->contexts[--d->contexts_n];
+                cache_drop_context(d, context);
                 if (d->move_context == context) {
+                        clean_forget(d);
                         d->move_context = NULL; /* its streams and events ended with it */
                         memset(d->flights, 0, sizeof d->flights);
                 }
@@ -434,14 +510,43 @@ void memory_drop_context(CUcontext context)
         for (size_t i = berth.blocks_n; i-- > 0;) {
                 struct block *block = berth.blocks[i];
 
-                if (block->context == context) {
-                        withdraw(block);
+                if (block->context == context && !block->vmm) {
+                        memory_withdraw(block);
+                        block->context = NULL; /* not one to keep */
                         destroy(block);
                 }
         }
         host_forget_context(context);
         books_unlock();
         link_kick();
+}
+
+static int reserve_pinned(struct device *d, uint64_t bytes, int (*wait)(struct device *d, uint64_t bytes))
+{
+        int r;
+
+        pthread_mutex_lock(&allocating);
+        books_lock();
+        r = wait(d, bytes);
+        if (r == 0) {
+                d->pinned += bytes; /* counted before the driver gives it: never more than granted */
+                memory_note(d);
+        } else {
+                say_refused(d, bytes, r);
+        }
+        books_unlock();
+        pthread_mutex_unlock(&allocating);
+        return r;
+}
+
+int memory_pin_reserve(struct device *d, uint64_t bytes)
+{
+        return reserve_pinned(d, bytes, link_reserve);
+}
+
+int memory_pin_await(struct device *d, uint64_t bytes)
+{
+        return reserve_pinned(d, bytes, link_await);
 }
 
 void memory_forked(void)

@@ -23,6 +23,23 @@ bool memory_range(CUdeviceptr address, CUdeviceptr *ret_base, uint64_t *ret_byte
 /* Creates, maps and opens access to the unit's memory. The driver's result; resident is set on success, the books are the caller's. */
 CUresult memory_map_unit(struct device *d, struct unit *unit);
 CUresult memory_unmap_unit(struct unit *unit);
+/* After its copy in: as the program had set the access of memory that it mapped itself. */
+CUresult memory_protect_unit(struct unit *unit);
+/* Gives a block's memory and addresses back to the driver; touches no books. */
+void memory_dismantle(struct block *block);
+/* Opens mapped memory of cuMemAlloc to all devices that may use it. */
+CUresult memory_access(struct device *d, CUdeviceptr address, uint64_t bytes);
+/* From now on cuMemAlloc memory of the device may be used by kernels of the peer, after every swap, too; closing is for memory to come. All
+ * of it is on the device. */
+CUresult memory_open_to(struct device *d, CUdevice peer);
+void memory_close_to(struct device *d, CUdevice peer);
+
+/* In and out of berth.blocks. false: no memory for the list. */
+bool memory_insert(struct block *block);
+void memory_withdraw(struct block *block);
+/* One more, one less reason for a block to stay on the device: its bytes count as pinned while there is any. false: not all of it is there now. */
+bool memory_hold(struct block *block);
+void memory_unhold(struct block *block);
 
 /* Everything of a context that ends. Books not held. */
 void memory_drop_context(CUcontext context);
@@ -32,6 +49,8 @@ void memory_free_deferred(void);
 /* Counts pinned memory of a driver object: key is its address or handle. reserve waits for room like an allocation (books not held; 0 or
  * -error); keep and drop settle it. drop returns false when the key is not known. */
 int memory_pin_reserve(struct device *d, uint64_t bytes);
+/* The same for a caller who may be served from what is kept. */
+int memory_pin_await(struct device *d, uint64_t bytes);
 void memory_pin_keep(struct device *d, uint64_t key, uint64_t bytes, bool failed);
 bool memory_pin_drop(uint64_t key);
 /* One more reference to a counted object that exists. */

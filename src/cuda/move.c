@@ -6,23 +6,30 @@
 
 #include "base/clock.h"
 #include "base/error.h"
+#include "base/fd.h"
+#include "cuda/clean.h"
+#include "cuda/flight.h"
+#include "cuda/hand.h"
 #include "cuda/host.h"
 #include "cuda/lane.h"
 #include "cuda/memory.h"
 #include "cuda/say.h"
+#include "cuda/tier.h"
 
 #include <errno.h>
 #include <string.h>
 
 #define PROGRESS_BYTES (UINT64_C(256) << 20)
+#define HAND_BYTES (UINT64_C(16) << 20) /* smaller units are not worth a descriptor and a message each */
+#define DROP_BATCH 256
 
-void (*move_on_evicted)(struct device *d, uint64_t returned, bool done, int status);
+void (*move_on_evicted)(struct device *d, const struct move_progress *progress);
 void (*move_on_brought_in)(struct device *d, uint64_t returned, bool done, int status);
 
 static void begin(struct device *d)
 {
         d->move_since = clock_now_ns();
-        d->moved = 0;
+        d->moved = d->dropped = 0;
         d->progress_returned = 0;
         d->progress_at = 0;
         d->move_status = 0;
@@ -30,12 +37,16 @@ static void begin(struct device *d)
         d->cursor_unit = 0;
 }
 
-void move_evict(struct device *d, uint64_t bytes)
+void move_evict(struct device *d, uint64_t bytes, bool hand_over)
 {
         if (!d->evicting)
                 begin(d);
         d->coming = false;
         d->evicting = true;
+        d->hand_over = hand_over;
+        d->clean_block = 0;
+        d->looked = false;
+        hand_limit(d, 0);
         d->evict_left += bytes;
         d->cursor_block = 0;
         d->cursor_unit = 0;
@@ -54,6 +65,7 @@ void move_stop(struct device *d)
 {
         d->evicting = d->coming = false;
         d->evict_left = 0;
+        hand_limit(d, 0);
 }
 
 uint64_t move_out_bytes(const struct device *d)
@@ -67,7 +79,7 @@ static struct unit *next_unit(struct device *d, bool resident)
         for (; d->cursor_block < berth.blocks_n; d->cursor_block++, d->cursor_unit = 0) {
                 struct block *block = berth.blocks[d->cursor_block];
 
-                if (block->device != d)
+                if (block->device != d || block->holds)
                         continue;
                 for (; d->cursor_unit < block->units_n; d->cursor_unit++) {
                         struct unit *unit = &block->units[d->cursor_unit];
@@ -79,62 +91,6 @@ static struct unit *next_unit(struct device *d, bool resident)
         return NULL;
 }
 
-/* Streams and events live in one context of the device; made on first use and again when that context ended. */
-static bool ready(struct device *d)
-{
-        CUcontext popped;
-        bool ok;
-
-        if (d->move_context)
-                return real.cuCtxPushCurrent_v2(d->move_context) == CUDA_SUCCESS;
-        if (!d->contexts_n || real.cuCtxPushCurrent_v2(d->contexts[0]) != CUDA_SUCCESS)
-                return false;
-        ok = real.cuStreamCreate(&d->out_stream, CU_STREAM_NON_BLOCKING) == CUDA_SUCCESS &&
-             real.cuStreamCreate(&d->in_stream, CU_STREAM_NON_BLOCKING) == CUDA_SUCCESS;
-        for (unsigned int i = 0; ok && i < MOVE_WINDOW; i++)
-                ok = real.cuEventCreate(&d->flights[i].event, CU_EVENT_DISABLE_TIMING) == CUDA_SUCCESS;
-        if (!ok) {
-                real.cuCtxPopCurrent_v2(&popped);
-                return false;
-        }
-        d->move_context = d->contexts[0];
-        return true;
-}
-
-static CUresult take_off(struct device *d, struct unit *unit, bool out)
-{
-        struct flight *flight = &d->flights[(d->flight_head + d->flights_n) % MOVE_WINDOW];
-        CUstream stream = out ? d->out_stream : d->in_stream;
-        CUresult r = out ? real.cuMemcpyDtoHAsync_v2(host_address(unit), unit->address, unit->bytes, stream)
-                         : real.cuMemcpyHtoDAsync_v2(unit->address, host_address(unit), unit->bytes, stream);
-
-        if (r == CUDA_SUCCESS)
-                r = real.cuEventRecord(flight->event, stream);
-        if (r != CUDA_SUCCESS)
-                return r;
-        flight->unit = unit;
-        flight->out = out;
-        unit->in_flight = true;
-        d->flights_n++;
-        return CUDA_SUCCESS;
-}
-
-/* Waits for the oldest copy. *ret_out: it was on its way out, so the host's copy counts only from now on. */
-static CUresult land(struct device *d, struct unit **ret, bool *ret_out)
-{
-        struct flight *flight = &d->flights[d->flight_head];
-        CUresult r = real.cuEventSynchronize(flight->event);
-
-        *ret = flight->unit;
-        *ret_out = flight->out;
-        flight->unit->in_flight = false;
-        d->flight_head = (d->flight_head + 1) % MOVE_WINDOW;
-        d->flights_n--;
-        if (!d->flights_n)
-                pthread_cond_broadcast(&berth_changed);
-        return r;
-}
-
 static void count_moved(struct device *d, uint64_t bytes, bool out)
 {
         d->moved += bytes;
@@ -142,11 +98,23 @@ static void count_moved(struct device *d, uint64_t bytes, bool out)
                 atomic_fetch_add_explicit(out ? &d->page->out_bytes : &d->page->in_bytes, bytes, memory_order_relaxed);
 }
 
-static void tell_evicted(struct device *d, bool done)
+/* A unit that goes to another program: its own, by descriptor, or one that was handed over, by number. */
+struct parcel {
+        int fd;
+        uint64_t bytes, number;
+};
+
+#define NO_PARCEL (struct parcel){.fd = -1}
+
+/* The parcel is used up. */
+static void tell_evicted(struct device *d, bool done, struct parcel parcel)
 {
+        struct move_progress progress = {d->progress_returned, done, d->move_status, parcel.fd, parcel.bytes, parcel.number};
+
         d->move_ns = clock_now_ns() - d->move_since;
-        move_on_evicted(d, d->progress_returned, done, d->move_status);
+        move_on_evicted(d, &progress);
         d->progress_returned = 0;
+        fd_close_at(&parcel.fd);
 }
 
 static void give_back(struct device *d, uint64_t bytes)
@@ -156,16 +124,91 @@ static void give_back(struct device *d, uint64_t bytes)
         d->evict_left -= bytes < d->evict_left ? bytes : d->evict_left;
 }
 
+/* Gives up the device's copy of a unit whose host copy is whole and equal; parcel: its memory is to live on, NULL: not. */
+static bool let_go(struct device *d, struct unit *unit, struct parcel *parcel)
+{
+        uint64_t lent = unit->lent;
+
+        if (parcel && d->hand_over && unit->bytes >= HAND_BYTES) {
+                *parcel = (struct parcel){lent ? -1 : hand_export(unit), unit->bytes, lent};
+                unit->lent = 0; /* its number goes with the parcel */
+        }
+        if (memory_unmap_unit(unit) != CUDA_SUCCESS) {
+                unit->lent = lent;
+                if (parcel) {
+                        fd_close_at(&parcel->fd);
+                        *parcel = NO_PARCEL;
+                }
+                return false;
+        }
+        d->resident -= unit->bytes;
+        give_back(d, unit->bytes);
+        return true;
+}
+
+/* Units that nothing wrote to since both copies were equal need no copy. Some of them, or one that goes with the parcel; true: there may be more. */
+static bool drop_clean(struct device *d, struct parcel *parcel)
+{
+        uint64_t calls = lane_calls();
+        unsigned int n = 0;
+
+        for (; d->clean_block < berth.blocks_n && d->evict_left; d->clean_block++) {
+                struct block *block = berth.blocks[d->clean_block];
+
+                if (block->device != d || block->holds)
+                        continue;
+                for (uint32_t i = 0; i < block->units_n && d->evict_left; i++) {
+                        struct unit *unit = &block->units[i];
+
+                        if (!unit->resident || unit->in_flight || !unit->host_valid || unit->clean_at != calls)
+                                continue;
+                        if (n++ == DROP_BATCH || parcel->fd >= 0 || parcel->number)
+                                return true;
+                        if (!let_go(d, unit, parcel)) {
+                                unit->host_valid = false; /* goes the long way, and fails there with a report */
+                                continue;
+                        }
+                        d->dropped += unit->bytes;
+                }
+        }
+        return false;
+}
+
+/* Whether the unit has a place on the host now. */
+static bool placed(struct device *d, struct unit *unit)
+{
+        if (unit->segment != NO_SEGMENT)
+                return true;
+        if (!host_place(unit))
+                return false;
+        d->backed += unit->bytes;
+        return true;
+}
+
 static bool evict_step(struct device *d)
 {
-        uint64_t spare = device_spare(d), planned = 0;
+        uint64_t spare = device_spare(d), planned;
         struct unit *unit = NULL;
-        bool exhausted = false, out;
+        struct parcel parcel = NO_PARCEL;
+        bool exhausted = false;
+        enum route route;
 
         if (spare && d->evict_left)
                 give_back(d, spare < d->evict_left ? spare : d->evict_left);
-        for (unsigned int i = 0; i < d->flights_n; i++)
-                planned += d->flights[(d->flight_head + i) % MOVE_WINDOW].unit->bytes;
+        if (!d->looked && !d->flights_n && d->clean) {
+                d->looked = true;
+                clean_look(d);
+        }
+        if (d->evict_left && !d->move_status && (drop_clean(d, &parcel) || parcel.fd >= 0 || parcel.number)) {
+                memory_note(d);
+                tell_evicted(d, false, parcel);
+                return true;
+        }
+        if (d->evict_left && !d->flights_n && tier_waits(d)) {
+                memory_note(d);
+                return false; /* a neighbour's answer is on its way, and wakes us */
+        }
+        planned = flight_bytes(d);
         while (!d->move_status && d->flights_n < MOVE_WINDOW && planned < d->evict_left) {
                 unit = next_unit(d, true);
                 if (!unit) {
@@ -173,36 +216,35 @@ static bool evict_step(struct device *d)
                         break;
                 }
                 d->cursor_unit++;
-                if (unit->segment == NO_SEGMENT) {
-                        if (!host_place(unit))
-                                continue; /* this one can't go; others may have a place */
-                        d->backed += unit->bytes;
-                }
-                if (take_off(d, unit, true) != CUDA_SUCCESS)
-                        d->move_status = -EIO;
-                else
+                route = tier_place(d, unit) ? ROUTE_SHELVE : ROUTE_OUT;
+                if (route == ROUTE_OUT && !placed(d, unit))
+                        continue; /* this one can't go; others may have a place */
+                if (flight_start(d, unit, route) == CUDA_SUCCESS) {
                         planned += unit->bytes;
+                } else {
+                        d->move_status = -EIO;
+                        tier_release(unit);
+                }
         }
         if (d->flights_n) {
-                CUresult r = land(d, &unit, &out);
+                CUresult r = flight_land(d, &unit, &route);
 
-                /* A copy in that was overtaken by this order: the host's copy is whole, whatever became of it. */
-                if (!out)
-                        r = CUDA_SUCCESS;
-                if (r == CUDA_SUCCESS && !d->move_status)
-                        r = memory_unmap_unit(unit);
-                if (r != CUDA_SUCCESS || d->move_status) {
-                        d->move_status = d->move_status ? d->move_status : -EIO;
-                } else {
-                        d->resident -= unit->bytes;
+                /* A copy in that was overtaken by this order: what it came from is whole, whatever became of it. */
+                if (route == ROUTE_IN)
+                        unit->host_valid = true;
+                else if (flight_leaves(route) && r != CUDA_SUCCESS && !d->move_status)
+                        d->move_status = -EIO;
+                if (!d->move_status && !let_go(d, unit, &parcel))
+                        d->move_status = -EIO;
+                else if (!d->move_status && flight_leaves(route))
                         count_moved(d, unit->bytes, true);
-                        give_back(d, unit->bytes);
-                }
+                if (unit->resident && route == ROUTE_SHELVE)
+                        tier_release(unit);
         }
         memory_note(d);
         if (d->flights_n || (d->evict_left && !d->move_status && !exhausted)) {
-                if (d->progress_returned >= PROGRESS_BYTES)
-                        tell_evicted(d, false);
+                if (parcel.fd >= 0 || parcel.number || d->progress_returned >= PROGRESS_BYTES)
+                        tell_evicted(d, false, parcel);
                 return true;
         }
         if (d->evict_left && !d->move_status && d->resident)
@@ -211,44 +253,128 @@ static bool evict_step(struct device *d)
                 say("device memory could not be moved to the host; it stays on the device");
         d->evicting = false;
         d->evict_left = 0;
-        tell_evicted(d, true);
+        tier_done();
+        tell_evicted(d, true, parcel);
         return false;
+}
+
+/* The next unit on one of a storage's shelves. */
+static struct unit *next_on_shelf(const struct device *s)
+{
+        for (size_t b = 0; b < berth.blocks_n; b++)
+                for (uint32_t i = 0; i < berth.blocks[b]->units_n; i++) {
+                        struct unit *unit = &berth.blocks[b]->units[i];
+
+                        if (tier_holds(unit) && tier_of(unit) == s && !unit->resident && !unit->in_flight)
+                                return unit;
+                }
+        return NULL;
+}
+
+/* A neighbour's memory is wanted back: what lies there goes on to the host. */
+static bool empty_step(struct device *s)
+{
+        uint64_t spare = device_spare(s), planned;
+        struct unit *unit = NULL;
+        bool exhausted = false;
+        enum route route;
+
+        if (spare && s->evict_left)
+                give_back(s, spare < s->evict_left ? spare : s->evict_left);
+        planned = flight_bytes(s);
+        while (!s->move_status && s->flights_n < MOVE_WINDOW && planned < s->evict_left) {
+                unit = next_on_shelf(s);
+                if (!unit || !placed(memory_find(unit->address)->device, unit)) {
+                        exhausted = true;
+                        break;
+                }
+                if (flight_start(s, unit, ROUTE_EMPTY) != CUDA_SUCCESS)
+                        s->move_status = -EIO;
+                else
+                        planned += unit->bytes;
+        }
+        if (s->flights_n) {
+                if (flight_land(s, &unit, &route) != CUDA_SUCCESS) {
+                        s->move_status = -EIO; /* the shelf still holds it */
+                } else {
+                        count_moved(s, unit->bytes, true);
+                        tier_release(unit);
+                        spare = device_spare(s);
+                        give_back(s, spare < s->evict_left ? spare : s->evict_left);
+                }
+        }
+        memory_note(s);
+        if (s->flights_n || (s->evict_left && !s->move_status && !exhausted)) {
+                if (s->progress_returned >= PROGRESS_BYTES)
+                        tell_evicted(s, false, NO_PARCEL);
+                return true;
+        }
+        if (s->evict_left && !s->move_status && s->resident)
+                s->move_status = -E_ARENA;
+        s->evicting = false;
+        s->evict_left = 0;
+        tell_evicted(s, true, NO_PARCEL);
+        return false;
+}
+
+/* The next unit to come in: one that fits the gift that waits longest, else any. */
+static struct unit *next_in(struct device *d)
+{
+        uint64_t gift;
+
+        while ((gift = hand_next(d))) {
+                for (size_t i = 0; i < berth.blocks_n; i++) {
+                        struct block *block = berth.blocks[i];
+
+                        for (uint32_t k = 0; block->device == d && k < block->units_n; k++)
+                                if (!block->units[k].resident && block->units[k].bytes == gift)
+                                        return &block->units[k];
+                }
+                hand_limit(d, d->gifts_bytes - gift); /* none of that size is out */
+        }
+        return next_unit(d, false);
 }
 
 static bool come_step(struct device *d)
 {
         struct unit *unit = NULL;
-        bool tight = false, out;
+        bool tight = false;
+        enum route route;
 
-        while (!d->move_status && d->flights_n < MOVE_WINDOW && (unit = next_unit(d, false))) {
+        while (!d->move_status && d->flights_n < MOVE_WINDOW && (unit = next_in(d))) {
                 if (device_spare(d) < unit->bytes) {
                         tight = true;
                         break;
                 }
+                if (hand_next(d) != unit->bytes)
+                        hand_limit(d, device_spare(d) - unit->bytes);
                 if (memory_map_unit(d, unit) != CUDA_SUCCESS) {
                         d->move_status = -ENOMEM;
                         break;
                 }
                 d->resident += unit->bytes;
-                if (take_off(d, unit, false) != CUDA_SUCCESS) {
+                if (flight_start(d, unit, tier_holds(unit) ? ROUTE_FETCH : ROUTE_IN) != CUDA_SUCCESS) {
                         d->resident -= unit->bytes;
                         memory_unmap_unit(unit);
                         d->move_status = -EIO;
                         break;
                 }
-                d->cursor_unit++;
         }
         if (d->flights_n) {
-                CUresult r = land(d, &unit, &out);
+                CUresult r = flight_land(d, &unit, &route);
 
-                if (out) {
+                if (!flight_leaves(route) && r == CUDA_SUCCESS)
+                        r = memory_protect_unit(unit);
+                if (flight_leaves(route)) {
                         /* An order to leave that was withdrawn: the unit is still here. */
+                        tier_release(unit);
                 } else if (r != CUDA_SUCCESS) {
-                        /* What arrived is not to be trusted, the host's copy is. */
+                        /* What arrived is not to be trusted, what it came from is. */
                         if (memory_unmap_unit(unit) == CUDA_SUCCESS)
                                 d->resident -= unit->bytes;
                         d->move_status = -EIO;
                 } else {
+                        tier_release(unit);
                         count_moved(d, unit->bytes, false);
                         d->progress_returned += unit->bytes; /* here: brought in since the last report */
                 }
@@ -260,6 +386,7 @@ static bool come_step(struct device *d)
                 uint64_t spare = device_spare(d);
 
                 d->coming = false;
+                hand_limit(d, 0);
                 d->granted -= spare;
                 d->move_ns = clock_now_ns() - d->move_since;
                 move_on_brought_in(d, spare, true, d->move_status);
@@ -267,8 +394,11 @@ static bool come_step(struct device *d)
         }
         d->cursor_block = 0;
         d->cursor_unit = 0;
+        if (!tier_quiet())
+                return true; /* some are on their way from a neighbour to the host */
         if (!next_unit(d, false)) {
                 d->coming = false;
+                hand_limit(d, 0);
                 d->move_ns = clock_now_ns() - d->move_since;
                 move_on_brought_in(d, 0, true, 0);
                 return false;
@@ -282,6 +412,22 @@ static bool come_step(struct device *d)
         return !tight;
 }
 
+bool move_prepare(void)
+{
+        for (unsigned int i = 0; i < berth.devices_n; i++) {
+                struct device *d = &berth.devices[i];
+                CUcontext popped;
+
+                /* Whoever has a place on the host may have to leave. */
+                if (!d->managed || !berth.clean || d->clean_tried || !d->backed || !flight_ready(d))
+                        continue;
+                clean_prepare(d);
+                real.cuCtxPopCurrent_v2(&popped);
+                return true;
+        }
+        return false;
+}
+
 bool move_step(struct device *d)
 {
         CUcontext popped;
@@ -289,14 +435,14 @@ bool move_step(struct device *d)
 
         if (!d->evicting && !d->coming && !d->flights_n)
                 return false;
-        if (!ready(d)) {
+        if (!flight_ready(d)) {
                 /* No context: nothing can be resident, so only unused grant can go back. */
                 if (d->evicting) {
                         give_back(d, device_spare(d) < d->evict_left ? device_spare(d) : d->evict_left);
                         d->evicting = false;
                         d->evict_left = 0;
                         d->move_status = d->resident ? -EIO : 0;
-                        tell_evicted(d, true);
+                        tell_evicted(d, true, NO_PARCEL);
                 } else if (d->coming) {
                         d->coming = false;
                         move_on_brought_in(d, 0, true, move_out_bytes(d) ? -EIO : 0);
@@ -304,15 +450,22 @@ bool move_step(struct device *d)
                 return false;
         }
         if (d->evicting) {
-                more = evict_step(d);
+                more = d->storage ? empty_step(d) : evict_step(d);
         } else if (d->coming) {
                 more = come_step(d);
         } else {
                 struct unit *unit;
-                bool out;
+                enum route route;
+                CUresult r = flight_land(d, &unit, &route);
 
                 /* Orders were withdrawn while copies ran: let them land. A copy out leaves its unit resident; a copy in is complete. */
-                if (land(d, &unit, &out) != CUDA_SUCCESS && !out && memory_unmap_unit(unit) == CUDA_SUCCESS)
+                if (flight_leaves(route) || route == ROUTE_EMPTY || r != CUDA_SUCCESS)
+                        ;
+                else if (memory_protect_unit(unit) != CUDA_SUCCESS)
+                        r = CUDA_ERROR_UNKNOWN;
+                if (route == ROUTE_EMPTY ? r == CUDA_SUCCESS : flight_leaves(route) || r == CUDA_SUCCESS)
+                        tier_release(unit);
+                else if (route != ROUTE_EMPTY && memory_unmap_unit(unit) == CUDA_SUCCESS)
                         d->resident -= unit->bytes;
                 more = d->flights_n;
         }

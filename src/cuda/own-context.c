@@ -2,6 +2,8 @@
 #include "cuda/lane.h"
 #include "cuda/link.h"
 #include "cuda/memory.h"
+#include "cuda/own-ipc.h"
+#include "cuda/pool.h"
 #include "cuda/say.h"
 #include "cuda/tell.h"
 
@@ -18,7 +20,7 @@ static void substitute(const char *name, void **ret, int version, unsigned long 
                 return;
         wrapper = real_wrapper_of(*ret);
         if (!wrapper)
-                wrapper = real_wrapper_by_name(name, flags & CU_GET_PROC_ADDRESS_PER_THREAD_DEFAULT_STREAM);
+                wrapper = real_wrapper_by_name(name, version, flags & CU_GET_PROC_ADDRESS_PER_THREAD_DEFAULT_STREAM);
         if (wrapper && *ret != wrapper)
                 *ret = wrapper;
         real_doctor("proc", name, version, wrapper ? "hooked" : "passed");
@@ -42,7 +44,7 @@ CUresult hook_cuGetProcAddress_v2(const char *name, void **ret, int version, uns
         return r;
 }
 
-static void remember(CUdevice handle, CUcontext context)
+void own_remember(CUdevice handle, CUcontext context)
 {
         struct device *d = link_attach(handle);
 
@@ -71,7 +73,7 @@ static void remember(CUdevice handle, CUcontext context)
                         (void)link_attach(device);          \
                 r_ = call;                                  \
                 if (berth_enabled && r_ == CUDA_SUCCESS)    \
-                        remember(device, *ret);             \
+                        own_remember(device, *ret);             \
                 return r_;                                  \
         } while (0)
 
@@ -175,6 +177,58 @@ CUresult hook_cuDevicePrimaryCtxReset_v2(CUdevice device)
         return reset_primary(device, real.cuDevicePrimaryCtxReset_v2);
 }
 
+/* The device of a context of ours, and the current one. */
+static bool peer_devices(CUcontext peer, struct device **ret, CUdevice *ret_current)
+{
+        CUcontext popped;
+        CUdevice handle;
+        bool ok = real.cuCtxGetDevice(ret_current) == CUDA_SUCCESS && real.cuCtxPushCurrent_v2(peer) == CUDA_SUCCESS;
+
+        if (!ok)
+                return false;
+        ok = real.cuCtxGetDevice(&handle) == CUDA_SUCCESS;
+        real.cuCtxPopCurrent_v2(&popped);
+        *ret = ok ? link_attach(handle) : NULL;
+        return *ret && (*ret)->managed;
+}
+
+/* The driver opens its own allocations to the current device; ours are opened here. */
+CUresult hook_cuCtxEnablePeerAccess(CUcontext peer, unsigned int flags)
+{
+        struct page_lane *lane;
+        struct device *d;
+        CUdevice current;
+        CUresult r;
+
+        if (!berth_enabled || !peer_devices(peer, &d, &current))
+                return real.cuCtxEnablePeerAccess(peer, flags);
+        lane = lane_enter();
+        r = real.cuCtxEnablePeerAccess(peer, flags);
+        if (r == CUDA_SUCCESS) {
+                books_lock();
+                r = memory_open_to(d, current);
+                books_unlock();
+                if (r != CUDA_SUCCESS)
+                        real.cuCtxDisablePeerAccess(peer);
+        }
+        lane_leave(lane, false);
+        return r;
+}
+
+CUresult hook_cuCtxDisablePeerAccess(CUcontext peer)
+{
+        struct device *d;
+        CUdevice current;
+        CUresult r = real.cuCtxDisablePeerAccess(peer);
+
+        if (r == CUDA_SUCCESS && berth_enabled && peer_devices(peer, &d, &current)) {
+                books_lock();
+                memory_close_to(d, current);
+                books_unlock();
+        }
+        return r;
+}
+
 /* Streams that capture now, so that a stream destroyed in mid-capture does not hold the gate for ever. */
 #define MAX_CAPTURES 64
 static CUstream capturing[MAX_CAPTURES];
@@ -270,13 +324,23 @@ CUresult hook_cuStreamEndCapture_ptsz(CUstream s, CUgraph *ret)
         return end_capture(s, ret, real.cuStreamEndCapture_ptsz);
 }
 
-CUresult hook_cuStreamDestroy_v2(CUstream s)
+static CUresult destroy_stream(CUstream s, CUresult (*destroy)(CUstream))
 {
-        CUresult r = real.cuStreamDestroy_v2(s);
+        CUresult r = destroy(s);
 
         if (berth_enabled && r == CUDA_SUCCESS)
                 capture_ended(s);
         return r;
+}
+
+CUresult hook_cuStreamDestroy(CUstream s)
+{
+        return destroy_stream(s, real.cuStreamDestroy);
+}
+
+CUresult hook_cuStreamDestroy_v2(CUstream s)
+{
+        return destroy_stream(s, real.cuStreamDestroy_v2);
 }
 
 /* Fork: the child starts afresh; the parent's helper, socket, page and memory are not its own. */
@@ -296,6 +360,10 @@ static void after_fork_parent(void)
 static void after_fork_child(void)
 {
         memory_forked();
+        own_vmm_forked();
+        own_ipc_forked();
+        pool_forked();
+        own_green_forked();
         pthread_mutex_init(&captures_lock, NULL);
         capturing_n = 0;
         link_forked(forking_user);

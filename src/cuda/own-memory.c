@@ -2,10 +2,14 @@
  *
  * On a device that is not managed (no daemon, or one that does not share it) all of these are the real call.
  */
+#include "cuda/cache.h"
 #include "cuda/link.h"
 #include "cuda/lane.h"
 #include "cuda/memory.h"
+#include "cuda/own-ipc.h"
+#include "cuda/pool.h"
 #include "cuda/say.h"
+#include "cuda/vmm.h"
 
 #include <string.h>
 
@@ -83,12 +87,49 @@ CUresult hook_cuMemAllocManaged(CUdeviceptr *ret, size_t bytes, unsigned int fla
         PINNED(bytes, *ret, real.cuMemAllocManaged(ret, bytes, flags));
 }
 
+/* The first, 32-bit forms: what they give could not be put elsewhere under its address. */
+CUresult hook_cuMemAlloc(unsigned int *ret, unsigned int bytes)
+{
+        PINNED(bytes, *ret, real.cuMemAlloc(ret, bytes));
+}
+
+CUresult hook_cuMemAllocPitch(unsigned int *ret, unsigned int *ret_pitch, unsigned int width, unsigned int height, unsigned int element)
+{
+        PINNED((((uint64_t)width + 511) & ~UINT64_C(511)) * height, *ret, real.cuMemAllocPitch(ret, ret_pitch, width, height, element));
+}
+
+CUresult hook_cuMemFree(unsigned int address)
+{
+        CUresult r = real.cuMemFree(address);
+
+        if (berth_enabled && r == CUDA_SUCCESS)
+                memory_pin_drop(address);
+        return r;
+}
+
+/* What the pool keeps serves the allocation, or else goes, as far as it lies beyond the grant. */
+static void pooled(struct device *d, uint64_t key, uint64_t bytes, bool failed)
+{
+        memory_pin_keep(d, key, bytes, failed);
+        books_lock();
+        d->pooled = true;
+        cache_limit(d, device_spare(d));
+        books_unlock();
+}
+
 /* A capture makes a graph node of an allocation in stream order: nothing is allocated yet, and nothing may wait. */
-#define POOLED(call)                                       \
-        do {                                               \
-                if (!ret || !bytes || lane_captures())     \
-                        return call;                       \
-                PINNED(bytes, *ret, call);                 \
+#define POOLED(call)                                                                       \
+        do {                                                                               \
+                struct device *d_;                                                         \
+                CUresult r_;                                                               \
+                                                                                           \
+                if (!ret || !bytes || lane_captures() || !(d_ = current_device()))         \
+                        return call;                                                       \
+                if (memory_pin_await(d_, bytes) < 0)                                       \
+                        return CUDA_ERROR_OUT_OF_MEMORY;                                   \
+                r_ = call;                                                                 \
+                pooled(d_, r_ == CUDA_SUCCESS ? (uint64_t)*ret : 0, bytes, r_ != CUDA_SUCCESS); \
+                return r_;                                                                 \
         } while (0)
 
 CUresult hook_cuMemAllocAsync(CUdeviceptr *ret, size_t bytes, CUstream s)
@@ -144,49 +185,36 @@ CUresult hook_cuMemFreeAsync_ptsz(CUdeviceptr address, CUstream s)
         return r;
 }
 
-/* The program's own virtual memory management. Host-located memory is none of ours: look at the location's type before its id. */
-CUresult hook_cuMemCreate(CUmemGenericAllocationHandle *ret, size_t bytes, const CUmemAllocationProp *properties,
-                          unsigned long long flags)
+/* The beginning of CUmemPoolProps. */
+struct pool_properties {
+        int type, handle_types;
+        CUmemLocation location;
+};
+
+CUresult hook_cuMemPoolCreate(CUmemoryPool *ret, const void *properties)
 {
+        const struct pool_properties *p = properties;
+        CUresult r = real.cuMemPoolCreate(ret, properties);
         struct device *d;
-        CUresult r;
 
-        if (!berth_enabled || !ret || !properties || properties->location.type != CU_MEM_LOCATION_TYPE_DEVICE)
-                return real.cuMemCreate(ret, bytes, properties, flags);
-        d = link_attach(properties->location.id);
-        if (!d || !d->managed)
-                return real.cuMemCreate(ret, bytes, properties, flags);
-        if (memory_pin_reserve(d, bytes) < 0)
-                return CUDA_ERROR_OUT_OF_MEMORY;
-        r = real.cuMemCreate(ret, bytes, properties, flags);
-        memory_pin_keep(d, r == CUDA_SUCCESS ? *ret : 0, bytes, r != CUDA_SUCCESS);
-        return r;
-}
-
-CUresult hook_cuMemRelease(CUmemGenericAllocationHandle handle)
-{
-        CUresult r = real.cuMemRelease(handle);
-
-        if (berth_enabled && r == CUDA_SUCCESS)
-                memory_pin_drop(handle);
-        return r;
-}
-
-CUresult hook_cuMemRetainAllocationHandle(CUmemGenericAllocationHandle *ret, void *address)
-{
-        CUresult r;
-
+        if (r != CUDA_SUCCESS || !berth_enabled || p->location.type != CU_MEM_LOCATION_TYPE_DEVICE)
+                return r;
+        d = link_attach(p->location.id);
         books_lock();
-        if (memory_find((CUdeviceptr)address)) {
-                /* cuMemAlloc memory has no handle that a program may retain, with or without Berth. */
-                books_unlock();
-                return CUDA_ERROR_INVALID_VALUE;
+        if (d && d->managed && !pool_made(d, *ret)) {
+                real.cuMemPoolDestroy(*ret);
+                r = CUDA_ERROR_OUT_OF_MEMORY;
         }
         books_unlock();
-        r = real.cuMemRetainAllocationHandle(ret, address);
-        if (berth_enabled && r == CUDA_SUCCESS)
-                memory_pin_again(*ret);
         return r;
+}
+
+CUresult hook_cuMemPoolDestroy(CUmemoryPool pool)
+{
+        books_lock();
+        pool_gone(pool);
+        books_unlock();
+        return real.cuMemPoolDestroy(pool);
 }
 
 /* Arrays are opaque, and their true size is the driver's secret: what a new one takes from the device's free memory is counted. It is there
@@ -222,6 +250,16 @@ CUresult hook_cuArrayCreate_v2(CUarray *ret, const void *descriptor)
         ARRAY(real.cuArrayCreate_v2(ret, descriptor), *ret, real.cuArrayDestroy);
 }
 
+CUresult hook_cuArrayCreate(CUarray *ret, const void *descriptor)
+{
+        ARRAY(real.cuArrayCreate(ret, descriptor), *ret, real.cuArrayDestroy);
+}
+
+CUresult hook_cuArray3DCreate(CUarray *ret, const void *descriptor)
+{
+        ARRAY(real.cuArray3DCreate(ret, descriptor), *ret, real.cuArrayDestroy);
+}
+
 CUresult hook_cuArray3DCreate_v2(CUarray *ret, const void *descriptor)
 {
         ARRAY(real.cuArray3DCreate_v2(ret, descriptor), *ret, real.cuArrayDestroy);
@@ -248,19 +286,6 @@ CUresult hook_cuMipmappedArrayDestroy(CUmipmappedArray array)
         if (berth_enabled && r == CUDA_SUCCESS)
                 memory_pin_drop((uint64_t)array);
         return r;
-}
-
-CUresult hook_cuIpcGetMemHandle(void *ret, CUdeviceptr address)
-{
-        struct block *block;
-
-        books_lock();
-        block = berth_enabled ? memory_find(address) : NULL;
-        books_unlock();
-        if (!block)
-                return real.cuIpcGetMemHandle(ret, address);
-        say("legacy IPC handles are not supported for memory under Berth (BERTH_DISABLE=1 runs the program without)");
-        return CUDA_ERROR_NOT_SUPPORTED;
 }
 
 /* A program sees the device as if it were alone, within its limit. */
@@ -296,16 +321,26 @@ CUresult hook_cuDeviceTotalMem_v2(size_t *ret, CUdevice device)
 
 CUresult hook_cuMemGetAddressRange_v2(CUdeviceptr *ret_base, size_t *ret_bytes, CUdeviceptr address)
 {
+        struct page_lane *lane;
         CUdeviceptr base;
         struct block *block;
         uint64_t bytes;
-        bool ours;
+        bool ours, mapped;
+        CUresult r;
 
         books_lock();
-        ours = berth_enabled && memory_range(address, &base, &bytes, &block);
+        ours = berth_enabled && (memory_range(address, &base, &bytes, &block) || vmm_range(address, &base, &bytes));
+        mapped = berth_enabled && vmm_mapping_at(address);
         books_unlock();
-        if (!ours)
+        ours = ours || (berth_enabled && own_ipc_range(address, &base, &bytes));
+        if (!ours && !mapped)
                 return real.cuMemGetAddressRange_v2(ret_base, ret_bytes, address);
+        if (!ours) {
+                lane = lane_enter();
+                r = real.cuMemGetAddressRange_v2(ret_base, ret_bytes, address);
+                lane_leave(lane, false);
+                return r;
+        }
         if (ret_base)
                 *ret_base = base;
         if (ret_bytes)
@@ -323,8 +358,16 @@ static bool answer_attribute(void *ret, int attribute, CUdeviceptr address)
 
         books_lock();
         if (!berth_enabled || !memory_range(address, &base, &bytes, &block)) {
+                /* Of the program's own mappings, and of other programs' memory, the driver knows all but the size, where we made several pieces of one. */
+                known = berth_enabled && (vmm_range(address, &base, &bytes) || own_ipc_range(address, &base, &bytes));
+                if (known && attribute == CU_POINTER_ATTRIBUTE_RANGE_START_ADDR)
+                        *(CUdeviceptr *)ret = base;
+                else if (known && attribute == CU_POINTER_ATTRIBUTE_RANGE_SIZE)
+                        *(size_t *)ret = bytes;
+                else
+                        known = false;
                 books_unlock();
-                return false;
+                return known;
         }
         switch (attribute) {
         case CU_POINTER_ATTRIBUTE_CONTEXT:
@@ -350,6 +393,12 @@ static bool answer_attribute(void *ret, int attribute, CUdeviceptr address)
                 break;
         case CU_POINTER_ATTRIBUTE_MAPPED:
                 *(int *)ret = 1;
+                break;
+        case CU_POINTER_ATTRIBUTE_IS_LEGACY_CUDA_IPC_CAPABLE:
+                *(unsigned int *)ret = 1;
+                break;
+        case CU_POINTER_ATTRIBUTE_ALLOWED_HANDLE_TYPES:
+                *(unsigned long long *)ret = 0;
                 break;
         default:
                 known = false;

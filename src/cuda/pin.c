@@ -1,7 +1,8 @@
-/* pin.c: memory that can't move, counted by the address or handle that the driver gave; see memory.h.
+/* pin.c: memory that can't move, counted by the address or handle that the driver gave, or as a block that stays; see memory.h.
  *
  * A hash of keys with linear probing, at most half full.
  */
+#include "cuda/host.h"
 #include "cuda/link.h"
 #include "cuda/memory.h"
 
@@ -61,20 +62,6 @@ static void remove_at(size_t i)
         }
 }
 
-int memory_pin_reserve(struct device *d, uint64_t bytes)
-{
-        int r = 0;
-
-        books_lock();
-        r = link_reserve(d, bytes);
-        if (r == 0) {
-                d->pinned += bytes; /* counted before the driver gives it: never more than granted */
-                memory_note(d);
-        }
-        books_unlock();
-        return r;
-}
-
 void memory_pin_keep(struct device *d, uint64_t key, uint64_t bytes, bool failed)
 {
         books_lock();
@@ -127,4 +114,41 @@ void memory_pin_again(uint64_t key)
                         pins[i].references++;
         }
         books_unlock();
+}
+
+bool memory_hold(struct block *block)
+{
+        struct device *d = block->device;
+
+        for (uint32_t i = 0; i < block->units_n && !block->holds; i++)
+                if (!block->units[i].resident || block->units[i].in_flight)
+                        return false;
+        if (block->holds++)
+                return true;
+        for (uint32_t i = 0; i < block->units_n; i++) {
+                if (block->units[i].segment != NO_SEGMENT)
+                        d->backed -= block->units[i].bytes;
+                host_release(&block->units[i]);
+                block->units[i].host_valid = block->units[i].host_hashed = false;
+        }
+        d->movable -= block->mapped;
+        d->resident -= block->mapped;
+        d->pinned += block->mapped;
+        memory_note(d);
+        return true;
+}
+
+void memory_unhold(struct block *block)
+{
+        struct device *d = block->device;
+
+        if (--block->holds)
+                return;
+        d->pinned -= block->mapped;
+        d->movable += block->mapped;
+        d->resident += block->mapped;
+        for (uint32_t i = 0; i < block->units_n; i++)
+                if (host_place(&block->units[i]))
+                        d->backed += block->units[i].bytes;
+        memory_note(d);
 }

@@ -25,13 +25,17 @@ struct row {
         const char *name;
         void **real;
         void *wrapper;
+        bool first; /* a first version, which a later one has replaced */
 };
 
-#define ROW(symbol, w) {#symbol, (void **)&real.symbol, (void *)(w)},
+#define ROW(symbol, w) {#symbol, (void **)&real.symbol, (void *)(w), false},
+#define ROW1(symbol, w) {#symbol, (void **)&real.symbol, (void *)(w), true},
 static const struct row rows[] = {
 #define GATED(symbol, parameters, arguments, kind) ROW(symbol, hook_##symbol)
 #define GATED2(symbol, suffix, parameters, arguments, kind) ROW(symbol, hook_##symbol) ROW(symbol##suffix, hook_##symbol##suffix)
 #define OWN(symbol, parameters, arguments) ROW(symbol, hook_##symbol)
+#define GATED1(symbol, parameters, arguments, kind) ROW1(symbol, hook_##symbol)
+#define OWN1(symbol, parameters, arguments) ROW1(symbol, hook_##symbol)
 #define USED(symbol, parameters, arguments) ROW(symbol, NULL)
 #include "cuda/hooks.def"
 #undef GATED
@@ -169,7 +173,7 @@ static size_t bare_length(const char *symbol, bool *ret_per_thread)
         return n;
 }
 
-void *real_wrapper_by_name(const char *name, bool per_thread)
+void *real_wrapper_by_name(const char *name, int version, bool per_thread)
 {
         size_t length = strlen(name);
         void *found = NULL;
@@ -177,9 +181,11 @@ void *real_wrapper_by_name(const char *name, bool per_thread)
         for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
                 bool pt;
 
-                if (!rows[i].wrapper || !*rows[i].real || bare_length(rows[i].name, &pt) != length ||
+                if (!rows[i].wrapper || rows[i].first || !*rows[i].real || bare_length(rows[i].name, &pt) != length ||
                     strncmp(rows[i].name, name, length) || pt != per_thread)
                         continue;
+                if (version < 3020 && strstr(rows[i].name + length, "_v"))
+                        continue; /* the first form was meant, which takes other arguments */
                 if (found)
                         return NULL;
                 found = rows[i].wrapper;

@@ -41,8 +41,9 @@ extern bool berth_enabled;
 /* The wrapper that stands for a pointer to a real function, or NULL when that function is not hooked. */
 void *real_wrapper_of(const void *function);
 
-/* The wrapper for an un-suffixed name where exactly one hooked symbol bears it (per-thread default stream form or not), or NULL. */
-void *real_wrapper_by_name(const char *name, bool per_thread);
+/* The wrapper for an un-suffixed name where exactly one hooked symbol of that version bears it (per-thread default stream form or not), or
+ * NULL. */
+void *real_wrapper_by_name(const char *name, int version, bool per_thread);
 
 /* The hand-written and generated wrappers. */
 #define GATED(symbol, parameters, arguments, kind) CUresult hook_##symbol parameters;
@@ -62,3 +63,9 @@ void real_doctor(const char *road, const char *name, int version, const char *re
 
 /* own-context.c: page and fork handlers, once, before the first hooked call. */
 void own_start(void);
+/* own-vmm.c: in a forked child. */
+void own_vmm_forked(void);
+/* own-context.c: a context of the device exists; its work is waited for when memory moves. */
+void own_remember(CUdevice device, CUcontext context);
+/* own-green.c, in a forked child. */
+void own_green_forked(void);

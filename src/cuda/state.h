@@ -7,6 +7,7 @@
 #pragma once
 
 #include "cuda/real.h"
+#include "cuda/soft.h"
 #include "wire/page.h"
 #include "wire/wire.h"
 
@@ -18,7 +19,13 @@
 #define MAX_CONTEXTS 16
 #define GRANULE (UINT64_C(2) << 20) /* physical memory comes in multiples of this on all devices known */
 #define MOVE_WINDOW 64              /* copies in flight */
+#define MAX_GIFTS 64
 #define NO_SEGMENT UINT32_MAX
+
+/* See clean.h. */
+struct clean_hash {
+        uint64_t low, high;
+};
 
 /* One physical piece of memory, the unit of moving. It lies wholly in one block and, when it has a place, in one host segment. */
 struct unit {
@@ -28,11 +35,19 @@ struct unit {
         uint64_t host_offset;
         uint32_t segment; /* index into berth.segments, NO_SEGMENT: no place in the host arena yet */
         bool resident, in_flight;
+        bool host_valid;   /* the host's copy held all of it at clean_at */
+        uint64_t clean_at; /* gated calls of the process (lane_calls) when both copies were last known to be equal */
+        struct shelf *shelf; /* tier.c: where its bytes are while it is out and not on the host, else NULL */
+        uint64_t shelf_offset;
+        uint64_t lent; /* its number with the daemon if another program handed it over, else 0 */
+        bool host_hashed;
+        struct clean_hash host_hash; /* of the host's copy */
 };
 
 struct slab; /* slab.c: the small allocations inside a block */
+struct vmm;  /* vmm.c: a handle of the program's own */
 
-/* One reserved address range with its units: an allocation of the program, or a slab of small ones. */
+/* One reserved address range with its units: an allocation of the program, a slab of small ones, or memory that the program mapped itself. */
 struct block {
         CUdeviceptr address;
         uint64_t bytes;  /* as asked for */
@@ -40,18 +55,34 @@ struct block {
         struct device *device;
         CUcontext context; /* it goes when this goes */
         struct slab *slab;
+        struct block *next_kept; /* cache.c */
+        struct vmm *vmm;
+        uint64_t share; /* share.c; 0: nobody was given a ticket */
+        bool fixed;    /* one of these reasons lasts as long as the block */
+        uint32_t holds; /* reasons to stay on the device; while there are any its bytes count as pinned */
         uint32_t units_n;
         struct unit units[];
 };
 
+/* Between the device, the host, and a shelf on a neighbour. */
+enum route { ROUTE_OUT, ROUTE_IN, ROUTE_SHELVE, ROUTE_FETCH, ROUTE_EMPTY };
+
 struct flight {
         struct unit *unit;
         CUevent event;
-        bool out;
+        enum route route;
+        bool hashed; /* a hash of the unit is being made in the flight's slot */
+};
+
+/* A physical unit from another program, not yet in use; see hand.h. */
+struct gift {
+        int fd;
+        uint64_t bytes, number;
 };
 
 struct device {
         bool known;      /* the slot is used */
+        bool storage;    /* a neighbour that only holds bytes of ours, see tier.h */
         bool managed;    /* the daemon knows it: memory is VMM-backed, calls are gated */
         CUdevice handle;
         uint8_t uuid[16];
@@ -60,9 +91,21 @@ struct device {
         int page_fd;
         CUcontext contexts[MAX_CONTEXTS];
         unsigned int contexts_n;
+        CUdevice peers[MAX_DEVICES]; /* devices that may use this one's memory (cuCtxEnablePeerAccess) */
+        unsigned int peers_n;
 
-        /* Books, in bytes. spare = granted − pinned − resident. */
+        /* Books, in bytes. spare = granted − pinned − resident; what is kept and the gifts lie within it. */
         uint64_t total, limit, room, slack;
+        uint64_t kept, gifts_bytes;
+        struct soft soft;
+        uint64_t soft_refused; /* allocations answered out-of-memory at the soft limit */
+        bool trim;             /* all unused grant is to go back once */
+        struct block *cache; /* freed blocks, cache.c */
+        bool pooled;        /* pool.c: the program used memory pools */
+        uint64_t pool_rest; /* part of pinned: what pools and graphs held, beyond what the program has, when it last gave way */
+        struct block *small; /* the slab that served last */
+        struct gift gifts[MAX_GIFTS];
+        unsigned int gifts_n;
         uint64_t movable, pinned, resident, granted, backed, peak, device_peak;
 
         /* Conversation */
@@ -79,12 +122,14 @@ struct device {
         int denied_code;
         uint64_t denied_have;
         bool dirty;      /* MEMORY is due */
+        uint64_t told_at, told_physical, told_backed; /* when it was sent last, and what was on the device and had a place then */
+        uint64_t told_pinned; /* what the daemon knows of it */
         uint64_t returned; /* grant to return with the next MEMORY */
         uint64_t drain_since;
 
         /* Moving */
         uint64_t evict_left;
-        bool evicting, coming;
+        bool evicting, coming, hand_over;
         uint64_t move_since, moved, move_ns, progress_returned, progress_at;
         int move_status;
         CUcontext move_context;
@@ -93,6 +138,11 @@ struct device {
         unsigned int flight_head, flights_n;
         size_t cursor_block;
         uint32_t cursor_unit;
+        size_t clean_block; /* up to here no clean unit is left to drop */
+        uint64_t dropped;   /* left without a copy since the order */
+        struct clean *clean; /* of the move context; NULL: not made, or not possible there */
+        bool clean_tried, looked; /* looked: clean units were searched for since the order */
+        unsigned int vain_looks;  /* in a row that found next to nothing */
         uint64_t retry_at; /* no daemon: when to try coming in again */
 };
 
@@ -118,7 +168,7 @@ enum link_state {
 
 struct berth {
         enum link_state link;
-        uint64_t unit_bytes, segment_bytes, slack_bytes, return_ns;
+        uint64_t unit_bytes, segment_bytes, return_ns;
         uint64_t away_since; /* LINK_AWAY: since when */
         struct device devices[MAX_DEVICES];
         unsigned int devices_n;
@@ -127,8 +177,10 @@ struct berth {
         struct segment *segments;
         size_t segments_n;
         uint64_t host_wanted; /* last told to the daemon */
-        uint64_t limit_bytes, need_bytes;
-        uint32_t limit_permille, priority;
+        uint64_t limit_bytes, soft_bytes, job_limit_bytes, need_bytes, run;
+        uint32_t limit_permille, soft_permille, job_limit_permille, priority;
+        bool clean; /* the daemon allows hashing */
+        bool neighbours, neighbours_tried; /* it allows swapping to neighbours; they were looked for */
         char job[48];
 };
 

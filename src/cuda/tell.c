@@ -5,10 +5,11 @@
 #include "base/error.h"
 #include "base/fd.h"
 #include "base/text.h"
+#include "cuda/cache.h"
 #include "cuda/host.h"
 #include "cuda/lane.h"
-#include "cuda/move.h"
 #include "cuda/say.h"
+#include "cuda/turn.h"
 #include "wire/settings.h"
 
 #include <errno.h>
@@ -79,15 +80,28 @@ void tell_read_environment(void)
 {
         const char *memory = secure_getenv("BERTH_MEMORY"), *need = secure_getenv("BERTH_NEED");
         const char *priority = secure_getenv("BERTH_PRIORITY"), *job = secure_getenv("BERTH_JOB");
+        const char *soft = secure_getenv("BERTH_SOFT_MEMORY"), *together = secure_getenv("BERTH_JOB_MEMORY");
+        const char *fraction = secure_getenv("CUDA_MEMORY_FRACTION"), *run = secure_getenv("BERTH_RUN_NUMBER");
+        static bool said_fraction;
         uint32_t value = WIRE_NORMAL;
 
         if (memory && *memory && text_parse_share(memory, &berth.limit_bytes, &berth.limit_permille) < 0)
                 say("BERTH_MEMORY=%s is neither a size nor a percentage: no limit set", memory);
+        /* A limit that Berth was told of goes before the one that the program was started with. */
+        if (!(memory && *memory) && fraction && *fraction && text_parse_fraction(fraction, &berth.limit_permille) < 0 && !said_fraction) {
+                said_fraction = true;
+                say("CUDA_MEMORY_FRACTION=%.40s is no fraction above 0 and up to 1, such as 0.4: ignored", fraction);
+        }
+        if (soft && *soft && text_parse_share(soft, &berth.soft_bytes, &berth.soft_permille) < 0)
+                say("BERTH_SOFT_MEMORY=%s is neither a size nor a percentage: no soft limit set", soft);
+        if (together && *together && text_parse_share(together, &berth.job_limit_bytes, &berth.job_limit_permille) < 0)
+                say("BERTH_JOB_MEMORY=%s is neither a size nor a percentage: no limit set for the job", together);
         if (need && *need && text_parse_bytes(need, &berth.need_bytes) < 0)
                 say("BERTH_NEED=%s is no size: ignored", need);
         if (priority && *priority && wire_priority_parse(priority, &value) < 0)
                 say("BERTH_PRIORITY=%s is none of interactive, normal, batch: normal", priority);
         berth.priority = value;
+        berth.run = run ? strtoull(run, NULL, 16) : 0;
         text_copy_clean(berth.job, sizeof berth.job, job ? job : "");
 }
 
@@ -120,8 +134,9 @@ static int hello(bool resumes, int fd)
         if (comm >= 0 && (n = read(comm, name, sizeof name - 1)) > 0)
                 name[n - (name[n - 1] == '\n')] = 0;
         m.HELLO = (struct wire_HELLO){
-                .process_start = process_start(), .need_bytes = berth.need_bytes, .limit_bytes = berth.limit_bytes,
-                .limit_permille = berth.limit_permille, .role = WIRE_PROGRAM, .version_min = WIRE_VERSION_MIN,
+                .process_start = process_start(), .need_bytes = berth.need_bytes, .limit_bytes = berth.limit_bytes, .soft_bytes = berth.soft_bytes,
+                .job_limit_bytes = berth.job_limit_bytes, .soft_permille = berth.soft_permille, .job_limit_permille = berth.job_limit_permille,
+                .run = berth.run, .limit_permille = berth.limit_permille, .role = WIRE_PROGRAM, .version_min = WIRE_VERSION_MIN,
                 .version_max = WIRE_VERSION_MAX, .pid = (uint32_t)getpid(), .priority = berth.priority, .resumes = resumes};
         memcpy(m.HELLO.job, berth.job, sizeof m.HELLO.job);
         text_copy_clean(m.HELLO.name, sizeof m.HELLO.name, name);
@@ -145,8 +160,9 @@ static int hello(bool resumes, int fd)
         if (!resumes || !berth.unit_bytes)
                 berth.unit_bytes = m.WELCOME.unit_bytes;
         berth.segment_bytes = m.WELCOME.segment_bytes;
+        berth.clean = m.WELCOME.clean != 0;
+        berth.neighbours = m.WELCOME.neighbours != 0;
         berth.return_ns = m.WELCOME.return_ms * NS_PER_MS;
-        berth.slack_bytes = m.WELCOME.slack_bytes;
         return 0;
 }
 
@@ -156,8 +172,9 @@ static void tell_device(struct device *d)
 
         m.DEVICE = (struct wire_DEVICE){.total_bytes = d->total, .granted_bytes = d->granted, .movable_bytes = d->movable,
                                         .pinned_bytes = d->pinned, .resident_bytes = d->resident, .ordinal = d->ordinal,
-                                        .running = d->running && d->admitted};
+                                        .running = d->running && d->admitted, .storage = d->storage};
         memcpy(m.DEVICE.uuid, d->uuid, sizeof m.DEVICE.uuid);
+        d->told_pinned = d->pinned;
         send_message(&m, WIRE_DEVICE, d->page_fd);
 }
 
@@ -201,6 +218,22 @@ int tell_connect(bool resumes)
         return send_error;
 }
 
+static bool wants_now(const struct device *d)
+{
+        if (d->storage)
+                return false; /* asks when something has to leave, see tier.c */
+        if (d->running)
+                return d->asked && !d->ask_sent;
+        return (!d->want_sent && (!d->admitted || turn_wanted())) || (d->asked && !d->ask_sent);
+}
+
+/* A program that allocates and frees kept blocks in a loop reports now and then, not each time: its page tells the bytes at any instant. */
+bool tell_report_due(const struct device *d)
+{
+        return d->resident + d->kept != d->told_physical || d->backed > d->told_backed || wants_now(d) ||
+               clock_now_ns() >= d->told_at + TELL_REPORT_NS;
+}
+
 static void tell_want(struct device *d)
 {
         struct wire_message m = {0};
@@ -215,12 +248,16 @@ static void tell_want(struct device *d)
 /* Unused grant goes back beyond the slack, all of it while someone waits. */
 static void return_spare(struct device *d)
 {
-        uint64_t keep = d->page && atomic_load(&d->page->contended) ? 0 : d->slack, spare = device_spare(d);
+        uint64_t keep = d->storage || d->trim || (d->page && atomic_load(&d->page->contended)) ? 0 : d->slack, spare = device_spare(d);
 
-        if (d->asked || d->reserving || d->coming || d->evicting || !d->running || spare <= keep)
+        if (d->asked || d->reserving || d->coming || d->evicting || !(d->running || d->storage))
+                return;
+        d->trim = false;
+        if (spare <= keep)
                 return;
         d->returned += spare - keep;
         d->granted -= spare - keep;
+        cache_limit(d, keep);
         d->dirty = true;
 }
 
@@ -231,8 +268,22 @@ static void tell_memory(struct device *d)
         m.MEMORY = (struct wire_MEMORY){.movable_bytes = d->movable, .pinned_bytes = d->pinned, .resident_bytes = d->resident,
                                         .backed_bytes = d->backed, .returned_bytes = d->returned, .ordinal = d->ordinal};
         send_message(&m, WIRE_MEMORY, -1);
+        d->told_pinned = d->pinned;
         d->returned = 0;
         d->dirty = false;
+        d->told_at = clock_now_ns();
+        d->told_physical = d->resident + d->kept;
+        d->told_backed = d->backed;
+}
+
+void tell_storage_want(struct device *d)
+{
+        struct wire_message m = {0};
+
+        if (d->dirty)
+                tell_memory(d);
+        m.WANT = (struct wire_WANT){.need_bytes = d->resident + d->pinned + d->ask_bytes, .ordinal = d->ordinal, .ticket = ++d->ticket};
+        send_message(&m, WIRE_WANT, -1);
 }
 
 int tell_due(void)
@@ -252,13 +303,13 @@ int tell_due(void)
                         continue;
                 }
                 return_spare(d);
-                if (d->dirty && !d->evicting && !d->coming)
+                if (d->pooled && d->running)
+                        cache_limit(d, device_spare(d)); /* frees in stream order have come true since */
+                if (d->dirty && !d->evicting && !d->coming && (d->returned || tell_report_due(d)))
                         tell_memory(d);
                 if (d->draining && !lane_captures())
                         continue;
-                if (d->running ? d->asked && !d->ask_sent
-                               : (!d->want_sent && (!d->admitted || d->asked || atomic_load(&berth_page->waiting))) ||
-                                         (d->asked && !d->ask_sent)) {
+                if (wants_now(d)) {
                         d->want_sent = true;
                         d->ask_sent = d->asked;
                         tell_want(d);
@@ -284,19 +335,38 @@ void tell_given_way(struct device *d, uint64_t drain_ns, bool wants)
         send_message(&m, WIRE_GIVEN_WAY, -1);
 }
 
-void tell_evicted(struct device *d, uint64_t returned, bool done, int status)
+/* Pinned memory may end while other memory moves. What is returned counts on that, so it is told first. */
+static void tell_if_less_pinned(struct device *d)
+{
+        if (d->pinned != d->told_pinned)
+                tell_memory(d);
+}
+
+void tell_evicted(struct device *d, const struct move_progress *progress)
 {
         struct wire_message m = {0};
 
-        m.EVICTED = (struct wire_EVICTED){.returned_bytes = returned, .resident_bytes = d->resident, .moved_bytes = d->moved,
-                                          .elapsed_ns = d->move_ns, .ordinal = d->ordinal, .done = done, .status = status};
-        send_message(&m, WIRE_EVICTED, -1);
+        tell_if_less_pinned(d);
+        m.EVICTED = (struct wire_EVICTED){.returned_bytes = progress->returned, .resident_bytes = d->resident, .moved_bytes = d->moved,
+                                          .elapsed_ns = d->move_ns, .dropped_bytes = d->dropped,
+                                          .unit_bytes = progress->unit_fd >= 0 ? progress->unit_bytes : 0,
+                                          .ordinal = d->ordinal, .done = progress->done, .status = progress->status};
+        m.EVICTED.unit = progress->unit;
+        send_message(&m, WIRE_EVICTED, progress->unit_fd);
+}
+
+void tell_unit_back(uint64_t unit)
+{
+        struct wire_message m = {.UNIT_BACK = {.unit = unit}};
+
+        send_message(&m, WIRE_UNIT_BACK, -1);
 }
 
 void tell_brought_in(struct device *d, uint64_t returned, bool done, int status)
 {
         struct wire_message m = {0};
 
+        tell_if_less_pinned(d);
         m.BROUGHT_IN = (struct wire_BROUGHT_IN){.resident_bytes = d->resident, .moved_bytes = d->moved, .elapsed_ns = d->move_ns,
                                                 .returned_bytes = returned, .ordinal = d->ordinal, .done = done, .status = status};
         send_message(&m, WIRE_BROUGHT_IN, -1);

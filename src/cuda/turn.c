@@ -2,9 +2,13 @@
 #include "cuda/turn.h"
 
 #include "base/clock.h"
+#include "cuda/cache.h"
+#include "cuda/hand.h"
 #include "cuda/lane.h"
 #include "cuda/move.h"
+#include "cuda/pool.h"
 #include "cuda/tell.h"
+#include "cuda/tier.h"
 
 static bool gate_closing, open_held;
 
@@ -90,8 +94,10 @@ bool turn_drain_step(void)
                 struct device *d = &berth.devices[i];
 
                 if (d->draining) {
-                        bool wants = atomic_load(&berth_page->waiting) || d->asked;
+                        bool wants = turn_wanted();
 
+                        cache_limit(d, 0);
+                        pool_settle(d);
                         d->draining = d->running = false;
                         d->want_sent = wants;
                         d->ask_sent = false;
@@ -101,11 +107,49 @@ bool turn_drain_step(void)
         return false;
 }
 
-/* Without a daemon, who has nothing out runs on. */
-static void run_if_whole(struct device *d)
+bool turn_wanted(void)
 {
-        if (d->managed && d->admitted && !d->running && !d->coming && !move_out_bytes(d))
-                turn_let_run(d);
+        if (atomic_load(&berth_page->waiting))
+                return true;
+        for (unsigned int i = 0; i < berth.devices_n; i++)
+                if (berth.devices[i].asked || berth.devices[i].reserving)
+                        return true;
+        return false;
+}
+
+bool turn_held_elsewhere(const struct device *d)
+{
+        for (unsigned int i = 0; i < berth.devices_n; i++) {
+                const struct device *other = &berth.devices[i];
+
+                if (other != d && other->managed && other->admitted && !other->running)
+                        return true;
+        }
+        return false;
+}
+
+/* Without a daemon, who has nothing out on any device runs on. Who has runs on none: a new daemon would take one of its devices for running, and
+ * nobody would ask for the others. */
+static void run_if_whole(void)
+{
+        bool whole = true;
+
+        for (unsigned int i = 0; i < berth.devices_n; i++) {
+                struct device *d = &berth.devices[i];
+
+                if (d->managed && d->admitted && !d->running && (d->coming || move_out_bytes(d)))
+                        whole = false;
+        }
+        for (unsigned int i = 0; i < berth.devices_n; i++) {
+                struct device *d = &berth.devices[i];
+
+                if (!d->managed || !d->admitted)
+                        continue;
+                if (!whole)
+                        d->running = false;
+                else if (!d->running)
+                        turn_let_run(d);
+        }
 }
 
 /* The daemon went away: nothing it ordered counts any more. */
@@ -113,6 +157,8 @@ void turn_without_daemon(void)
 {
         berth.link = LINK_AWAY;
         berth.away_since = clock_now_ns();
+        hand_forget();
+        tier_done();
         for (unsigned int i = 0; i < berth.devices_n; i++) {
                 struct device *d = &berth.devices[i];
 
@@ -121,8 +167,8 @@ void turn_without_daemon(void)
                 move_stop(d);
                 d->announce_sent = d->announced = d->want_sent = d->ask_sent = d->draining = false;
                 d->dirty = true;
-                run_if_whole(d);
         }
+        run_if_whole();
         berth.host_wanted = 0;
         turn_open_if_all_run();
         pthread_cond_broadcast(&berth_changed);
@@ -136,7 +182,7 @@ void turn_return_alone(uint64_t now)
         for (unsigned int i = 0; i < berth.devices_n; i++) {
                 struct device *d = &berth.devices[i];
 
-                if (!d->managed || d->running || d->coming || now < d->retry_at)
+                if (!d->managed || d->storage || d->running || d->coming || now < d->retry_at)
                         continue;
                 if (move_out_bytes(d)) {
                         d->granted = d->pinned + d->movable;

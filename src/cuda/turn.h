@@ -14,6 +14,10 @@ void turn_open_if_all_run(void);
 void turn_open_when_landed(void);
 /* After a GIVE_WAY, over several calls: closes the gate, waits until nothing of us runs, says GIVEN_WAY. True: not done yet. */
 bool turn_drain_step(void);
+/* Does any thread need this process to run: one that stands at the gate or waits for memory, on whatever device? */
+bool turn_wanted(void);
+/* Is the gate closed because of another device than this one? */
+bool turn_held_elsewhere(const struct device *d);
 /* The daemon went away: nothing it ordered counts any more; who is whole runs on. */
 void turn_without_daemon(void);
 /* Without a daemon for return_ns: come back by ourselves, as memory allows. */

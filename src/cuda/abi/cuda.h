@@ -25,6 +25,7 @@ typedef struct CUgraphExec_st *CUgraphExec;
 typedef struct CUmemPoolHandle_st *CUmemoryPool;
 typedef struct CUarray_st *CUarray;
 typedef struct CUmipmappedArray_st *CUmipmappedArray;
+typedef struct CUgreenCtx_st *CUgreenCtx;
 typedef unsigned long long CUmemGenericAllocationHandle;
 typedef struct {
         char bytes[16];
@@ -40,6 +41,7 @@ enum {
         CUDA_ERROR_INVALID_DEVICE = 101,
         CUDA_ERROR_INVALID_IMAGE = 200,
         CUDA_ERROR_INVALID_CONTEXT = 201,
+        CUDA_ERROR_MAP_FAILED = 205,
         CUDA_ERROR_NO_BINARY_FOR_GPU = 209,
         CUDA_ERROR_INVALID_HANDLE = 400,
         CUDA_ERROR_ILLEGAL_STATE = 401,
@@ -61,6 +63,7 @@ enum { CU_STREAM_DEFAULT = 0, CU_STREAM_NON_BLOCKING = 1 };
 enum { CU_EVENT_DEFAULT = 0, CU_EVENT_BLOCKING_SYNC = 1, CU_EVENT_DISABLE_TIMING = 2, CU_EVENT_INTERPROCESS = 4 };
 enum { CU_STREAM_CAPTURE_MODE_GLOBAL = 0, CU_STREAM_CAPTURE_MODE_THREAD_LOCAL = 1, CU_STREAM_CAPTURE_MODE_RELAXED = 2 };
 enum { CU_STREAM_CAPTURE_STATUS_NONE = 0, CU_STREAM_CAPTURE_STATUS_ACTIVE = 1, CU_STREAM_CAPTURE_STATUS_INVALIDATED = 2 };
+enum { CU_MEMHOSTALLOC_DEVICEMAP = 2 };
 enum { CU_MEMHOSTREGISTER_PORTABLE = 1, CU_MEMHOSTREGISTER_DEVICEMAP = 2 };
 enum { CU_MEM_ALLOCATION_TYPE_PINNED = 1 };
 enum { CU_MEM_LOCATION_TYPE_DEVICE = 1, CU_MEM_LOCATION_TYPE_HOST = 2, CU_MEM_LOCATION_TYPE_HOST_NUMA = 3 };
@@ -100,12 +103,20 @@ enum {
         CU_POINTER_ATTRIBUTE_MEMORY_TYPE = 2,
         CU_POINTER_ATTRIBUTE_DEVICE_POINTER = 3,
         CU_POINTER_ATTRIBUTE_HOST_POINTER = 4,
+        CU_POINTER_ATTRIBUTE_SYNC_MEMOPS = 6,
         CU_POINTER_ATTRIBUTE_IS_MANAGED = 8,
         CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL = 9,
+        CU_POINTER_ATTRIBUTE_IS_LEGACY_CUDA_IPC_CAPABLE = 10,
         CU_POINTER_ATTRIBUTE_RANGE_START_ADDR = 11,
         CU_POINTER_ATTRIBUTE_RANGE_SIZE = 12,
         CU_POINTER_ATTRIBUTE_MAPPED = 13,
+        CU_POINTER_ATTRIBUTE_ALLOWED_HANDLE_TYPES = 14,
 };
+
+typedef struct {
+        char reserved[64];
+} CUipcMemHandle;
+enum { CU_IPC_MEM_LAZY_ENABLE_PEER_ACCESS = 1 };
 
 typedef struct {
         int type;
@@ -154,8 +165,86 @@ typedef struct {
         size_t dstPitch;
         size_t WidthInBytes, Height;
 } CUDA_MEMCPY2D;
+
+typedef struct {
+        size_t srcXInBytes, srcY, srcZ, srcLOD;
+        int srcMemoryType;
+        const void *srcHost;
+        CUdeviceptr srcDevice;
+        CUarray srcArray;
+        void *reserved0;
+        size_t srcPitch, srcHeight;
+        size_t dstXInBytes, dstY, dstZ, dstLOD;
+        int dstMemoryType;
+        void *dstHost;
+        CUdeviceptr dstDevice;
+        CUarray dstArray;
+        void *reserved1;
+        size_t dstPitch, dstHeight;
+        size_t WidthInBytes, Height, Depth;
+} CUDA_MEMCPY3D;
+
+typedef struct {
+        size_t Width, Height;
+        int Format;
+        unsigned int NumChannels;
+} CUDA_ARRAY_DESCRIPTOR;
+
+typedef struct {
+        size_t Width, Height, Depth;
+        int Format;
+        unsigned int NumChannels, Flags;
+} CUDA_ARRAY3D_DESCRIPTOR;
+enum { CU_AD_FORMAT_UNSIGNED_INT8 = 1, CU_AD_FORMAT_UNSIGNED_INT16 = 2, CU_AD_FORMAT_UNSIGNED_INT32 = 3, CU_AD_FORMAT_SIGNED_INT8 = 8,
+       CU_AD_FORMAT_SIGNED_INT16 = 9, CU_AD_FORMAT_SIGNED_INT32 = 10, CU_AD_FORMAT_HALF = 0x10, CU_AD_FORMAT_FLOAT = 0x20 };
+
+typedef struct {
+        int resType;
+        union {
+                CUarray array;
+                CUmipmappedArray mipmap;
+                struct {
+                        CUdeviceptr devPtr;
+                        int format;
+                        unsigned int numChannels;
+                        size_t sizeInBytes;
+                } linear;
+                int reserved[32];
+        } res;
+        unsigned int flags;
+} CUDA_RESOURCE_DESC;
+enum { CU_RESOURCE_TYPE_ARRAY = 0, CU_RESOURCE_TYPE_MIPMAPPED_ARRAY = 1, CU_RESOURCE_TYPE_LINEAR = 2, CU_RESOURCE_TYPE_PITCH2D = 3 };
+
+typedef struct {
+        int addressMode[3], filterMode;
+        unsigned int flags, maxAnisotropy;
+        int mipmapFilterMode;
+        float mipmapLevelBias, minMipmapLevelClamp, maxMipmapLevelClamp, borderColor[4];
+        int reserved[12];
+} CUDA_TEXTURE_DESC;
+
+/* What a device has that green contexts share out. */
+typedef struct {
+        int type;
+        unsigned char padding[92];
+        struct {
+                unsigned int smCount, minSmPartitionSize, smCoscheduledAlignment;
+                unsigned char reserved[36];
+        } sm;
+} CUdevResource;
+enum { CU_DEV_RESOURCE_TYPE_INVALID = 0, CU_DEV_RESOURCE_TYPE_SM = 1 };
+enum { CU_GREEN_CTX_DEFAULT_STREAM = 1 };
+
+/* CUgraphMem_attribute: bytes that graphs have allocated, now and at most; and that are set aside for them. */
+enum { CU_GRAPH_MEM_ATTR_USED_MEM_CURRENT = 0, CU_GRAPH_MEM_ATTR_USED_MEM_HIGH = 1, CU_GRAPH_MEM_ATTR_RESERVED_MEM_CURRENT = 2,
+       CU_GRAPH_MEM_ATTR_RESERVED_MEM_HIGH = 3 };
+
 enum { CU_MEMORYTYPE_HOST = 1, CU_MEMORYTYPE_DEVICE = 2, CU_MEMORYTYPE_ARRAY = 3, CU_MEMORYTYPE_UNIFIED = 4 };
 
 static_assert(sizeof(CUmemAllocationProp) == 32, "CUmemAllocationProp layout");
 static_assert(sizeof(CUmemAccessDesc) == 12, "CUmemAccessDesc layout");
 static_assert(sizeof(CUlaunchConfig) == 56, "CUlaunchConfig layout");
+static_assert(sizeof(CUDA_MEMCPY3D) == 200, "CUDA_MEMCPY3D layout");
+static_assert(sizeof(CUDA_RESOURCE_DESC) == 144, "CUDA_RESOURCE_DESC layout");
+static_assert(sizeof(CUDA_TEXTURE_DESC) == 104, "CUDA_TEXTURE_DESC layout");
+static_assert(sizeof(CUdevResource) == 144, "CUdevResource layout");

@@ -1,0 +1,203 @@
+/* tier.c: shelves on neighbouring devices; see tier.h. A shelf is filled from its start to its end and goes when its last unit has left. */
+#include "cuda/tier.h"
+
+#include "cuda/link.h"
+#include "cuda/memory.h"
+#include "cuda/tell.h"
+
+#include <stdlib.h>
+
+#define SHELF_UNITS 16
+#define MAX_NEIGHBOURS 4
+
+struct shelf {
+        struct shelf *next;
+        struct device *storage;
+        CUmemGenericAllocationHandle handle;
+        CUdeviceptr address;
+        uint64_t bytes, filled, used;
+};
+
+static struct shelf *shelves;
+
+static struct device *only_device(void)
+{
+        struct device *only = NULL;
+
+        for (unsigned int i = 0; i < berth.devices_n; i++) {
+                struct device *d = &berth.devices[i];
+
+                if (d->storage)
+                        continue;
+                if (only || !d->managed)
+                        return NULL;
+                only = d;
+        }
+        return only && only->contexts_n && only->backed ? only : NULL;
+}
+
+bool tier_prepare(void)
+{
+        struct device *d = berth.neighbours && !berth.neighbours_tried ? only_device() : NULL;
+        int count = 0, can;
+
+        if (!d)
+                return false;
+        berth.neighbours_tried = true;
+        if (real.cuDeviceGetCount(&count) != CUDA_SUCCESS)
+                return false;
+        for (int i = 0, n = 0; i < count && n < MAX_NEIGHBOURS; i++) {
+                CUdevice handle;
+                struct device *storage;
+
+                if (real.cuDeviceGet(&handle, i) != CUDA_SUCCESS || handle == d->handle || real.cuDeviceCanAccessPeer(&can, d->handle, handle) != CUDA_SUCCESS || !can)
+                        continue;
+                storage = link_add_storage(handle);
+                if (!storage)
+                        continue;
+                storage->contexts[0] = d->contexts[0]; /* copies are made by the owner's device */
+                storage->contexts_n = 1;
+                n++;
+        }
+        return true;
+}
+
+void tier_ask(struct device *d, uint64_t bytes)
+{
+        if (d->storage)
+                return;
+        for (unsigned int i = 0; i < berth.devices_n && bytes; i++) {
+                struct device *s = &berth.devices[i];
+                uint64_t spare = device_spare(s), unit = berth.unit_bytes;
+
+                if (!s->storage || !s->announced || s->want_sent || s->evicting || !s->contexts_n || s->contexts[0] != d->contexts[0])
+                        continue;
+                s->ask_bytes = (bytes + unit - 1) / unit * unit;
+                s->want_sent = s->asked = true;
+                if (spare < s->ask_bytes)
+                        tell_storage_want(s);
+                else
+                        s->want_sent = false;
+        }
+}
+
+bool tier_waits(const struct device *d)
+{
+        for (unsigned int i = 0; i < berth.devices_n; i++)
+                if (berth.devices[i].storage && berth.devices[i].want_sent && !d->storage)
+                        return true;
+        return false;
+}
+
+void tier_answered(struct device *storage, uint64_t more)
+{
+        storage->granted += more;
+        storage->want_sent = false;
+}
+
+static struct shelf *new_shelf(struct device *d, struct device *s, uint64_t at_least)
+{
+        uint64_t bytes = berth.unit_bytes * SHELF_UNITS, spare = device_spare(s) / berth.unit_bytes * berth.unit_bytes;
+        CUmemAccessDesc access = {{CU_MEM_LOCATION_TYPE_DEVICE, d->handle}, CU_MEM_ACCESS_FLAGS_PROT_READWRITE};
+        CUmemAllocationProp properties = {.type = CU_MEM_ALLOCATION_TYPE_PINNED, .location = {CU_MEM_LOCATION_TYPE_DEVICE, s->handle}};
+        struct shelf *shelf;
+
+        bytes = spare < bytes ? spare : bytes;
+        if (bytes < at_least || !(shelf = calloc(1, sizeof *shelf)))
+                return NULL;
+        shelf->storage = s;
+        shelf->bytes = bytes;
+        if (real.cuMemAddressReserve(&shelf->address, bytes, 0, 0, 0) != CUDA_SUCCESS) {
+                free(shelf);
+                return NULL;
+        }
+        if (real.cuMemCreate(&shelf->handle, bytes, &properties, 0) != CUDA_SUCCESS)
+                goto no_memory;
+        if (real.cuMemMap(shelf->address, bytes, 0, shelf->handle, 0) != CUDA_SUCCESS)
+                goto no_map;
+        if (real.cuMemSetAccess(shelf->address, bytes, &access, 1) != CUDA_SUCCESS)
+                goto no_access;
+        shelf->next = shelves;
+        shelves = shelf;
+        s->movable += bytes;
+        s->resident += bytes;
+        memory_note(s);
+        return shelf;
+no_access:
+        real.cuMemUnmap(shelf->address, bytes);
+no_map:
+        real.cuMemRelease(shelf->handle);
+no_memory:
+        real.cuMemAddressFree(shelf->address, bytes);
+        free(shelf);
+        return NULL;
+}
+
+bool tier_place(struct device *d, struct unit *unit)
+{
+        for (unsigned int i = 0; i < berth.devices_n; i++) {
+                struct device *s = &berth.devices[i];
+                struct shelf *shelf = shelves;
+
+                if (!s->storage || s->evicting || !s->contexts_n || s->contexts[0] != d->move_context)
+                        continue;
+                /* Only the newest of a storage is still being filled. */
+                while (shelf && shelf->storage != s)
+                        shelf = shelf->next;
+                if (!shelf || shelf->bytes - shelf->filled < unit->bytes)
+                        shelf = new_shelf(d, s, unit->bytes);
+                if (!shelf)
+                        continue;
+                unit->shelf = shelf;
+                unit->shelf_offset = shelf->filled;
+                shelf->filled += unit->bytes;
+                shelf->used += unit->bytes;
+                return true;
+        }
+        return false;
+}
+
+struct device *tier_of(const struct unit *unit)
+{
+        return unit->shelf->storage;
+}
+
+CUdeviceptr tier_address(const struct unit *unit)
+{
+        return unit->shelf->address + unit->shelf_offset;
+}
+
+void tier_release(struct unit *unit)
+{
+        struct shelf *shelf = unit->shelf, **at = &shelves;
+        struct device *s;
+
+        unit->shelf = NULL;
+        if (!shelf || (shelf->used -= unit->bytes))
+                return;
+        while (*at != shelf)
+                at = &(*at)->next;
+        *at = shelf->next;
+        s = shelf->storage;
+        real.cuMemUnmap(shelf->address, shelf->bytes);
+        real.cuMemRelease(shelf->handle);
+        real.cuMemAddressFree(shelf->address, shelf->bytes);
+        s->movable -= shelf->bytes;
+        s->resident -= shelf->bytes;
+        memory_note(s);
+        free(shelf);
+}
+
+void tier_done(void)
+{
+        for (unsigned int i = 0; i < berth.devices_n; i++)
+                berth.devices[i].asked &= !berth.devices[i].storage;
+}
+
+bool tier_quiet(void)
+{
+        for (unsigned int i = 0; i < berth.devices_n; i++)
+                if (berth.devices[i].storage && berth.devices[i].flights_n)
+                        return false;
+        return true;
+}
