@@ -16,7 +16,7 @@
 
 static void send_settings(struct client *c, struct client_device *d, uint64_t slack)
 {
-        struct wire_message m = {.SETTINGS = {.limit_bytes = d->limit, .slack_bytes = slack, .ordinal = d->ordinal}};
+        struct wire_message m = {.SETTINGS = {.limit_bytes = d->limit, .soft_bytes = d->soft, .slack_bytes = slack, .ordinal = d->ordinal}};
 
         client_send(c, WIRE_SETTINGS, &m, -1);
 }
@@ -32,7 +32,7 @@ static void set_contended(struct node *n, uint32_t device, bool contended)
                         atomic_store_explicit(&d->page->contended, contended, memory_order_relaxed);
                         if (!contended && d->slack_taken) {
                                 d->slack_taken = false;
-                                send_settings(c, d, n->settings.slack);
+                                send_settings(c, d, limits_slack(c, d->device));
                         }
                 }
 }
@@ -65,12 +65,14 @@ static void deny(struct client *c, struct client_device *d, const struct gate_ac
 {
         struct wire_message m = {
                 .DENIED = {.have_bytes = a->bytes, .ordinal = d->ordinal, .ticket = a->ticket, .code = a->code}};
-        struct gate_client_view view;
+        struct gate_client_view view = {0};
         char have[16], need[16];
 
         if (gate_view_client(c->node->gate, clock_now_ns(), d->gate, &view))
                 m.DENIED.need_bytes = view.need;
         client_send(c, WIRE_DENIED, &m, -1);
+        if (view.storage)
+                return; /* no program missed anything: its bytes go to the host instead */
         log_notice("client=%u pid=%d name=\"%s\" device=%u refused %s, at most %s: %s", c->number, (int)c->pid, c->name, a->device,
                    text_bytes(m.DENIED.need_bytes, need, sizeof need), text_bytes(a->bytes, have, sizeof have), error_text(a->code));
 }
@@ -121,12 +123,13 @@ static void carry(struct node *n, const struct gate_action *a)
                          a->reason < ARRAY_SIZE(give_way_names) ? give_way_names[a->reason] : "?");
                 break;
         case GATE_EVICT:
-                m.EVICT = (struct wire_EVICT){.bytes = a->bytes, .ordinal = d->ordinal};
+                d->dropped = 0;
+                m.EVICT = (struct wire_EVICT){.bytes = a->bytes, .ordinal = d->ordinal, .hand_over = hand_worth(c, a->device)};
                 client_send(c, WIRE_EVICT, &m, -1);
                 break;
         case GATE_BRING_IN:
                 m.BRING_IN = (struct wire_BRING_IN){.more_bytes = a->bytes, .ordinal = d->ordinal};
-                client_send(c, WIRE_BRING_IN, &m, -1);
+                client_send(c, WIRE_BRING_IN, &m, hand_take(c, a, &m.BRING_IN.unit_bytes, &m.BRING_IN.unit));
                 break;
         case GATE_TRIM:
                 d->slack_taken = true;

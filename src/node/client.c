@@ -101,6 +101,8 @@ void client_end(struct client *c)
                 c->next->at = c->at;
         c->node->clients_n--;
         program_gone(c);
+        run_free(c);
+        hand_gone(c);
         lend_gone(c);
         client_free_queue(c);
         if (c->poll) {
@@ -230,11 +232,15 @@ static void hello(struct client *c, const struct wire_message *m)
         c->resumes = h->resumes;
         c->need = h->need_bytes;
         c->limit_bytes = h->limit_bytes;
+        c->soft_bytes = h->soft_bytes;
+        c->soft_permille = h->soft_permille;
+        c->run = h->run;
         c->limit_permille = h->limit_permille;
         text_copy_clean(c->job_name, sizeof c->job_name, h->job);
         text_copy_clean(c->name, sizeof c->name, h->name);
         if (c->role == WIRE_PROGRAM) {
                 c->job = node_job(n, c->uid, c->job_name);
+                limits_job(n, c->job, h->job_limit_bytes, h->job_limit_permille);
                 lend_greeted(c);
                 sensor_apply(n->sensor); /* it is no stranger any more */
                 log_info("client=%u pid=%d uid=%u name=\"%s\" %s", c->number, (int)c->pid, (unsigned int)c->uid, c->name,
@@ -243,9 +249,10 @@ static void hello(struct client *c, const struct wire_message *m)
         answer.WELCOME = (struct wire_WELCOME){
                 .unit_bytes = n->unit,
                 .segment_bytes = n->segment,
-                .slack_bytes = n->settings.slack,
                 .version = c->version,
                 .client = c->number,
+                .clean = n->settings.clean,
+                .neighbours = n->settings.neighbours,
                 .return_ms = (uint32_t)(n->settings.return_after / NS_PER_MS),
         };
         client_send(c, WIRE_WELCOME, &answer, -1);

@@ -30,6 +30,10 @@ static void send_daemon(struct client *c)
                 .pid = (uint32_t)getpid(),
                 .devices = (uint32_t)observe_count(n->observe),
                 .reserve_percent = (uint32_t)n->settings.reserve_percent,
+                .client_part_bytes = n->settings.client_part ? n->settings.client_part : n->part,
+                .limits_classes = n->settings.limits != 0,
+                .band_low_percent = (uint32_t)n->settings.band_low,
+                .band_high_percent = (uint32_t)n->settings.band_high,
         };
         for (const struct client *o = n->clients; o; o = o->next)
                 m.STATUS_DAEMON.clients += o->greeted && o->role == WIRE_PROGRAM;
@@ -37,14 +41,12 @@ static void send_daemon(struct client *c)
         client_send(c, WIRE_STATUS_DAEMON, &m, -1);
 }
 
-static void status(struct client *c)
+static uint32_t send_devices(struct client *c, uint64_t now)
 {
         struct node *n = c->node;
-        uint64_t now = clock_now_ns();
-        uint32_t clients = 0, devices = 0;
         struct wire_message m;
+        uint32_t devices = 0;
 
-        send_daemon(c);
         for (uint32_t i = 0; i < n->devices_n; i++, devices++) {
                 memset(&m, 0, sizeof m);
                 dump_device(n, i, now, &m.STATUS_DEVICE);
@@ -59,7 +61,20 @@ static void status(struct client *c)
                 m.STATUS_DEVICE.index = devices++;
                 client_send(c, WIRE_STATUS_DEVICE, &m, -1);
         }
-        for (struct client *o = n->clients; o; o = o->next)
+        return devices;
+}
+
+static void status(struct client *c, bool run_only)
+{
+        uint64_t now = clock_now_ns();
+        uint32_t clients = 0, devices;
+        struct wire_message m;
+
+        send_daemon(c);
+        devices = send_devices(c, now);
+        if (run_only)
+                clients = run_send(c, now);
+        for (struct client *o = c->node->clients; o && !run_only; o = o->next)
                 for (uint32_t i = 0; i < WIRE_MAX_DEVICES && !c->doomed; i++) {
                         if (!o->devices[i])
                                 continue;
@@ -112,7 +127,19 @@ void control_message(struct client *c, const struct wire_message *m)
 
         switch (m->header.type) {
         case WIRE_STATUS_ASK:
-                status(c);
+                status(c, false);
+                break;
+        case WIRE_RUN:
+                if (run_watch(c, m->RUN.run) < 0)
+                        client_fault(c, &m->header, UINT32_MAX, "no run, or another one than before");
+                else
+                        status(c, true);
+                break;
+        case WIRE_TRIM_ASK:
+                limits_trim(c, m);
+                break;
+        case WIRE_PEAK:
+                run_peak(c, m);
                 break;
         case WIRE_RELOAD:
                 reload(c, &m->header);

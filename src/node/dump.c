@@ -46,7 +46,10 @@ void dump_client(struct client *c, const struct client_device *d, uint64_t now, 
                 .pinned_bytes = v.pinned,
                 .resident_bytes = v.resident,
                 .peak_bytes = at_most(atomic_load_explicit(&d->page->peak_bytes, memory_order_relaxed), total),
+                .average_bytes = at_most(page_average(d->page, now), total),
                 .limit_bytes = d->limit,
+                .soft_bytes = d->soft,
+                .job_limit_bytes = limits_of_job(c, d->device),
                 .need_bytes = v.need,
                 .backed_bytes = v.backed,
                 .out_bytes = v.out_bytes,
@@ -69,10 +72,12 @@ void dump_client(struct client *c, const struct client_device *d, uint64_t now, 
                 .position = v.position,
                 .reason = v.reason,
                 .stuck = v.stuck,
+                .storage = v.storage,
         };
         for (size_t i = 0; i < PAGE_LANES; i++) {
                 ret->launches += atomic_load_explicit(&d->page->lanes[i].launches, memory_order_relaxed);
                 ret->copies += atomic_load_explicit(&d->page->lanes[i].copies, memory_order_relaxed);
+                ret->waits += atomic_load_explicit(&d->page->lanes[i].waits, memory_order_relaxed);
         }
         snprintf(ret->job, sizeof ret->job, "%s", c->job_name);
         snprintf(ret->name, sizeof ret->name, "%s", c->name);
@@ -123,6 +128,8 @@ void dump_device(struct node *n, uint32_t device, uint64_t now, struct wire_STAT
         ret->in_bytes = v.in_bytes;
         ret->out_ns = v.out_ns;
         ret->in_ns = v.in_ns;
+        ret->dropped_bytes = n->devices[device].dropped;
+        ret->handed_bytes = n->devices[device].handed;
         ret->switches = v.switches;
         ret->slice_ns = v.slice_ns;
         ret->max_wait_ns = v.max_wait_ns;
@@ -183,6 +190,8 @@ static json_t *device_json(const struct wire_STATUS_DEVICE *s)
         put(o, "in_bytes", s->in_bytes);
         put(o, "out_ns", s->out_ns);
         put(o, "in_ns", s->in_ns);
+        put(o, "dropped_bytes", s->dropped_bytes);
+        put(o, "handed_bytes", s->handed_bytes);
         put(o, "switches", s->switches);
         put(o, "slice_ns", s->slice_ns);
         put(o, "max_wait_ns", s->max_wait_ns);
@@ -224,13 +233,17 @@ static json_t *client_json(struct client *c, uint64_t now)
                 json_object_set_new(d, "priority", json_string(wire_priority_name(s.priority)));
                 json_object_set_new(d, "reason", json_string(wire_reason_name(s.reason)));
                 json_object_set_new(d, "stuck", json_boolean(s.stuck));
+                json_object_set_new(d, "storage", json_boolean(s.storage));
                 put(d, "position", s.position);
                 put(d, "granted_bytes", s.granted_bytes);
                 put(d, "movable_bytes", s.movable_bytes);
                 put(d, "pinned_bytes", s.pinned_bytes);
                 put(d, "resident_bytes", s.resident_bytes);
                 put(d, "peak_bytes", s.peak_bytes);
+                put(d, "average_bytes", s.average_bytes);
                 put(d, "limit_bytes", s.limit_bytes);
+                put(d, "soft_bytes", s.soft_bytes);
+                put(d, "job_limit_bytes", s.job_limit_bytes);
                 put(d, "need_bytes", s.need_bytes);
                 put(d, "backed_bytes", s.backed_bytes);
                 put(d, "out_bytes", s.out_bytes);
@@ -239,6 +252,7 @@ static json_t *client_json(struct client *c, uint64_t now)
                 put(d, "in_ns", s.in_ns);
                 put(d, "launches", s.launches);
                 put(d, "copies", s.copies);
+                put(d, "waits", s.waits);
                 put(d, "waited_ns", s.waited_ns);
                 put(d, "wait_ns", s.wait_ns);
                 put(d, "wait_bound_ns", s.wait_bound_ns);

@@ -66,20 +66,23 @@ static uint64_t overcommitted(const struct client *c)
         return sum;
 }
 
-/* Host memory is handed out ahead of need, so that the first switch finds it pinned, but no program alone may take what others will
- * need: ahead, everyone gets an equal share with one share left over; beyond that, what overcommitment makes necessary. */
+/* Host memory is handed out ahead of need, so that the first switch finds it pinned: all that is wanted, if the arena has that much. Otherwise no
+ * program alone may take what others will need: ahead, everyone gets an equal share with one share left over; beyond that, what
+ * overcommitment makes necessary. */
 static uint64_t missing(const struct client *c)
 {
         uint64_t wanted = least(c->host_wanted, cap(c)), share, needed;
         struct arena_stats stats;
-        uint64_t programs = 1;
+        uint64_t programs = 1, all = 0;
 
         if (c->doomed || wanted <= c->host_lent)
                 return 0;
-        for (const struct client *o = c->node->clients; o; o = o->next)
+        for (const struct client *o = c->node->clients; o; o = o->next) {
                 programs += o->host_wanted > 0;
+                all += least(o->host_wanted, cap(o)) + c->node->segment; /* the last one is never full */
+        }
         arena_stats(c->node->arena, &stats);
-        share = c->node->settings.arena_eager ? stats.budget / programs : 0;
+        share = !c->node->settings.arena_eager ? 0 : all <= stats.budget ? wanted : stats.budget / programs;
         needed = c->node->settings.arena_eager || contended(c) ? overcommitted(c) : 0;
         wanted = least(wanted, share > needed ? share : needed);
         return wanted > c->host_lent ? wanted - c->host_lent : 0;

@@ -12,6 +12,7 @@
 
 #define ACTIVITY_MS 50
 #define PACE_MS 20
+#define CUDA_LINK_BYTES_PER_S UINT64_C(10000000000) /* until moves are measured: PCIe 3.0 x16 carries so much */
 
 /* --- settings --- */
 
@@ -32,7 +33,9 @@ static struct gate_settings gate_settings_of(const struct node *n, const struct 
                 .kill_after_ns = s->kill_after,
                 .move_bound_ns = s->move_bound,
                 .move_bytes_per_s = s->move_rate,
+                .band_high_percent = (uint32_t)s->band_high,
                 .limits_classes = s->limits != 0,
+                .samples_always = true,
         };
 }
 
@@ -109,11 +112,20 @@ int node_reload(struct node *n, char message[CONFIG_MESSAGE])
                         if (!c->devices[i] || c->devices[i]->slack_taken)
                                 continue;
                         m.SETTINGS = (struct wire_SETTINGS){
-                                .limit_bytes = c->devices[i]->limit, .slack_bytes = fresh.slack, .ordinal = i};
+                                .limit_bytes = c->devices[i]->limit, .soft_bytes = c->devices[i]->soft,
+                                .slack_bytes = limits_slack(c, c->devices[i]->device), .ordinal = i};
                         client_send(c, WIRE_SETTINGS, &m, -1);
                 }
         log_notice("settings reloaded");
         return 0;
+}
+
+uint64_t node_slack(const struct node *n, uint32_t device)
+{
+        const struct config_share *slack = &n->settings.slack;
+
+        /* Memory comes in granules of 2 MiB; less is of no use to anybody. */
+        return (slack->permille ? n->devices[device].info.total_bytes / 1000 * slack->permille : slack->bytes) & ~((UINT64_C(2) << 20) - 1);
 }
 
 /* --- jobs --- */
@@ -186,18 +198,24 @@ static void look_at(struct node *n, struct client *c, uint64_t now)
                         busy |= atomic_load_explicit(&lane->in_call, memory_order_relaxed) != 0;
                 }
         for (uint32_t i = 0; i < WIRE_MAX_DEVICES && (busy || work != c->work_seen); i++)
-                if (c->devices[i] && gate_contended(n->gate, c->devices[i]->device))
+                if (c->devices[i])
                         gate_active(n->gate, now, c->devices[i]->gate);
         c->work_seen = work;
+}
+
+void node_look(struct node *n)
+{
+        uint64_t now = clock_now_ns();
+
+        for (struct client *c = n->clients; c; c = c->next)
+                look_at(n, c, now);
 }
 
 static void on_activity(uv_timer_t *timer)
 {
         struct node *n = timer->data;
-        uint64_t now = clock_now_ns();
 
-        for (struct client *c = n->clients; c; c = c->next)
-                look_at(n, c, now);
+        node_look(n);
         node_turn(n);
 }
 
@@ -303,6 +321,7 @@ static int add_devices(struct node *n)
                 r = gate_add_device(n->gate, n->devices_n, info->total_bytes);
                 if (r < 0)
                         return r;
+                gate_link(n->gate, n->devices_n, info->kind == WIRE_CUDA ? CUDA_LINK_BYTES_PER_S : 0);
                 n->devices[n->devices_n++] = (struct node_device){.info = *info, .observed = i};
                 log_info("device=%u %s \"%s\" of %s", n->devices_n - 1, wire_kind_name(info->kind), info->name,
                          text_bytes(info->total_bytes, text, sizeof text));
@@ -370,6 +389,7 @@ int node_new(uv_loop_t *loop, const struct settings *settings, struct observe *o
         n->settings = *settings;
         n->started_ns = clock_now_ns();
         n->arena_told = UINT64_MAX;
+        n->hand.fd = -1;
         r = build(n, observe, message);
         if (r < 0) {
                 if (!message[0])

@@ -2,7 +2,10 @@
  *
  *   server.c   the socket: who may connect            client.c   one connection: receive, check, queue, drop
  *   program.c  what programs ask                      control.c  what the command line asks (status, dump, reload)
+ *   limits.c   limits of programs and jobs, trimming
+ *   run.c      figures of what a berth run started, peaks by window
  *   carry.c    the gate's actions as messages          lend.c     arena segments to and from programs
+ *   hand.c     physical units between programs
  *   sensor.c   device samples on a worker thread       node.c     life, timers, settings
  *
  * Everything runs on the loop thread but sensor.c's work and the arena's workers, which share nothing with it but their own results. After
@@ -16,6 +19,7 @@
 #include "observe/observe.h"
 #include "wire/page.h"
 #include "wire/settings.h"
+#include "wire/window.h"
 #include "wire/wire.h"
 
 #include <limits.h>
@@ -34,15 +38,18 @@ struct server;
 struct node_device {
         struct observe_device info;
         size_t observed; /* its place in node.observe */
+        uint64_t dropped, handed; /* bytes that left without a copy; bytes of units that changed owner */
 };
 
 /* One program on one device. */
 struct client_device {
         uint32_t device, ordinal, gate; /* gate: its number there */
-        uint64_t limit, room;
+        bool storage; /* of another device's memory */
+        uint64_t limit, soft, room;
         struct page *page;
         int page_fd;
         bool slack_taken;   /* told to keep no unused grant */
+        uint64_t dropped;   /* as told since its last EVICT */
 };
 
 struct queued {
@@ -72,12 +79,17 @@ struct client {
         uint32_t queued;
 
         bool resumes;
-        uint64_t need, limit_bytes, job;
-        uint32_t limit_permille;
+        uint64_t need, limit_bytes, soft_bytes, job, run;
+        uint32_t limit_permille, soft_permille;
         char job_name[48], name[72];
         struct client_device *devices[WIRE_MAX_DEVICES]; /* by the client's ordinal */
 
+        struct run *watches; /* the command line: whose figures it keeps */
+        uint64_t band_work, band_since; /* launches and copies at the last look for the band, and since when they have not changed */
+        bool band_asked;
         uint64_t work_seen; /* launches and copies at the last look */
+        struct kept_unit *units; /* hand.c */
+        uint32_t units_n;
         uint64_t host_wanted, host_lent;
         bool host_refused; /* told that the arena is too small */
 };
@@ -98,6 +110,8 @@ struct job {
         uid_t uid;
         char name[48];
         uint32_t users;
+        uint64_t limit_bytes; /* for its members together, on each device: the least that any of them stated; 0: none */
+        uint32_t limit_permille;
 };
 
 struct node {
@@ -131,6 +145,16 @@ struct node {
         uv_async_t arena_async;
         int handles_open; /* the four above */
         bool activity_on, pace_on, turning, budget_warned;
+
+        /* A physical unit on its way from one program to another, within one event; see hand.c. */
+        struct {
+                int fd;
+                uint64_t bytes;
+                uint32_t device;
+                uid_t uid;
+        } hand;
+        uint64_t last_unit;
+        uint32_t units_n; /* descriptors kept in all */
 };
 
 /* --- node.c --- */
@@ -147,7 +171,11 @@ must_check int node_reload(struct node *node, char message[CONFIG_MESSAGE]);
 /* The job's number for this user; 0 for the empty name or when out of memory. Each call needs its node_job_release. */
 uint64_t node_job(struct node *node, uid_t uid, const char *name);
 void node_job_release(struct node *node, uint64_t id);
+/* The grant that a program may keep unused on this device. */
+uint64_t node_slack(const struct node *node, uint32_t device);
 uint32_t node_find_device(const struct node *node, const uint8_t uuid[16]); /* GATE_NONE: unknown */
+/* Tells the gate who was at work since the last look. Called before every WANT, at each sample of the sensors, and often while anyone waits. */
+void node_look(struct node *node);
 void node_pace(struct node *node); /* makes sure the pace timer runs */
 
 /* --- server.c --- */
@@ -203,10 +231,52 @@ void dump_client(struct client *client, const struct client_device *d, uint64_t 
 void dump_device(struct node *node, uint32_t device, uint64_t now, struct wire_STATUS_DEVICE *ret);
 void dump_observed(struct node *node, size_t observed, struct wire_STATUS_DEVICE *ret);
 
+/* --- limits.c --- */
+
+/* The lesser of a size and a share of the device, 0: none of both. */
+uint64_t limits_of(uint64_t bytes, uint32_t permille, uint64_t total);
+/* A member states a limit of its job's. */
+void limits_job(struct node *node, uint64_t job, uint64_t bytes, uint32_t permille);
+/* The limit of the client's job on a device, 0: none. */
+uint64_t limits_of_job(const struct client *client, uint32_t device);
+/* Grant that it may keep unused on a device while nobody waits. */
+uint64_t limits_slack(const struct client *client, uint32_t device);
+/* Growth to a grant of need that its job's limit forbids: the most it could have into *ret_have. */
+bool limits_forbid(const struct client *client, const struct client_device *d, uint64_t need, uint64_t *ret_have);
+/* Once a second: programs that have become idle are asked to give back while a device is above the band's lower end. */
+void limits_band(struct node *node, uint64_t now);
+void limits_trim(struct client *asker, const struct wire_message *message);
+
+/* --- run.c --- */
+
+/* Keeps the last figures of a program of this run from now on, as long as the connection lasts. 0, -E_MESSAGE: it keeps those of another. */
+must_check int run_watch(struct client *watcher, uint64_t number);
+/* A program leaves: its figures, of all devices, for those who keep them. Before its devices are forgotten. */
+void run_left(struct client *program, uint64_t now);
+void run_free(struct client *watcher);
+/* Lines of the watcher's run, ended programs first: how many were sent. */
+uint32_t run_send(struct client *watcher, uint64_t now);
+void run_peak(struct client *asker, const struct wire_message *message);
+
 /* --- carry.c --- */
 
 /* All actions that wait. True when there were any. */
 bool carry_out(struct node *node);
+
+/* --- hand.c --- */
+
+#define HAND_MAX_UNITS 65536 /* descriptors kept for all clients */
+
+/* Whether somebody else of the same user has memory outside: then units are worth handing over. */
+bool hand_worth(const struct client *leaver, uint32_t device);
+/* The unit in hand, if the bytes of this BRING_IN reach for it and it may go to this client. A descriptor to send along, not the caller's; -1: none. */
+int hand_take(struct client *client, const struct gate_action *action, uint64_t *ret_bytes, uint64_t *ret_number);
+/* An EVICTED may bring a unit along (fd stays the caller's) or name one that was handed to it: carries out what follows from the message, so that
+ * whoever gets its bytes gets the unit; else it goes back to the driver. */
+void hand_evicted(struct client *client, uint32_t device, const struct wire_EVICTED *message, int fd);
+/* UNIT_BACK */
+void hand_back(struct client *client, const struct wire_message *message);
+void hand_gone(struct client *client);
 
 /* --- lend.c --- */
 

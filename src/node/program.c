@@ -64,18 +64,10 @@ static int attach_page(struct client *c, struct client_device *d, int fd)
         page->bytes = PAGE_BYTES;
         page->client = c->number;
         page->ordinal = d->ordinal;
+        page_windows_clean(page);
         memcpy(page->uuid, c->node->devices[d->device].info.uuid, 16);
         atomic_store_explicit(&page->contended, gate_contended(c->node->gate, d->device), memory_order_relaxed);
         return 0;
-}
-
-static uint64_t limit_of(const struct client *c, uint64_t total)
-{
-        uint64_t limit = c->limit_bytes, share = (uint64_t)((unsigned __int128)total * c->limit_permille / 1000);
-
-        if (c->limit_permille && (!limit || share < limit))
-                limit = share;
-        return limit;
 }
 
 /* Resumed state is a claim too: it can't be more than the device, nor resident memory more than is owned. */
@@ -109,7 +101,7 @@ static void device(struct client *c, const struct wire_message *m, int fd)
                 return;
         }
         for (uint32_t i = 0; i < WIRE_MAX_DEVICES; i++)
-                if (c->devices[i] && c->devices[i]->device == device) {
+                if (c->devices[i] && c->devices[i]->device == device && c->devices[i]->storage == (msg->storage != 0)) {
                         client_fault(c, &m->header, msg->ordinal, "this device has another ordinal already");
                         return;
                 }
@@ -126,7 +118,9 @@ static void device(struct client *c, const struct wire_message *m, int fd)
         d->device = device;
         d->ordinal = msg->ordinal;
         d->page_fd = -1;
-        d->limit = limit_of(c, total);
+        d->storage = msg->storage != 0;
+        d->limit = d->storage ? 0 : limits_of(c->limit_bytes, c->limit_permille, total);
+        d->soft = d->storage ? 0 : limits_of(c->soft_bytes, c->soft_permille, total);
         r = attach_page(c, d, fd);
         if (r < 0) {
                 free_device(d);
@@ -136,13 +130,15 @@ static void device(struct client *c, const struct wire_message *m, int fd)
         spec = (struct gate_client_spec){
                 .device = device,
                 .priority = c->priority,
+                .storage = d->storage,
                 /* The devices of one process come and go together, as its gate is one. */
-                .job = c->job || n->devices_n < 2 ? c->job : UINT64_C(1) << 63 | c->number,
-                .need_bytes = c->need,
+                .job = d->storage ? 0 : c->job || n->devices_n < 2 ? c->job : UINT64_C(1) << 63 | c->number,
+                /* Granted ahead in a job with a limit, it would be taken from the other members. */
+                .need_bytes = d->storage || limits_of_job(c, device) ? 0 : c->need,
                 .limit_bytes = d->limit,
                 /* Who owns memory has a context on the device, also when all of it is swapped out. */
-                .admitted = msg->granted_bytes || msg->movable_bytes || msg->pinned_bytes || msg->running,
-                .running = msg->running,
+                .admitted = !d->storage && (msg->granted_bytes || msg->movable_bytes || msg->pinned_bytes || msg->running),
+                .running = msg->running && !d->storage,
                 .grant_bytes = msg->granted_bytes,
                 .movable_bytes = msg->movable_bytes,
                 .pinned_bytes = msg->pinned_bytes,
@@ -166,7 +162,13 @@ static void device(struct client *c, const struct wire_message *m, int fd)
         n->by_gate[d->gate].client = c;
         n->by_gate[d->gate].ordinal = msg->ordinal;
         answer.DEVICE_OK = (struct wire_DEVICE_OK){
-                .limit_bytes = d->limit, .room_bytes = d->room, .ordinal = msg->ordinal, .kind = n->devices[device].info.kind};
+                .limit_bytes = d->limit,
+                .soft_bytes = d->soft,
+                .room_bytes = limits_of_job(c, device) && limits_of_job(c, device) < d->room ? limits_of_job(c, device) : d->room,
+                .slack_bytes = limits_slack(c, device),
+                .ordinal = msg->ordinal,
+                .kind = n->devices[device].info.kind,
+        };
         client_send(c, WIRE_DEVICE_OK, &answer, d->page_fd);
 }
 
@@ -196,6 +198,20 @@ static uint32_t ordinal_of(const struct wire_message *m)
         }
 }
 
+/* Growth that the job as a whole may not have; the gate never hears of it. */
+static bool job_denies(struct client *c, const struct client_device *d, const struct wire_WANT *want)
+{
+        struct wire_message m = {.DENIED = {.need_bytes = want->need_bytes, .ordinal = d->ordinal, .ticket = want->ticket, .code = -E_LIMIT}};
+        char need[16], have[16];
+
+        if (!limits_forbid(c, d, want->need_bytes, &m.DENIED.have_bytes))
+                return false;
+        client_send(c, WIRE_DENIED, &m, -1);
+        log_notice("client=%u pid=%d name=\"%s\" device=%u job=\"%s\" refused %s, at most %s beside the job's others: its limit", c->number, (int)c->pid,
+                   c->name, d->device, c->job_name, text_bytes(want->need_bytes, need, sizeof need), text_bytes(m.DENIED.have_bytes, have, sizeof have));
+        return true;
+}
+
 static int tell_gate(struct node *n, uint64_t now, uint32_t gate, const struct wire_message *m)
 {
         switch (m->header.type) {
@@ -220,6 +236,19 @@ static int tell_gate(struct node *n, uint64_t now, uint32_t gate, const struct w
         }
 }
 
+/* What the gate has no use for. Dropped bytes are shown, so they are believed only as far as the device could hold them. */
+static void evicted(struct client *c, struct client_device *d, const struct wire_EVICTED *m, int fd)
+{
+        struct node_device *device = &c->node->devices[d->device];
+
+        if (m->dropped_bytes > d->dropped && m->dropped_bytes <= device->info.total_bytes) {
+                device->dropped += m->dropped_bytes - d->dropped;
+                d->dropped = m->dropped_bytes;
+        }
+        if ((fd >= 0 && m->unit_bytes) || m->unit)
+                hand_evicted(c, d->device, m, fd);
+}
+
 void program_message(struct client *c, const struct wire_message *m, int fd)
 {
         uint32_t ordinal = ordinal_of(m);
@@ -232,6 +261,9 @@ void program_message(struct client *c, const struct wire_message *m, int fd)
                 return;
         case WIRE_HOST:
                 lend_wanted(c, m->HOST.bytes);
+                return;
+        case WIRE_UNIT_BACK:
+                hand_back(c, m);
                 return;
         case WIRE_SEGMENT_BACK:
                 lend_return(c, m);
@@ -247,9 +279,15 @@ void program_message(struct client *c, const struct wire_message *m, int fd)
                 client_fault(c, &m->header, ordinal, "no DEVICE was announced under this ordinal");
                 return;
         }
+        if (m->header.type == WIRE_WANT && job_denies(c, d, &m->WANT))
+                return;
+        if (m->header.type == WIRE_WANT)
+                node_look(c->node);
         r = tell_gate(c->node, clock_now_ns(), d->gate, m);
         if (r < 0)
                 client_fault(c, &m->header, ordinal, "out of turn, or at odds with the books");
+        else if (m->header.type == WIRE_EVICTED)
+                evicted(c, d, &m->EVICTED, fd);
 }
 
 void program_gone(struct client *c)
@@ -258,6 +296,7 @@ void program_gone(struct client *c)
         uint64_t now = clock_now_ns(), out = 0, in = 0, peak = 0;
         char out_text[16], in_text[16], peak_text[16], age[16];
 
+        run_left(c, now);
         for (uint32_t i = 0; i < WIRE_MAX_DEVICES; i++) {
                 struct client_device *d = c->devices[i];
                 struct gate_client_view view;

@@ -158,6 +158,8 @@ static void on_timer(uv_timer_t *timer)
         uint64_t now = clock_now_ns();
 
         hear(s);
+        node_look(s->node);
+        limits_band(s->node, now);
         if (observe_ask(s->observe, now))
                 s->began_ns = now;
         if (observe_fd(s->observe) < 0)

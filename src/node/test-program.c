@@ -55,6 +55,100 @@ static void test_runs(void **state)
         close(fd);
 }
 
+/* Figures of a run: of those there and those gone, of one user, and kept by one that asked before. */
+static void test_run(void **state)
+{
+        struct world *w = *state;
+        struct wire_message m = {.RUN = {.run = 77}};
+        int asker = peer_hello(w, WIRE_CONTROL, false), stranger = peer_hello(w, WIRE_CONTROL, false), fds[3];
+        uint32_t ended = 0;
+
+        peer_send(asker, WIRE_RUN, &m, -1);
+        assert_int_equal(peer_expect(w, asker, WIRE_STATUS_END, NULL).STATUS_END.clients, 0);
+        for (size_t i = 0; i < ARRAY_SIZE(fds); i++) {
+                m = hello_message(WIRE_PROGRAM);
+                m.HELLO.run = i < 2 ? 77 : 78;
+                fds[i] = peer_connect(w);
+                peer_send(fds[i], WIRE_HELLO, &m, -1);
+                (void)peer_expect(w, fds[i], WIRE_WELCOME, NULL);
+                m = device_message();
+                peer_send(fds[i], WIRE_DEVICE, &m, -1);
+                (void)peer_expect(w, fds[i], WIRE_DEVICE_OK, NULL);
+        }
+        close(fds[0]);
+        world_settle(w);
+        m = (struct wire_message){.RUN = {.run = 77}};
+        peer_send(asker, WIRE_RUN, &m, -1);
+        for (int i = 0; i < 2; i++)
+                ended += peer_expect(w, asker, WIRE_STATUS_CLIENT, NULL).STATUS_CLIENT.ended;
+        assert_int_equal(ended, 1);
+        assert_int_equal(peer_expect(w, asker, WIRE_STATUS_END, NULL).STATUS_END.clients, 2);
+        /* Who asks later gets those that are there. */
+        peer_send(stranger, WIRE_RUN, &m, -1);
+        assert_int_equal(peer_expect(w, stranger, WIRE_STATUS_END, NULL).STATUS_END.clients, 1);
+        m.RUN.run = 78;
+        peer_send(asker, WIRE_RUN, &m, -1);
+        peer_expect_error(w, asker, -E_MESSAGE, "another one than before");
+        close(fds[1]);
+        close(fds[2]);
+        close(asker);
+        close(stranger);
+}
+
+/* However many programs a run has, what is kept of them is bounded, and their sums are right. */
+static void test_run_of_many(void **state)
+{
+        struct world *w = *state;
+        struct wire_message m = {.RUN = {.run = 77}};
+        int asker = peer_hello(w, WIRE_CONTROL, false);
+        uint32_t lines;
+
+        peer_send(asker, WIRE_RUN, &m, -1);
+        (void)peer_expect(w, asker, WIRE_STATUS_END, NULL);
+        for (int i = 0; i < 100; i++) {
+                int fd = peer_connect(w);
+
+                m = hello_message(WIRE_PROGRAM);
+                m.HELLO.run = 77;
+                peer_send(fd, WIRE_HELLO, &m, -1);
+                (void)peer_expect(w, fd, WIRE_WELCOME, NULL);
+                m = device_message();
+                peer_send(fd, WIRE_DEVICE, &m, -1);
+                (void)peer_expect(w, fd, WIRE_DEVICE_OK, NULL);
+                close(fd);
+                world_settle(w);
+        }
+        m = (struct wire_message){.RUN = {.run = 77}};
+        peer_send(asker, WIRE_RUN, &m, -1);
+        lines = peer_expect(w, asker, WIRE_STATUS_END, NULL).STATUS_END.clients;
+        assert_in_range(lines, 16, 64);
+        close(asker);
+}
+
+static void test_peak_window(void **state)
+{
+        struct world *w = *state;
+        struct wire_message m = {.PEAK = {.pid = (uint32_t)getpid(), .action = WIRE_PEAK_BEGIN, .name = "w"}};
+        int fd = peer_program(w), asker = peer_hello(w, WIRE_CONTROL, false);
+
+        peer_send(asker, WIRE_PEAK, &m, -1);
+        assert_int_equal(peer_expect(w, asker, WIRE_PEAK_IS, NULL).PEAK_IS.peak_bytes, 0);
+        assert_int_equal(peer_expect(w, asker, WIRE_DONE, NULL).DONE.about, WIRE_PEAK);
+        m.PEAK.action = WIRE_PEAK_END;
+        peer_send(asker, WIRE_PEAK, &m, -1);
+        (void)peer_expect(w, asker, WIRE_DONE, NULL);
+        peer_send(asker, WIRE_PEAK, &m, -1);
+        peer_expect_error(w, asker, -ENOENT, "no window");
+        m.PEAK.pid = 1;
+        peer_send(asker, WIRE_PEAK, &m, -1);
+        peer_expect_error(w, asker, -ESRCH, "not on a shared device");
+        m = (struct wire_message){.PEAK = {.pid = (uint32_t)getpid(), .action = WIRE_PEAK_BEGIN}};
+        peer_send(asker, WIRE_PEAK, &m, -1);
+        peer_expect_error(w, asker, -EINVAL, "name");
+        close(fd);
+        close(asker);
+}
+
 /* Programs whose launches count before the daemon is known bring their page. */
 static void test_own_page(void **state)
 {
@@ -455,7 +549,8 @@ static void test_status(void **state)
 int main(void)
 {
         const struct CMUnitTest tests[] = {
-                TEST(test_runs),           TEST(test_own_page),        TEST(test_host),            TEST(test_host_shares), TEST(test_not_eager),
+                TEST(test_runs), TEST(test_run), TEST(test_run_of_many), TEST(test_peak_window), TEST(test_own_page), TEST(test_host), TEST(test_host_shares),
+                TEST(test_not_eager),
                 TEST(test_connection_lost), TEST(test_process_killed), TEST(test_stuck_is_killed), TEST(test_daemon_restarts),
                 TEST(test_swapped_out_returns), TEST(test_reload),         TEST(test_status),
         };
