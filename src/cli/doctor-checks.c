@@ -84,6 +84,20 @@ static void check_library(struct check *c)
         advise(c, "%.300s", message);
 }
 
+static void check_nvml_library(struct check *c, bool software)
+{
+        struct launch l = {.software = software};
+        char message[CLI_MESSAGE];
+
+        c->name = "nvml hooks";
+        if (launch_find_library(&l, message) == 0 && launch_find_nvml(&l, message) == 0) {
+                found(c, FINDING_OK, "%.150s", l.nvml_library);
+                return;
+        }
+        found(c, FINDING_WARNING, "not in use");
+        advise(c, "%.200s; inside programs NVML and nvidia-smi then show the whole card", message);
+}
+
 /* Three lines from one connection: the daemon, its socket, its arena against its devices. */
 static size_t check_daemon(struct check *c, bool *ret_software)
 {
@@ -261,6 +275,26 @@ static void check_pressure(struct check *c)
         advise(c, "boot with psi=1 to let the daemon see pressure on host memory");
 }
 
+/* What a program started from here would bring along. */
+static void check_environment(struct check *c)
+{
+        const char *fraction = getenv("CUDA_MEMORY_FRACTION");
+        uint32_t permille;
+
+        c->name = "environment";
+        found(c, FINDING_OK, "nothing that changes how programs run");
+        if (fraction && *fraction && text_parse_fraction(fraction, &permille) == 0) {
+                found(c, FINDING_OK, "CUDA_MEMORY_FRACTION=%.40s limits programs to %u.%u %% of each device", fraction, permille / 10, permille % 10);
+        } else if (fraction && *fraction) {
+                found(c, FINDING_WARNING, "CUDA_MEMORY_FRACTION=%.40s is ignored", fraction);
+                advise(c, "give a fraction above 0 and up to 1, such as 0.4, or unset it");
+        }
+        if (launch_blocking()) {
+                found(c, FINDING_WARNING, "CUDA_LAUNCH_BLOCKING=%.40s", getenv("CUDA_LAUNCH_BLOCKING"));
+                advise(c, "each launch waits for its end, which costs time; unset it unless you look for a fault");
+        }
+}
+
 static void check_kernel(struct check *c)
 {
         struct utsname name;
@@ -275,20 +309,22 @@ static void check_kernel(struct check *c)
 size_t doctor_checks(struct check checks[DOCTOR_CHECKS])
 {
         bool software = false;
-        size_t n = 3;
+        size_t n = 4;
 
         memset(checks, 0, DOCTOR_CHECKS * sizeof *checks);
         /* The daemon first: whether a driver is needed depends on its device. */
-        n += check_daemon(checks + 3, &software);
+        n += check_daemon(checks + 4, &software);
         check_driver(&checks[0], software);
         check_nvml(&checks[1], software);
         check_library(&checks[2]);
+        check_nvml_library(&checks[3], software);
         check_memlock(&checks[n++]);
         check_memfd(&checks[n++]);
         check_huge_pages(&checks[n++]);
         check_membarrier(&checks[n++]);
         check_pidfd(&checks[n++]);
         check_pressure(&checks[n++]);
+        check_environment(&checks[n++]);
         check_kernel(&checks[n++]);
         return n;
 }

@@ -68,6 +68,8 @@ static int prepare(struct launch *l, char socket_path[sizeof(struct connection)]
                 r = launch_find_driver(l, message);
         if (r < 0)
                 cli_error("%s", message);
+        else if (launch_find_nvml(l, message) < 0)
+                cli_error("%s; NVML shows the whole card", message);
         return r;
 }
 

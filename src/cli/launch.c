@@ -29,23 +29,41 @@ static int say(char message[CLI_MESSAGE], int error, const char *format, ...)
         return error;
 }
 
-int launch_check(struct launch *l, char message[CLI_MESSAGE])
+static int check_share(const char *option, const char *text, uint64_t *ret_bytes, uint32_t *ret_permille, char message[CLI_MESSAGE])
 {
-        uint64_t bytes;
-        uint32_t permille, priority;
         int r;
 
-        if (l->memory) {
-                r = text_parse_share(l->memory, &bytes, &permille);
-                if (r == 0 && !bytes && !permille)
-                        r = -EINVAL;
-                if (r < 0)
-                        return say(message, r,
-                                   "--memory: \"%s\" is %s; give a size such as 12GiB, or a share of the device such "
-                                   "as 40%%",
-                                   l->memory,
-                                   r == -ERANGE ? "out of bounds (0.1 to 100 percent)" : "neither size nor share");
-        }
+        *ret_bytes = *ret_permille = 0;
+        if (!text)
+                return 0;
+        r = text_parse_share(text, ret_bytes, ret_permille);
+        if (r == 0 && !*ret_bytes && !*ret_permille)
+                r = -EINVAL;
+        if (r < 0)
+                return say(message, r, "%s: \"%s\" is %s; give a size such as 12GiB, or a share of the device such as 40%%", option, text,
+                           r == -ERANGE ? "out of bounds (0.1 to 100 percent)" : "neither size nor share");
+        return 0;
+}
+
+int launch_check(struct launch *l, char message[CLI_MESSAGE])
+{
+        uint64_t bytes, soft_bytes, bytes_of_job;
+        uint32_t permille, soft_permille, permille_of_job, priority;
+        int r;
+
+        r = check_share("--memory", l->memory, &bytes, &permille, message);
+        if (r == 0)
+                r = check_share("--soft-memory", l->soft_memory, &soft_bytes, &soft_permille, message);
+        if (r == 0)
+                r = check_share("--job-memory", l->job_memory, &bytes_of_job, &permille_of_job, message);
+        if (r < 0)
+                return r;
+        if ((bytes && soft_bytes >= bytes) || (permille && soft_permille >= permille))
+                return say(message, -EINVAL, "--soft-memory %s is not below --memory %s: it would never be reached", l->soft_memory, l->memory);
+        if (l->job_memory && !l->job)
+                return say(message, -EINVAL, "--job-memory limits the programs of a job together: give its name, too (--job NAME)");
+        if (l->job_memory && l->need)
+                return say(message, -EINVAL, "--need and --job-memory don't go together: what one program is sure of, the job's others would lack");
         if (l->need) {
                 r = text_parse_bytes(l->need, &bytes);
                 if (r == 0 && !bytes)
@@ -59,6 +77,13 @@ int launch_check(struct launch *l, char message[CLI_MESSAGE])
                 return say(message, -EINVAL, "--job: \"%.60s\" is no name of 1 to %zu printable ASCII characters",
                            l->job, sizeof((struct wire_HELLO *)0)->job - 1);
         return 0;
+}
+
+bool launch_blocking(void)
+{
+        const char *value = getenv("CUDA_LAUNCH_BLOCKING");
+
+        return value && *value && strcmp(value, "0");
 }
 
 static bool readable(const char *path)
@@ -234,6 +259,34 @@ int launch_find_driver(struct launch *l, char message[CLI_MESSAGE])
         return 0;
 }
 
+int launch_find_nvml(struct launch *l, char message[CLI_MESSAGE])
+{
+        const char *given = getenv("BERTH_NVML"), *slash = strrchr(l->library, '/');
+        char beside[PATH_MAX + 32], why[CLI_MESSAGE];
+        int r;
+
+        l->nvml[0] = 0;
+        snprintf(beside, sizeof beside, "%.*s/libberth-nvml.so", slash ? (int)(slash - l->library) : 0, l->library);
+        if (!(slash && realpath(beside, l->nvml_library) && readable(l->nvml_library)) &&
+            find(NULL, "../nvml/libberth-nvml.so", "berth/libberth-nvml.so", l->nvml_library) < 0) {
+                l->nvml_library[0] = 0;
+                return say(message, -ENOENT, "libberth-nvml.so is neither beside %.200s nor in %s/berth; install it", l->library, BERTH_LIBDIR);
+        }
+        if (given && *given)
+                r = realpath(given, l->nvml) && readable(l->nvml) ? 0 : say(why, -ENOENT, "BERTH_NVML names %.200s, which can't be read", given);
+        else if (l->software)
+                r = find(NULL, "../../tests/fake/libnvidia-ml.so.1", "berth/software/libnvidia-ml.so.1", l->nvml) < 0
+                            ? say(why, -ENOENT, "the software device's is not in %s/berth/software", BERTH_LIBDIR)
+                            : 0;
+        else
+                r = launch_probe("libnvidia-ml.so.1", l->nvml, NULL, why);
+        if (r < 0) {
+                l->nvml_library[0] = l->nvml[0] = 0;
+                return say(message, r, "no NVML found (%.300s)", why);
+        }
+        return 0;
+}
+
 int launch_preload(const char *library, const char *before, char **ret, char message[CLI_MESSAGE])
 {
         size_t length = strlen(library);
@@ -269,24 +322,63 @@ static int put_number(const char *name, uint64_t value)
         return put(name, text);
 }
 
+/* This process as the program that it becomes: number and start time, by which what descends from it is known to the NVML stand-in. */
+static int put_run(void)
+{
+        char text[1024], run[64], *p;
+        scoped_fd int fd = open("/proc/self/stat", O_RDONLY | O_CLOEXEC);
+        ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
+
+        text[n > 0 ? n : 0] = 0;
+        p = strrchr(text, ')');
+        for (int i = 0; p && i < 20; i++)
+                p = strchr(p + 1, ' ');
+        snprintf(run, sizeof run, "%d %llu", (int)getpid(), p ? strtoull(p, NULL, 10) : 0);
+        return put("BERTH_RUN", run);
+}
+
+/* Never the number of a run around this one: each tells of its own. */
+static int put_run_number(uint64_t run)
+{
+        char text[24];
+
+        snprintf(text, sizeof text, "%llx", (unsigned long long)run);
+        return run ? put("BERTH_RUN_NUMBER", text) : unsetenv("BERTH_RUN_NUMBER") < 0 ? -errno : 0;
+}
+
 int launch_environment(const struct launch *l, char message[CLI_MESSAGE])
 {
-        char *preload scoped_free = NULL;
+        char *preload scoped_free = NULL, *with_nvml scoped_free = NULL;
         uint64_t bytes;
         int r;
 
-        r = launch_preload(l->library, getenv("LD_PRELOAD"), &preload, message);
+        if (l->nvml_library[0]) {
+                r = launch_preload(l->nvml_library, getenv("LD_PRELOAD"), &with_nvml, message);
+                if (r < 0)
+                        return r;
+        }
+        r = launch_preload(l->library, with_nvml ? with_nvml : getenv("LD_PRELOAD"), &preload, message);
         if (r < 0)
                 return r;
         r = put("LD_PRELOAD", preload);
         if (r >= 0)
                 r = put("BERTH_DRIVER", l->driver);
+        if (r >= 0 && l->nvml[0])
+                r = put("BERTH_NVML", l->nvml);
+        if (r >= 0)
+                r = put_run();
         if (r >= 0)
                 r = put("BERTH_SOCKET", l->socket);
         if (r >= 0)
                 r = put("BERTH_MEMORY", l->memory);
+        if (r >= 0)
+                r = put("BERTH_SOFT_MEMORY", l->soft_memory);
+        if (r >= 0)
+                r = put("BERTH_JOB_MEMORY", l->job_memory);
         if (r >= 0 && l->need && text_parse_bytes(l->need, &bytes) == 0)
                 r = put_number("BERTH_NEED", bytes);
+        if (r >= 0)
+                r = put_run_number(l->run);
         if (r >= 0)
                 r = put("BERTH_PRIORITY", l->priority);
         if (r >= 0)

@@ -56,12 +56,11 @@ static int bad(char message[CLI_MESSAGE], const struct connection *c, const char
         return -E_MESSAGE;
 }
 
-int snapshot_fetch(struct connection *c, struct snapshot *ret, char message[CLI_MESSAGE])
+static int fetch(struct connection *c, enum wire_type type, struct wire_message m, struct snapshot *ret, char message[CLI_MESSAGE])
 {
         scoped_snapshot struct snapshot s = {0};
-        struct wire_message m = {0};
         uint64_t deadline = clock_now_ns() + 2 * c->timeout_ms * NS_PER_MS;
-        int r = connection_send(c, &m, WIRE_STATUS_ASK, message);
+        int r = connection_send(c, &m, type, message);
 
         if (r < 0)
                 return r;
@@ -105,6 +104,16 @@ int snapshot_fetch(struct connection *c, struct snapshot *ret, char message[CLI_
         *ret = s;
         s = (struct snapshot){0};
         return 0;
+}
+
+int snapshot_fetch(struct connection *c, struct snapshot *ret, char message[CLI_MESSAGE])
+{
+        return fetch(c, WIRE_STATUS_ASK, (struct wire_message){0}, ret, message);
+}
+
+int snapshot_fetch_run(struct connection *c, uint64_t run, struct snapshot *ret, char message[CLI_MESSAGE])
+{
+        return fetch(c, WIRE_RUN, (struct wire_message){.RUN = {.run = run}}, ret, message);
 }
 
 const struct wire_STATUS_CLIENT *snapshot_client(const struct snapshot *s, const struct wire_STATUS_CLIENT *like)

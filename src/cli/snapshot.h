@@ -17,6 +17,8 @@ struct snapshot {
 
 /* Asks and reads the whole answer into *ret, which the caller frees with snapshot_done. Errors as in connection.h. */
 must_check int snapshot_fetch(struct connection *c, struct snapshot *ret, char message[CLI_MESSAGE]);
+/* The same with the programs of one run only, those that ended since this connection first asked included. */
+must_check int snapshot_fetch_run(struct connection *c, uint64_t run, struct snapshot *ret, char message[CLI_MESSAGE]);
 void snapshot_done(struct snapshot *s);
 #define scoped_snapshot __attribute__((cleanup(snapshot_done)))
 

@@ -114,6 +114,9 @@ static void device_text(const struct wire_STATUS_DEVICE *d, struct strbuf *b)
         strbuf_add(b, "  moved     out %s (%s), in %s (%s); %s swapped out now\n", bytes(&w, d->out_bytes),
                    rate(&w, d->out_bytes, d->out_ns), bytes(&w, d->in_bytes), rate(&w, d->in_bytes, d->in_ns),
                    bytes(&w, d->swapped_bytes));
+        if (d->dropped_bytes || d->handed_bytes)
+                strbuf_add(b, "  spared    %s left without a copy, %s changed owner without the driver's freeing it\n", bytes(&w, d->dropped_bytes),
+                           bytes(&w, d->handed_bytes));
         strbuf_add(b, "  switches  %llu, slice %s\n", (unsigned long long)d->switches,
                    d->slice_ns ? duration(&w, d->slice_ns) : "not set yet");
         strbuf_add(b, "  waiting   %u of %u", d->waiting, d->clients);
@@ -137,7 +140,7 @@ static void client_row(const struct wire_STATUS_CLIENT *c, struct table *t)
         table_add(t, "%.12s", cli_user(c->uid, user, sizeof user));
         table_add(t, "%s", wire_priority_name(c->priority));
         table_add(t, "%.16s", c->job[0] ? c->job : "-");
-        table_add(t, "%s%s", wire_state_name(c->state), c->stuck ? " (stuck)" : "");
+        table_add(t, "%s%s", c->storage ? "stores" : wire_state_name(c->state), c->stuck ? " (stuck)" : "");
         table_add(t, "%s / %s", bytes(&w, snapshot_resident(c)), bytes(&w, snapshot_owned(c)));
         table_add(t, "%s", c->limit_bytes ? bytes(&w, c->limit_bytes) : "none");
         if (c->position)
@@ -163,6 +166,14 @@ void status_text(const struct snapshot *s, struct strbuf *b)
         strbuf_add(b, "host arena  %s lent, %s ready, of %s; messages %llu, refused %llu\n",
                    bytes(&w, d->arena_lent_bytes), bytes(&w, d->arena_ready_bytes), bytes(&w, d->arena_bytes),
                    (unsigned long long)d->messages, (unsigned long long)d->refused);
+        if (d->limits_classes || d->band_low_percent || d->band_high_percent) {
+                strbuf_add(b, "limits      %s", d->limits_classes ? "80, 75 or 70 % of a device by its size" : "");
+                if (d->band_high_percent)
+                        strbuf_add(b, "%snothing granted above %u %%", d->limits_classes ? "; " : "", d->band_high_percent);
+                if (d->band_low_percent)
+                        strbuf_add(b, "%sidle programs trimmed above %u %%", d->limits_classes || d->band_high_percent ? "; " : "", d->band_low_percent);
+                strbuf_add(b, "\n");
+        }
         for (size_t i = 0; i < s->device_count; i++)
                 shared += snapshot_shared(&s->devices[i]);
         if (!shared)
@@ -232,6 +243,10 @@ static json_t *daemon_json(const struct wire_STATUS_DAEMON *d)
         PUT("messages", number(d->messages));
         PUT("refused", number(d->refused));
         PUT("reserve_percent", number(d->reserve_percent));
+        PUT("client_part_bytes", number(d->client_part_bytes));
+        PUT("limits", json_string(d->limits_classes ? "classes" : "off"));
+        PUT("band_low_percent", number_if(d->band_low_percent, d->band_low_percent));
+        PUT("band_high_percent", number_if(d->band_high_percent, d->band_high_percent));
         PUT("slice_multiplier", number(d->slice_multiplier));
         PUT("slice_fixed_ns", number_if(d->slice_fixed_ns, d->slice_fixed_ns));
         if (failed) {
@@ -264,6 +279,8 @@ static json_t *device_json(const struct wire_STATUS_DEVICE *d)
         PUT("in_ns", number(d->in_ns));
         PUT("out_bytes_per_second", rate_json(d->out_bytes, d->out_ns));
         PUT("in_bytes_per_second", rate_json(d->in_bytes, d->in_ns));
+        PUT("dropped_bytes", number(d->dropped_bytes));
+        PUT("handed_bytes", number(d->handed_bytes));
         PUT("switches", number(d->switches));
         PUT("slice_ns", number_if(d->slice_ns, d->slice_ns));
         PUT("waiting", number(d->waiting));
@@ -281,7 +298,7 @@ static json_t *device_json(const struct wire_STATUS_DEVICE *d)
         return o;
 }
 
-static json_t *client_json(const struct wire_STATUS_CLIENT *c)
+json_t *status_client_json(const struct wire_STATUS_CLIENT *c)
 {
         json_t *o = json_object();
         bool failed = !o, waits = c->position != 0;
@@ -297,15 +314,19 @@ static json_t *client_json(const struct wire_STATUS_CLIENT *c)
         PUT("state", json_string(wire_state_name(c->state)));
         PUT("priority", json_string(wire_priority_name(c->priority)));
         PUT("stuck", json_boolean(c->stuck));
+        PUT("storage", json_boolean(c->storage));
         PUT("owned_bytes", number(snapshot_owned(c)));
         PUT("movable_bytes", number(c->movable_bytes));
         PUT("pinned_bytes", number(c->pinned_bytes));
         PUT("resident_bytes", number(snapshot_resident(c)));
         PUT("granted_bytes", number(c->granted_bytes));
         PUT("peak_bytes", number(c->peak_bytes));
+        PUT("average_bytes", number(c->average_bytes));
         PUT("need_bytes", number(c->need_bytes));
         PUT("backed_bytes", number(c->backed_bytes));
         PUT("limit_bytes", number_if(c->limit_bytes, c->limit_bytes));
+        PUT("soft_bytes", number_if(c->soft_bytes, c->soft_bytes));
+        PUT("job_limit_bytes", number_if(c->job_limit_bytes, c->job_limit_bytes));
         PUT("out_bytes", number(c->out_bytes));
         PUT("in_bytes", number(c->in_bytes));
         PUT("out_ns", number(c->out_ns));
@@ -315,6 +336,7 @@ static json_t *client_json(const struct wire_STATUS_CLIENT *c)
         PUT("switches", number(c->switches));
         PUT("age_ns", number(c->age_ns));
         PUT("ran_ns", number(c->ran_ns));
+        PUT("waits", number(c->waits));
         PUT("waited_ns", number(c->waited_ns));
         PUT("position", number_if(waits, c->position));
         PUT("reason", waits ? json_string(wire_reason_name(c->reason)) : json_null());
@@ -336,7 +358,7 @@ json_t *status_json(const struct snapshot *s)
         for (size_t i = 0; i < s->device_count; i++)
                 failed |= json_array_append_new(devices, device_json(&s->devices[i])) < 0;
         for (size_t i = 0; i < s->client_count; i++)
-                failed |= json_array_append_new(clients, client_json(&s->clients[i])) < 0;
+                failed |= json_array_append_new(clients, status_client_json(&s->clients[i])) < 0;
         PUT("daemon", daemon_json(&s->daemon));
         PUT("devices", devices);
         PUT("clients", clients);

@@ -10,4 +10,5 @@
 void status_text(const struct snapshot *s, struct strbuf *b);
 
 /* NULL: out of memory. The caller's. */
+json_t *status_client_json(const struct wire_STATUS_CLIENT *client);
 json_t *status_json(const struct snapshot *s);

@@ -57,6 +57,24 @@ static void test_check(void **state)
         assert_int_equal(memory("99999999999999999999"), -ERANGE);
         assert_int_equal(memory("lots"), -EINVAL);
         assert_non_null(strstr(message, "lots"));
+        l.job_memory = "50%";
+        assert_int_equal(launch_check(&l, message), -EINVAL); /* not beside a need */
+        l.need = NULL;
+        assert_int_equal(launch_check(&l, message), 0);
+        l.job = NULL;
+        assert_int_equal(launch_check(&l, message), -EINVAL);
+        assert_non_null(strstr(message, "--job NAME"));
+        l.job_memory = NULL;
+        l.soft_memory = "30%";
+        assert_int_equal(launch_check(&l, message), 0);
+        l.memory = "30%";
+        assert_int_equal(launch_check(&l, message), -EINVAL);
+        l.memory = "12GiB"; /* of a device whose size is not known here */
+        assert_int_equal(launch_check(&l, message), 0);
+        l.soft_memory = "little";
+        assert_int_equal(launch_check(&l, message), -EINVAL);
+        assert_non_null(strstr(message, "--soft-memory: \"little\""));
+        l.memory = l.soft_memory = NULL;
         l.need = "half";
         assert_int_equal(launch_check(&l, message), -EINVAL);
         l.need = NULL;

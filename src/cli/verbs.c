@@ -3,12 +3,12 @@
 
 #include <string.h>
 
-extern const struct verb verb_run, verb_status, verb_top, verb_doctor, verb_config, verb_reload, verb_dump,
+extern const struct verb verb_run, verb_status, verb_top, verb_doctor, verb_config, verb_reload, verb_dump, verb_peak, verb_trim, verb_device,
         verb_completion, verb_help;
 
 const struct verb *const verbs[] = {
         &verb_run,    &verb_status, &verb_top,        &verb_doctor, &verb_config,
-        &verb_reload, &verb_dump,   &verb_completion, &verb_help,   NULL,
+        &verb_reload, &verb_dump,   &verb_peak,       &verb_trim,   &verb_device, &verb_completion, &verb_help,   NULL,
 };
 
 const struct verb *verb_find(const char *name)
