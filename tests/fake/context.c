@@ -25,15 +25,16 @@ void context_fail(CUcontext c, CUresult fault)
         atomic_compare_exchange_strong(&c->sticky, &none, fault);
 }
 
-static CUresult context_make(CUdevice d, unsigned flags, bool is_primary, unsigned version, CUcontext *ret)
+static CUresult context_make(CUdevice d, unsigned flags, bool is_primary, bool counted, unsigned version, CUcontext *ret)
 {
         CUcontext c = calloc(1, sizeof(*c));
         CUresult r;
-        int e;
+        int e = 0;
 
         if (!c)
                 return CUDA_ERROR_OUT_OF_MEMORY;
-        e = store_create(d, store()->context_bytes, false, &c->file);
+        if (counted)
+                e = store_create(d, store()->context_bytes, false, &c->file);
         if (e < 0) {
                 free(c);
                 return e == -ENOMEM ? CUDA_ERROR_OUT_OF_MEMORY : FAKE_ERROR_OPERATING_SYSTEM;
@@ -43,7 +44,7 @@ static CUresult context_make(CUdevice d, unsigned flags, bool is_primary, unsign
         c->flags = flags;
         c->primary = is_primary;
         c->version = version;
-        c->counted = true;
+        c->counted = counted;
         pthread_mutex_lock(&engine_lock);
         c->id = ++last_id;
         c->next = contexts;
@@ -100,22 +101,25 @@ static CUresult context_or_current(CUcontext *c)
         return (*c)->mark == MARK_CONTEXT ? CUDA_SUCCESS : FAKE_ERROR_CONTEXT_IS_DESTROYED;
 }
 
-API(cuDevicePrimaryCtxRetain, (CUcontext *context, CUdevice d), (context, d))
+CUresult primary_hold(CUdevice d, CUcontext *context)
 {
         CUresult r = CUDA_SUCCESS;
 
-        TRY(device_check(d));
-        if (!context)
-                return CUDA_ERROR_INVALID_VALUE;
         pthread_mutex_lock(&primary[d].lock);
         if (!primary[d].context)
-                r = context_make(d, primary[d].flags, true, 3020, &primary[d].context);
+                r = context_make(d, primary[d].flags, true, true, 3020, &primary[d].context);
         if (r == CUDA_SUCCESS) {
                 primary[d].users++;
                 *context = primary[d].context;
         }
         pthread_mutex_unlock(&primary[d].lock);
         return r;
+}
+
+API(cuDevicePrimaryCtxRetain, (CUcontext *context, CUdevice d), (context, d))
+{
+        TRY(device_check(d));
+        return context ? primary_hold(d, context) : CUDA_ERROR_INVALID_VALUE;
 }
 
 static CUresult primary_release(CUdevice d, bool reset)
@@ -135,6 +139,21 @@ static CUresult primary_release(CUdevice d, bool reset)
                 context_end(gone);
         pthread_mutex_unlock(&primary[d].lock);
         return r;
+}
+
+CUresult primary_let_go(CUdevice d)
+{
+        return primary_release(d, false);
+}
+
+CUresult context_make_green(CUdevice d, CUcontext *ret)
+{
+        return context_make(d, 0, false, false, 3020, ret);
+}
+
+void context_end_green(CUcontext c)
+{
+        context_end(c);
 }
 
 API(cuDevicePrimaryCtxRelease_v2, (CUdevice d), (d))
@@ -198,7 +217,7 @@ static CUresult create(CUcontext *context, unsigned flags, CUdevice d, unsigned 
         TRY(device_check(d));
         if (!context)
                 return CUDA_ERROR_INVALID_VALUE;
-        TRY(context_make(d, flags, false, version, &c));
+        TRY(context_make(d, flags, false, true, version, &c));
         r = push(c);
         if (r) {
                 context_end(c);
@@ -415,18 +434,35 @@ API(cuCtxSetCacheConfig, (int config), (config))
         return context_or_current(&c);
 }
 
+/* The current context and the device of a peer that it may have access to. */
+static CUresult peer_of(CUcontext peer, CUcontext *ret, unsigned *ret_bit)
+{
+        *ret = NULL;
+        TRY(context_or_current(ret));
+        if (!peer || peer->mark != MARK_CONTEXT || peer == *ret)
+                return CUDA_ERROR_INVALID_CONTEXT;
+        *ret_bit = 1U << peer->device;
+        return CUDA_SUCCESS;
+}
+
 API(cuCtxEnablePeerAccess, (CUcontext peer, unsigned flags), (peer, flags))
 {
-        CUcontext c = NULL;
+        CUcontext c;
+        unsigned bit;
 
-        TRY(context_or_current(&c));
-        return !peer || peer->mark != MARK_CONTEXT || flags ? CUDA_ERROR_INVALID_VALUE : CUDA_SUCCESS;
+        TRY(peer_of(peer, &c, &bit));
+        if (flags)
+                return CUDA_ERROR_INVALID_VALUE;
+        if (peer->device == c->device)
+                return FAKE_ERROR_PEER_UNSUPPORTED;
+        return atomic_fetch_or(&c->peers, bit) & bit ? FAKE_ERROR_PEER_ALREADY_ENABLED : CUDA_SUCCESS;
 }
 
 API(cuCtxDisablePeerAccess, (CUcontext peer), (peer))
 {
-        CUcontext c = NULL;
+        CUcontext c;
+        unsigned bit;
 
-        TRY(context_or_current(&c));
-        return !peer || peer->mark != MARK_CONTEXT ? CUDA_ERROR_INVALID_VALUE : CUDA_SUCCESS;
+        TRY(peer_of(peer, &c, &bit));
+        return atomic_fetch_and(&c->peers, ~bit) & bit ? CUDA_SUCCESS : FAKE_ERROR_PEER_NOT_ENABLED;
 }

@@ -20,6 +20,36 @@ static void after_fork_child(void)
         vmm_forked();
 }
 
+/* What CUDA_VISIBLE_DEVICES leaves, in its order; up to the first entry that names none. A device's handle stays the same. */
+static CUdevice visible[STORE_DEVICES];
+static unsigned visible_n;
+
+static void choose_visible(void)
+{
+        const char *list = getenv("CUDA_VISIBLE_DEVICES");
+
+        for (unsigned d = 0; !list && d < fake_devices; d++)
+                visible[visible_n++] = (CUdevice)d;
+        while (list && *list && visible_n < fake_devices) {
+                size_t n = strcspn(list, ",");
+                unsigned found = fake_devices;
+
+                for (unsigned d = 0; d < fake_devices; d++) {
+                        char uuid[48], index[16];
+                        unsigned char bytes[16];
+
+                        store_uuid((int)d, bytes, uuid);
+                        snprintf(index, sizeof index, "%u", d);
+                        if (n && ((n > 4 && !strncasecmp(list, uuid, n)) || (strlen(index) == n && !strncmp(list, index, n))))
+                                found = d;
+                }
+                if (found == fake_devices)
+                        return;
+                visible[visible_n++] = (CUdevice)found;
+                list += n + (list[n] == ',');
+        }
+}
+
 CUresult device_check(CUdevice d)
 {
         TRY(need_ready());
@@ -44,6 +74,11 @@ API(cuInit, (unsigned flags), (flags))
                         r = CUDA_ERROR_NO_DEVICE;
                 } else {
                         fake_devices = store()->devices < STORE_DEVICES ? store()->devices : STORE_DEVICES;
+                        choose_visible();
+                        if (!visible_n) {
+                                pthread_mutex_unlock(&init_lock);
+                                return CUDA_ERROR_NO_DEVICE;
+                        }
                         pthread_atfork(NULL, NULL, after_fork_child);
                         atomic_store(&fake_state, STATE_READY);
                 }
@@ -65,16 +100,18 @@ API(cuDeviceGetCount, (int *count), (count))
         TRY(need_ready());
         if (!count)
                 return CUDA_ERROR_INVALID_VALUE;
-        *count = (int)fake_devices;
+        *count = (int)visible_n;
         return CUDA_SUCCESS;
 }
 
 API(cuDeviceGet, (CUdevice *device, int ordinal), (device, ordinal))
 {
-        TRY(device_check(ordinal));
+        TRY(need_ready());
         if (!device)
                 return CUDA_ERROR_INVALID_VALUE;
-        *device = ordinal;
+        if (ordinal < 0 || (unsigned)ordinal >= visible_n)
+                return CUDA_ERROR_INVALID_DEVICE;
+        *device = visible[ordinal];
         return CUDA_SUCCESS;
 }
 
@@ -149,6 +186,19 @@ API(cuDeviceCanAccessPeer, (int *can, CUdevice d, CUdevice peer), (can, d, peer)
         if (!can)
                 return CUDA_ERROR_INVALID_VALUE;
         *can = d != peer;
+        return CUDA_SUCCESS;
+}
+
+/* CUdevice_P2PAttribute: 1 rank of the link, 2 access, 3 atomics, 4 access to arrays. */
+API(cuDeviceGetP2PAttribute, (int *value, int which, CUdevice d, CUdevice peer), (value, which, d, peer))
+{
+        TRY(device_check(d));
+        TRY(device_check(peer));
+        if (!value || which < 1 || which > 4)
+                return CUDA_ERROR_INVALID_VALUE;
+        if (d == peer)
+                return CUDA_ERROR_INVALID_DEVICE;
+        *value = which != 1;
         return CUDA_SUCCESS;
 }
 
@@ -235,6 +285,10 @@ static const struct {
         {CUDA_ERROR_NO_BINARY_FOR_GPU, "CUDA_ERROR_NO_BINARY_FOR_GPU",
          "no kernel image is available for execution on the device"},
         {FAKE_ERROR_UNSUPPORTED_LIMIT, "CUDA_ERROR_UNSUPPORTED_LIMIT", "limit is not supported on this architecture"},
+        {FAKE_ERROR_PEER_UNSUPPORTED, "CUDA_ERROR_PEER_ACCESS_UNSUPPORTED",
+         "peer access is not supported between these two devices"},
+        {FAKE_ERROR_PEER_ALREADY_ENABLED, "CUDA_ERROR_PEER_ACCESS_ALREADY_ENABLED", "peer access is already enabled"},
+        {FAKE_ERROR_PEER_NOT_ENABLED, "CUDA_ERROR_PEER_ACCESS_NOT_ENABLED", "peer access has not been enabled"},
         {FAKE_ERROR_INVALID_PTX, "CUDA_ERROR_INVALID_PTX", "a PTX JIT compilation failed"},
         {FAKE_ERROR_FILE_NOT_FOUND, "CUDA_ERROR_FILE_NOT_FOUND", "file not found"},
         {FAKE_ERROR_OPERATING_SYSTEM, "CUDA_ERROR_OPERATING_SYSTEM",

@@ -24,9 +24,12 @@
 /* Results that abi/cuda.h has no need of. */
 enum {
         FAKE_ERROR_UNSUPPORTED_LIMIT = 215,
+        FAKE_ERROR_PEER_UNSUPPORTED = 217,
         FAKE_ERROR_INVALID_PTX = 218,
         FAKE_ERROR_FILE_NOT_FOUND = 301,
         FAKE_ERROR_OPERATING_SYSTEM = 304,
+        FAKE_ERROR_PEER_ALREADY_ENABLED = 704,
+        FAKE_ERROR_PEER_NOT_ENABLED = 705,
         FAKE_ERROR_CONTEXT_IS_DESTROYED = 709,
         FAKE_ERROR_HOST_ALREADY_REGISTERED = 712,
         FAKE_ERROR_HOST_NOT_REGISTERED = 713,
@@ -118,6 +121,8 @@ enum {
         MARK_GRAPH = 0x47524831,
         MARK_EXEC = 0x47455831,
         MARK_POOL = 0x504f4f31,
+        MARK_ARRAY = 0x41525231,
+        MARK_GREEN = 0x47524e31,
         MARK_GONE = 0x474f4e45
 };
 
@@ -126,6 +131,7 @@ struct CUctx_st {
         int device;
         bool primary, counted; /* counted: file holds the context's bytes */
         unsigned flags, version;
+        _Atomic unsigned peers; /* devices whose plain memory its kernels may touch, a bit each */
         uint64_t id;
         _Atomic int sticky;            /* CUDA_SUCCESS, or what every further call returns */
         _Atomic int blocking_captures; /* captures on streams that the legacy stream waits for */
@@ -137,6 +143,12 @@ struct CUctx_st {
 };
 
 enum { THREAD_STACK = 16 };
+
+/* context.c: a green context's own context, which takes nothing of the device, and its end; the primary one, held and let go. */
+CUresult context_make_green(CUdevice d, CUcontext *ret);
+void context_end_green(CUcontext c);
+CUresult primary_hold(CUdevice d, CUcontext *ret);
+CUresult primary_let_go(CUdevice d);
 
 struct thread {
         CUcontext current;
@@ -195,13 +207,24 @@ CUresult device_check(CUdevice d);
 
 extern pthread_rwlock_t memory_lock;
 
-/* Where the bytes at a device address are in this process: *ret_length of at most length bytes from *ret_host on. Under
- * memory_lock. ILLEGAL_ADDRESS for unmapped memory and missing access rights. */
-CUresult span_device(CUdeviceptr at, uint64_t length, int device, bool write, void **ret_host, uint64_t *ret_length);
+/* What is done to memory. A copy reaches plain allocations of all devices; kernels need peer access to them. */
+enum { TOUCH_READ = 0, TOUCH_WRITE = 1, TOUCH_COPY = 2 };
+
+/* Bytes at an address of the device, where they are in this process. */
+struct span {
+        void *at;
+        uint64_t bytes;
+        int device; /* whose memory it is; -1: the host's */
+};
+
+/* At most length bytes from at on. Under memory_lock. ILLEGAL_ADDRESS for unmapped memory and missing access rights. */
+CUresult span_device(CUdeviceptr at, uint64_t length, CUcontext c, unsigned touch, struct span *ret);
 /* The same for an address that may be host memory too. */
-CUresult span_any(CUdeviceptr at, uint64_t length, int device, bool write, void **ret_host, uint64_t *ret_length);
+CUresult span_any(CUdeviceptr at, uint64_t length, CUcontext c, unsigned touch, struct span *ret);
 /* Whether all of it may be touched. Under memory_lock. */
-CUresult range_check(CUdeviceptr at, uint64_t length, int device, bool write);
+CUresult range_check(CUdeviceptr at, uint64_t length, CUcontext c, unsigned touch);
+/* Kernels of device peer may touch what pools of the device hold. */
+void vmm_open_pools(int device, int peer);
 /* True when the address belongs to a reservation. Under memory_lock. */
 bool is_device_address(CUdeviceptr at);
 
@@ -209,6 +232,11 @@ bool is_device_address(CUdeviceptr at);
  * (write). */
 CUresult vmm_back(int device, uint64_t bytes, CUdeviceptr *ret_at);
 void vmm_unback(CUdeviceptr at);
+/* The machine-wide number of the physical memory at an address and the offset into it; false when nothing is there. Takes
+ * memory_lock. */
+bool vmm_publish(CUdeviceptr at, unsigned long long *ret_serial, uint64_t *ret_offset);
+/* Takes such memory of another process in, at an address of its own; takes memory_lock. */
+CUresult vmm_open_published(unsigned long long serial, CUdeviceptr *ret_at);
 /* The device and extent of the mapping at an address; false when there is none. Under memory_lock. */
 bool vmm_find(CUdeviceptr at, CUdeviceptr *ret_base, uint64_t *ret_bytes, int *ret_device, bool *ret_accessible);
 void vmm_forked(void);
@@ -231,6 +259,8 @@ CUresult memory_free(CUdeviceptr at);
 void pool_freed(CUdeviceptr at);
 /* The plain allocation that holds an address; false when there is none. Under memory_lock. */
 bool memory_find(CUdeviceptr at, CUdeviceptr *ret_base, uint64_t *ret_bytes);
+/* The same of another process's allocation that was opened here (ipc.c). Under memory_lock. */
+bool ipc_find(CUdeviceptr at, CUdeviceptr *ret_base, uint64_t *ret_bytes);
 
 /* --- engine (stream.c)
  * ----------------------------------------------------------------------------------------------------- */
@@ -274,6 +304,7 @@ struct work {
                         CUdeviceptr to, from;
                         uint64_t width, height, to_pitch, from_pitch;
                         bool to_host, from_host;
+                        CUcontext to_context, from_context; /* NULL: the stream's */
                 } copy;
                 struct {
                         CUdeviceptr to;
@@ -402,14 +433,29 @@ CUresult capture_add(CUstream s, const struct work *w);
 /* Under engine_lock: the stream takes part in the capture that the event was recorded in. */
 CUresult capture_join(CUstream s, CUevent e);
 
-/* Memory that lives as long as somebody has it; NULL when out of memory. */
-struct holding *holding_new(CUdeviceptr at);
+/* Memory of a graph that lives as long as somebody has it; NULL when out of memory. */
+struct holding *holding_new(int device, CUdeviceptr at, uint64_t bytes);
 void holding_unref(struct holding *h);
+
+/* --- arrays (array.c)
+ * ------------------------------------------------------------------------------------------------------ */
+
+/* Rows without padding in a plain allocation; level k of a mipmapped one is an array inside it. */
+struct CUarray_st {
+        uint32_t mark;
+        int device, format;
+        CUdeviceptr base;
+        uint64_t width, height, depth, row; /* elements, rows (at least 1), slices (at least 1); bytes of a row */
+        uint64_t asked_height, asked_depth;
+        unsigned channels, flags;
+        bool level; /* of a mipmapped array */
+        struct CUarray_st *next;
+};
 
 /* --- functions (module.c, kernels.c)
  * --------------------------------------------------------------------------------------- */
 
-enum kernel_id { KERNEL_NOP, KERNEL_FILL, KERNEL_ADD, KERNEL_CHECKSUM, KERNEL_SPIN, KERNEL_STEP, KERNEL_UNKNOWN };
+enum kernel_id { KERNEL_NOP, KERNEL_FILL, KERNEL_ADD, KERNEL_CHECKSUM, KERNEL_SPIN, KERNEL_STEP, KERNEL_HASH, KERNEL_UNKNOWN };
 #define KERNEL_PARAMETERS 3
 
 struct kernel_type {

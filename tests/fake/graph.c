@@ -40,17 +40,28 @@ static CUgraphExec execs;
 /* Memory that a graph allocated: every node and instance that names it keeps it. */
 struct holding {
         _Atomic unsigned users;
+        int device;
         CUdeviceptr at;
+        uint64_t bytes;
 };
 
-struct holding *holding_new(CUdeviceptr at)
+/* What graphs have of each device. */
+static struct {
+        _Atomic uint64_t used, high;
+} graph_memory[STORE_DEVICES];
+
+struct holding *holding_new(int device, CUdeviceptr at, uint64_t bytes)
 {
         struct holding *h = calloc(1, sizeof(*h));
+        uint64_t used, high;
 
-        if (h) {
-                h->users = 1;
-                h->at = at;
-        }
+        if (!h)
+                return NULL;
+        *h = (struct holding){.users = 1, .device = device, .at = at, .bytes = bytes};
+        used = atomic_fetch_add(&graph_memory[device].used, bytes) + bytes;
+        high = atomic_load(&graph_memory[device].high);
+        while (high < used && !atomic_compare_exchange_weak(&graph_memory[device].high, &high, used))
+                ;
         return h;
 }
 
@@ -59,6 +70,7 @@ void holding_unref(struct holding *h)
         if (atomic_fetch_sub(&h->users, 1) != 1)
                 return;
         (void)memory_free(h->at);
+        atomic_fetch_sub(&graph_memory[h->device].used, h->bytes);
         free(h);
 }
 
@@ -334,6 +346,32 @@ API(cuGraphInstantiateWithParams_ptsz, (CUgraphExec *exec, CUgraph graph, struct
     (exec, graph, params))
 {
         return instantiate_params(exec, graph, params);
+}
+
+API(cuDeviceGetGraphMemAttribute, (CUdevice d, int which, void *value), (d, which, value))
+{
+        TRY(device_check(d));
+        if (!value || which < CU_GRAPH_MEM_ATTR_USED_MEM_CURRENT || which > CU_GRAPH_MEM_ATTR_RESERVED_MEM_HIGH)
+                return CUDA_ERROR_INVALID_VALUE;
+        *(uint64_t *)value = atomic_load(which % 2 ? &graph_memory[d].high : &graph_memory[d].used);
+        return CUDA_SUCCESS;
+}
+
+/* Only the high marks can be set, and only back. */
+API(cuDeviceSetGraphMemAttribute, (CUdevice d, int which, void *value), (d, which, value))
+{
+        TRY(device_check(d));
+        if (!value || *(uint64_t *)value ||
+            (which != CU_GRAPH_MEM_ATTR_USED_MEM_HIGH && which != CU_GRAPH_MEM_ATTR_RESERVED_MEM_HIGH))
+                return CUDA_ERROR_INVALID_VALUE;
+        atomic_store(&graph_memory[d].high, atomic_load(&graph_memory[d].used));
+        return CUDA_SUCCESS;
+}
+
+/* Nothing is kept that no graph has. */
+API(cuDeviceGraphMemTrim, (CUdevice d), (d))
+{
+        return device_check(d);
 }
 
 static CUresult exec_check(CUgraphExec e)

@@ -57,6 +57,7 @@ static inline CUresult launch(CUfunction f, const struct shape *g, CUstream hand
                 return CUDA_SUCCESS;
         w = (struct work){.kind = WORK_KERNEL, .kernel = {.id = f->id}};
         TRY(read_parameters(&kernel_types[f->id], parameters, extra, w.kernel.a));
+        w.kernel.a[3] = (uint64_t)g->gy << 32 | g->gx;
         return stream_submit(s, &w, false);
 }
 

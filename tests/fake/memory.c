@@ -229,7 +229,7 @@ API(cuMemGetAddressRange_v2, (CUdeviceptr *base, size_t *bytes, CUdeviceptr at),
 
         TRY(need_context(&c));
         pthread_rwlock_rdlock(&memory_lock);
-        found = memory_find(at, &b, &n) || (vmm_find(at, &b, &n, &device, &accessible) && accessible);
+        found = memory_find(at, &b, &n) || ipc_find(at, &b, &n) || (vmm_find(at, &b, &n, &device, &accessible) && accessible);
         if (!found) {
                 const struct host_range *h = host_find(at);
 

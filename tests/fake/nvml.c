@@ -364,6 +364,37 @@ API(nvmlDeviceGetGraphicsRunningProcesses_v3, (nvmlDevice_t d, unsigned *count, 
         return none(d, count);
 }
 
+/* There is no MPS here. */
+API(nvmlDeviceGetMPSComputeRunningProcesses, (nvmlDevice_t d, unsigned *count, nvmlProcessInfo_v1_t *infos))
+{
+        return none(d, count);
+}
+
+API(nvmlDeviceGetMPSComputeRunningProcesses_v2, (nvmlDevice_t d, unsigned *count, nvmlProcessInfo_v2_t *infos))
+{
+        return none(d, count);
+}
+
+API(nvmlDeviceGetMPSComputeRunningProcesses_v3, (nvmlDevice_t d, unsigned *count, nvmlProcessInfo_t *infos))
+{
+        return none(d, count);
+}
+
+static void set_detail(void *infos, unsigned i, const struct store_process *p)
+{
+        ((nvmlProcessDetail_v1_t *)infos)[i] = (nvmlProcessDetail_v1_t){p->pid, p->bytes, ~0U, ~0U, 0};
+}
+
+API(nvmlDeviceGetRunningProcessDetailList, (nvmlDevice_t d, nvmlProcessDetailList_v1_t *list))
+{
+        TRY(check(d, list));
+        if (list->version != nvmlProcessDetailList_v1)
+                return NVML_ERROR_ARGUMENT_VERSION_MISMATCH;
+        if (list->mode == NVML_PROCESS_MODE_COMPUTE)
+                return processes(d, &list->numProcArrayEntries, list->procArray, set_detail);
+        return list->mode <= NVML_PROCESS_MODE_MPS ? none(d, &list->numProcArrayEntries) : NVML_ERROR_INVALID_ARGUMENT;
+}
+
 static unsigned percent(uint64_t part, uint64_t whole)
 {
         return whole == 0 ? 0 : part >= whole ? 100 : (unsigned)(part * 100 / whole);

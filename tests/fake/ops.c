@@ -5,15 +5,17 @@
 #include <string.h>
 
 /* Reads or writes the word of a value operation, as one access that other threads and processes may race with. */
-static CUresult value_access(const struct work *w, int device, bool write, uint64_t *value)
+static CUresult value_access(const struct work *w, CUcontext c, bool write, uint64_t *value)
 {
-        uint64_t n;
+        struct span s;
         CUresult r;
-        void *p;
 
         pthread_rwlock_rdlock(&memory_lock);
-        r = span_device(w->value.at, w->value.size, device, write, &p, &n);
-        if (r == CUDA_SUCCESS && n == w->value.size) {
+        r = span_device(w->value.at, w->value.size, c, write ? TOUCH_WRITE : TOUCH_READ, &s);
+        if (r == CUDA_SUCCESS && s.bytes == w->value.size) {
+                void *p = s.at;
+                uint64_t n = s.bytes;
+
                 if (write && n == 4)
                         __atomic_store_n((uint32_t *)p, (uint32_t)*value, __ATOMIC_SEQ_CST);
                 else if (write)
@@ -48,7 +50,7 @@ static CUresult wait_value(const struct work *w, CUcontext c)
         uint64_t now = 0;
 
         for (;;) {
-                TRY(value_access(w, c->device, false, &now));
+                TRY(value_access(w, c, false, &now));
                 if (satisfied(w, now) || atomic_load(&c->abort))
                         return CUDA_SUCCESS;
                 nanosleep(&pause, NULL);
@@ -82,7 +84,7 @@ CUresult work_run(struct work *w, CUcontext c)
         case WORK_SET:
                 return sticky ? sticky : set_run(w, c);
         case WORK_WRITE_VALUE:
-                return sticky ? sticky : value_access(w, c->device, true, &w->value.value);
+                return sticky ? sticky : value_access(w, c, true, &w->value.value);
         case WORK_WAIT_VALUE:
                 return sticky ? sticky : wait_value(w, c);
         case WORK_GRAPH:
@@ -123,7 +125,7 @@ static CUresult value_op(CUstream s, CUdeviceptr at, uint64_t value, unsigned fl
         if (at % size)
                 return CUDA_ERROR_INVALID_VALUE;
         pthread_rwlock_rdlock(&memory_lock);
-        r = range_check(at, size, s->context->device, kind == WORK_WRITE_VALUE);
+        r = range_check(at, size, s->context, TOUCH_READ);
         pthread_rwlock_unlock(&memory_lock);
         return r ? CUDA_ERROR_INVALID_VALUE : stream_submit(s, &w, false);
 }

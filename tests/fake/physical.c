@@ -173,9 +173,8 @@ API(cuMemExportToShareableHandle,
 API(cuMemImportFromShareableHandle, (CUmemGenericAllocationHandle *handle, void *shareable, int type),
     (handle, shareable, type))
 {
-        CUmemAllocationProp prop = {.type = CU_MEM_ALLOCATION_TYPE_PINNED,
-                                    .requestedHandleTypes = CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR,
-                                    .location = {CU_MEM_LOCATION_TYPE_DEVICE, 0}};
+        /* Not exportable itself: the driver exports only what the process created. */
+        CUmemAllocationProp prop = {.type = CU_MEM_ALLOCATION_TYPE_PINNED, .location = {CU_MEM_LOCATION_TYPE_DEVICE, 0}};
         struct store_file file;
         struct handle *h;
         int fd;

@@ -23,7 +23,8 @@ static bool find_facts(CUdeviceptr at, struct facts *f)
                 f->device = device;
                 f->base = base;
                 f->bytes = bytes;
-                (void)memory_find(at, &f->base, &f->bytes);
+                if (!memory_find(at, &f->base, &f->bytes))
+                        (void)ipc_find(at, &f->base, &f->bytes);
                 return true;
         }
         const struct host_range *h = host_find(at);

@@ -1,7 +1,8 @@
 /* pool.c: stream-ordered allocation, in its simplest form: memory is there at once and goes when the stream gets to it.
- * A pool keeps nothing back, so it only counts.
+ * A pool keeps what is freed up to its threshold (keep.c).
  */
 #include "fake.h"
+#include "keep.h"
 #include "table.h"
 
 #include <string.h>
@@ -9,7 +10,7 @@
 struct CUmemPoolHandle_st {
         uint32_t mark;
         int device;
-        uint64_t threshold, used, peak;
+        uint64_t threshold, used, peak, kept;
         int reuse[3];
         struct CUmemPoolHandle_st *next;
 };
@@ -26,10 +27,35 @@ static CUmemoryPool chosen[STORE_DEVICES]; /* NULL: the default one */
 static CUmemoryPool made;                  /* every one ever made */
 static struct table loans = {.bytes = sizeof(struct loan)};
 
+/* Kept memory goes until the pool keeps at most so much. */
+static void trim(CUmemoryPool p, uint64_t most)
+{
+        for (;;) {
+                uint64_t kept, bytes;
+
+                pthread_mutex_lock(&pool_lock);
+                kept = p->kept;
+                pthread_mutex_unlock(&pool_lock);
+                bytes = kept > most ? keep_drop(p) : 0;
+                if (!bytes)
+                        return;
+                pthread_mutex_lock(&pool_lock);
+                p->kept -= bytes;
+                pthread_mutex_unlock(&pool_lock);
+        }
+}
+
+/* Before any thread can ask for one. */
+__attribute__((constructor)) static void make_defaults(void)
+{
+        for (int i = 0; i < STORE_DEVICES; i++) {
+                defaults[i].mark = MARK_POOL;
+                defaults[i].device = i;
+        }
+}
+
 static CUmemoryPool default_pool(int device)
 {
-        defaults[device].mark = MARK_POOL;
-        defaults[device].device = device;
         return &defaults[device];
 }
 
@@ -41,14 +67,25 @@ static CUmemoryPool current_pool(int device)
 void pool_freed(CUdeviceptr at)
 {
         struct loan *l;
+        CUmemoryPool pool = NULL;
+        uint64_t bytes = 0;
+        bool keep = false;
 
         pthread_mutex_lock(&pool_lock);
         l = table_find(&loans, at);
         if (l && l->base == at) {
-                l->pool->used -= l->bytes;
+                pool = l->pool;
+                bytes = l->bytes;
+                pool->used -= bytes;
+                keep = pool->used + pool->kept + bytes <= pool->threshold;
                 table_remove(&loans, l);
         }
         pthread_mutex_unlock(&pool_lock);
+        if (keep && keep_bytes(pool, pool->device, bytes)) {
+                pthread_mutex_lock(&pool_lock);
+                pool->kept += bytes;
+                pthread_mutex_unlock(&pool_lock);
+        }
 }
 
 /* In a capture: the memory is there from now on and as long as the graph or an instance of it. */
@@ -58,7 +95,7 @@ static CUresult capture_allocation(CUstream s, size_t bytes, CUdeviceptr *at)
         CUresult r;
 
         TRY(memory_alloc(s->context->device, bytes, at));
-        w.holding = holding_new(*at);
+        w.holding = holding_new(s->context->device, *at, bytes);
         if (!w.holding) {
                 (void)memory_free(*at);
                 return CUDA_ERROR_OUT_OF_MEMORY;
@@ -83,6 +120,7 @@ static CUresult allocate(CUdeviceptr *at, size_t bytes, CUmemoryPool pool, CUstr
         pthread_mutex_unlock(&pool_lock);
         if (pool->mark != MARK_POOL)
                 return CUDA_ERROR_INVALID_VALUE;
+        trim(pool, pool->kept > bytes ? pool->kept - bytes : 0); /* what was kept serves this one */
         TRY(memory_alloc(pool->device, bytes, &l.base));
         l.pool = pool;
         pthread_mutex_lock(&pool_lock);
@@ -215,13 +253,19 @@ API(cuMemPoolCreate, (CUmemoryPool *pool, const struct pool_props *props), (pool
 
 static CUresult pool_check(CUmemoryPool p)
 {
+        bool pool;
+
         TRY(need_ready());
-        return p && p->mark == MARK_POOL ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;
+        pthread_mutex_lock(&pool_lock);
+        pool = p && p->mark == MARK_POOL;
+        pthread_mutex_unlock(&pool_lock);
+        return pool ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;
 }
 
 API(cuMemPoolDestroy, (CUmemoryPool p), (p))
 {
         TRY(pool_check(p));
+        trim(p, 0);
         if (p >= defaults && p < defaults + STORE_DEVICES)
                 return CUDA_ERROR_INVALID_VALUE;
         pthread_mutex_lock(&pool_lock);
@@ -234,12 +278,27 @@ API(cuMemPoolDestroy, (CUmemoryPool p), (p))
 
 API(cuMemPoolTrimTo, (CUmemoryPool p, size_t keep), (p, keep))
 {
-        return pool_check(p);
+        uint64_t used;
+
+        TRY(pool_check(p));
+        pthread_mutex_lock(&pool_lock);
+        used = p->used;
+        pthread_mutex_unlock(&pool_lock);
+        trim(p, keep > used ? keep - used : 0);
+        return CUDA_SUCCESS;
 }
 
 API(cuMemPoolSetAccess, (CUmemoryPool p, const CUmemAccessDesc *access, size_t count), (p, access, count))
 {
-        return pool_check(p);
+        TRY(pool_check(p));
+        for (size_t i = 0; i < count; i++)
+                if (!access || access[i].location.type != CU_MEM_LOCATION_TYPE_DEVICE ||
+                    device_check(access[i].location.id))
+                        return CUDA_ERROR_INVALID_VALUE;
+        for (size_t i = 0; i < count; i++)
+                if (access[i].flags != CU_MEM_ACCESS_FLAGS_PROT_NONE)
+                        vmm_open_pools(p->device, access[i].location.id);
+        return CUDA_SUCCESS;
 }
 
 API(cuMemPoolGetAccess, (int *flags, CUmemoryPool p, CUmemLocation *location), (flags, p, location))
@@ -255,14 +314,17 @@ API(cuMemPoolGetAccess, (int *flags, CUmemoryPool p, CUmemLocation *location), (
  * most. */
 API(cuMemPoolGetAttribute, (CUmemoryPool p, int which, void *value), (p, which, value))
 {
+        uint64_t reserved;
+
         TRY(pool_check(p));
         if (!value || which < 1 || which > 8)
                 return CUDA_ERROR_INVALID_VALUE;
         pthread_mutex_lock(&pool_lock);
+        reserved = p->used + p->kept;
         if (which <= 3)
                 memcpy(value, &p->reuse[which - 1], sizeof(int));
         else
-                memcpy(value, which == 4 ? &p->threshold : which % 2 ? &p->used : &p->peak, sizeof(uint64_t));
+                memcpy(value, which == 4 ? &p->threshold : which == 5 ? &reserved : which == 7 ? &p->used : &p->peak, sizeof(uint64_t));
         pthread_mutex_unlock(&pool_lock);
         return CUDA_SUCCESS;
 }

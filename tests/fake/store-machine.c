@@ -17,14 +17,14 @@
 #include <sys/statvfs.h>
 
 #define MAGIC 0x42534d31U
-#define VERSION 1U
+#define VERSION 2U
 
 struct store_machine machine = {.mutex = PTHREAD_MUTEX_INITIALIZER, .folder = -1, .lock = -1, .held = -1};
 
 struct wish {
         const char *folder, *memory;
-        uint64_t devices, capacity, link, context;
-        bool devices_set, capacity_set, link_set, context_set;
+        uint64_t devices, capacity, link, peer, context;
+        bool devices_set, capacity_set, link_set, peer_set, context_set;
 };
 
 struct store_header *store(void)
@@ -64,6 +64,7 @@ static int read_environment(struct wish *w)
         if (read_size("BERTH_SOFTWARE_DEVICES", &w->devices, &w->devices_set) ||
             read_size("BERTH_SOFTWARE_MEMORY", &w->capacity, &w->capacity_set) ||
             read_size("BERTH_SOFTWARE_LINK", &w->link, &w->link_set) ||
+            read_size("BERTH_SOFTWARE_PEER_LINK", &w->peer, &w->peer_set) ||
             read_size("BERTH_SOFTWARE_CONTEXT", &w->context, &w->context_set))
                 return -EINVAL;
         if (w->devices > STORE_DEVICES || w->capacity < 2 * MIB || w->capacity > (uint64_t)1 << 50) {
@@ -124,6 +125,8 @@ static int settle_header(struct store_header *h, const struct wish *w, bool firs
                 h->capacity = w->capacity;
         if (fresh || w->link_set)
                 h->link = w->link;
+        if (fresh || w->link_set || w->peer_set)
+                h->peer = w->peer_set ? w->peer : 7 * h->link;
         if (fresh || w->context_set)
                 h->context_bytes = w->context;
         memset(h->device, 0, sizeof(h->device));

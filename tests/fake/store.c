@@ -11,6 +11,7 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
@@ -231,6 +232,59 @@ int store_share(struct store_file *f)
         return fd;
 }
 
+unsigned long long store_publish(struct store_file *f)
+{
+        unsigned long long serial = 0;
+        unsigned pid;
+        int device;
+
+        if (!parse_name(f->name, &device, &serial, &pid))
+                return 0;
+        f->shared = true;
+        return serial + 1;
+}
+
+struct published {
+        unsigned long long serial;
+        char name[STORE_NAME];
+};
+
+static void published_one(const char *name, int device, unsigned pid, void *context)
+{
+        struct published *p = context;
+        unsigned long long serial;
+
+        if (name[0] == 'm' && parse_name(name, &device, &serial, &pid) && serial + 1 == p->serial)
+                snprintf(p->name, sizeof(p->name), "%.63s", name);
+}
+
+int store_open_published(unsigned long long wanted, struct store_file *f)
+{
+        struct published p = {.serial = wanted};
+        unsigned long long serial;
+        struct stat st;
+        unsigned pid;
+        int device, fd = -1, r;
+
+        if (!enter())
+                return -EBADF;
+        walk(published_one, &p);
+        r = parse_name(p.name, &device, &serial, &pid) ? 0 : -ENOENT;
+        if (r == 0) {
+                fd = openat(machine.folder, p.name, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+                r = fd < 0 || fstat(fd, &st) < 0 ? -errno : store_flock(fd, LOCK_SH);
+        }
+        if (r == 0) {
+                *f = (struct store_file){.fd = fd, .device = device, .bytes = (uint64_t)st.st_size, .shared = true};
+                memcpy(f->name, p.name, sizeof(f->name));
+                keep(f);
+        } else {
+                fd_close_at(&fd);
+        }
+        leave();
+        return r;
+}
+
 /* Somebody else still holds it: it counts for the device, no longer for this process. */
 static void disown(const struct store_file *f)
 {
@@ -282,7 +336,8 @@ static void tally_one(const char *name, int device, unsigned pid, void *context)
         struct stat st;
         unsigned i;
 
-        if (device != t->device || pid == 0 || fstatat(machine.folder, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+        if (device != t->device || pid == 0 || (kill((pid_t)pid, 0) < 0 && errno == ESRCH) ||
+            fstatat(machine.folder, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
                 return;
         for (i = 0; i < t->count && i < t->size; i++)
                 if (t->list[i].pid == pid) {
@@ -320,26 +375,46 @@ void store_uuid(int device, unsigned char bytes[16], char text[48])
                          bytes[10], bytes[11], bytes[12], bytes[13], bytes[14], bytes[15]);
 }
 
-void store_link(int device, int direction, uint64_t bytes)
+/* Books the bytes on one direction of a link; when they are through. */
+static uint64_t book(_Atomic uint64_t *free_at, uint64_t rate, uint64_t bytes)
 {
-        struct store_header *h = machine.header;
-        _Atomic uint64_t *free_at;
-        uint64_t now, at, end;
-        struct timespec t;
+        uint64_t at = atomic_load(free_at), now, end;
 
-        if (!h || h->link == 0)
-                return;
-        free_at = &h->device[device].link_free[direction];
-        at = atomic_load(free_at);
         do {
                 now = clock_now_ns();
                 /* A value far ahead is nobody's: a booking is a few milliseconds. */
                 end = (at > now && at < now + 60 * NS_PER_S ? at : now) +
-                      (uint64_t)((double)bytes * 1e9 / (double)h->link);
+                      (uint64_t)((double)bytes * 1e9 / (double)rate);
         } while (!atomic_compare_exchange_weak(free_at, &at, end));
-        t = (struct timespec){.tv_sec = (time_t)(end / NS_PER_S), .tv_nsec = (long)(end % NS_PER_S)};
+        return end;
+}
+
+static void sleep_until(uint64_t end)
+{
+        struct timespec t = {.tv_sec = (time_t)(end / NS_PER_S), .tv_nsec = (long)(end % NS_PER_S)};
+
         while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &t, NULL) == EINTR)
                 ;
+}
+
+void store_link(int device, int direction, uint64_t bytes)
+{
+        struct store_header *h = machine.header;
+
+        if (h && h->link > 0)
+                sleep_until(book(&h->device[device].link_free[direction], h->link, bytes));
+}
+
+void store_peer(int from, int to, uint64_t bytes)
+{
+        struct store_header *h = machine.header;
+        uint64_t out, in;
+
+        if (!h || h->peer == 0)
+                return;
+        out = book(&h->device[from].peer_free[1], h->peer, bytes);
+        in = book(&h->device[to].peer_free[0], h->peer, bytes);
+        sleep_until(out > in ? out : in);
 }
 
 /* A program that ends in order leaves nothing behind; what it shared stays for those who have it. */

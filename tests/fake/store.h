@@ -12,6 +12,7 @@
  *   BERTH_SOFTWARE_MEMORY   bytes of each, 1GiB
  *   BERTH_SOFTWARE_CONTEXT  bytes that a context takes, 8MiB
  *   BERTH_SOFTWARE_LINK     bytes a second and direction between host and device; 0: as fast as it goes
+ *   BERTH_SOFTWARE_PEER_LINK  the same between two devices; seven times the link, as measured where NVLink is
  * and by each process for itself: BERTH_SOFTWARE_FAIL, BERTH_SOFTWARE_LOG (trace.c).
  */
 #pragma once
@@ -27,6 +28,7 @@ struct store_device {
         _Atomic uint64_t busy_ns;      /* time spent in kernels, all processes */
         _Atomic uint64_t copy_ns;      /* time spent in copies */
         _Atomic uint64_t link_free[2]; /* when the modelled link is free again, to and from the device */
+        _Atomic uint64_t peer_free[2]; /* the same of its link to other devices */
 };
 
 struct store_header {
@@ -35,6 +37,7 @@ struct store_header {
         uint64_t capacity; /* bytes of each device */
         uint64_t context_bytes;
         uint64_t link; /* bytes per second and direction; 0: not modelled */
+        uint64_t peer; /* the same between devices */
         uint64_t seed; /* of the UUIDs */
         _Atomic uint64_t serial;
         struct store_device device[STORE_DEVICES];
@@ -66,6 +69,10 @@ int store_create(int device, uint64_t bytes, bool memory, struct store_file *fil
 int store_adopt(int fd, struct store_file *file);
 /* A new descriptor of the allocation for another process: close-on-exec, the caller's; -errno. */
 int store_share(struct store_file *file);
+/* Its number on this machine, by which other processes can open it from now on; 0 when it has none. */
+unsigned long long store_publish(struct store_file *file);
+/* Opens an allocation that its owner published; -ENOENT when it is gone. It counts for its owner. */
+int store_open_published(unsigned long long serial, struct store_file *file);
 /* Moves it to another place in memory. */
 void store_move(struct store_file *from, struct store_file *to);
 /* Closes the descriptor: a mapping keeps it alive from here on. */
@@ -82,3 +89,5 @@ void store_uuid(int device, unsigned char bytes[16], char text[48]);
 
 /* Waits as long as bytes take on the modelled link; direction 0 to the device, 1 from it. */
 void store_link(int device, int direction, uint64_t bytes);
+/* The same between two devices. */
+void store_peer(int from, int to, uint64_t bytes);

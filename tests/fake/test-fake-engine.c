@@ -208,6 +208,23 @@ static void modelled_link(void)
         CHECK(clock_now_ns() - begin_ns >= 62 * NS_PER_MS);
 }
 
+/* Seven times the link, unless it is told: 112 MiB a second here. */
+static void modelled_peer_link(void)
+{
+        CUdeviceptr a, b;
+        uint64_t begin_ns;
+        CUcontext other;
+
+        begin();
+        OK(cuMemAlloc_v2(&a, 8 * MIB));
+        OK(cuDevicePrimaryCtxRetain(&other, 1));
+        OK(cuCtxSetCurrent(other));
+        OK(cuMemAlloc_v2(&b, 8 * MIB));
+        begin_ns = clock_now_ns();
+        OK(cuMemcpyDtoD_v2(b, a, 8 * MIB));
+        CHECK(clock_now_ns() - begin_ns >= 71 * NS_PER_MS);
+}
+
 static void call_host(void *counter)
 {
         atomic_fetch_add((atomic_int *)counter, 1);
@@ -323,6 +340,9 @@ const struct test_case engine_cases[] = {
         {"elapsed", elapsed, NULL},
         {"pageable", pageable, NULL},
         {"modelled-link", modelled_link, "BERTH_SOFTWARE_LINK=64MiB"},
+        {"modelled-peer-link", modelled_peer_link, "BERTH_SOFTWARE_DEVICES=2 BERTH_SOFTWARE_LINK=16MiB"},
+        {"told-peer-link", modelled_peer_link,
+         "BERTH_SOFTWARE_DEVICES=2 BERTH_SOFTWARE_LINK=1GiB BERTH_SOFTWARE_PEER_LINK=112MiB"},
         {"host-functions", host_functions, NULL},
         {"contexts", contexts, NULL},
         {"many-threads", many_threads, NULL},

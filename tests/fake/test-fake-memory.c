@@ -1,4 +1,4 @@
-/* test-fake-memory.c: the software device's memory: capacity, mappings, sharing between processes, host memory, NVML.
+/* test-fake-memory.c: the software device's memory: capacity, mappings, host memory, pools, NVML.
  */
 #include "base/fd.h"
 #include "observe/abi/nvml.h"
@@ -9,15 +9,6 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
-
-static size_t free_bytes(void)
-{
-        size_t available, total;
-
-        OK(cuMemGetInfo_v2(&available, &total));
-        CHECK(total == 64 * MIB);
-        return available;
-}
 
 static void plain(void)
 {
@@ -91,7 +82,6 @@ static void mappings(void)
         OK(cuMemSetAccess(at, 4 * MIB, &read, 1));
         OK(cuMemGetAccess(&flags, &read.location, at));
         CHECK(flags == CU_MEM_ACCESS_FLAGS_PROT_READ && word_at(at) == 5);
-        EXPECT(cuMemsetD8_v2(at, 1, 4), CUDA_ERROR_INVALID_VALUE);
         EXPECT(cuMemUnmap(at, 2 * MIB), CUDA_ERROR_INVALID_VALUE); /* whole mappings only */
         EXPECT(cuMemAddressFree(at, 16 * MIB), CUDA_ERROR_INVALID_VALUE);
         OK(cuMemRelease(h)); /* lives on while mapped */
@@ -136,162 +126,6 @@ static void faults(void)
         OK(cuMemAlloc_v2(&good, 4096));
         OK(words(fill, good + 2, 10, 1, NULL));
         EXPECT(cuCtxSynchronize(), 716); /* misaligned */
-}
-
-static void take_40(struct other *o)
-{
-        CUdeviceptr a;
-
-        begin();
-        OK(cuMemAlloc_v2(&a, 40 * MIB));
-        say(o);
-        hear(o);
-}
-
-static void capacity_is_shared(void)
-{
-        struct other o = start_other(take_40);
-        CUdeviceptr a;
-
-        begin();
-        hear(&o);
-        CHECK(free_bytes() == 8 * MIB); /* two contexts and 40 MiB */
-        EXPECT(cuMemAlloc_v2(&a, 16 * MIB), CUDA_ERROR_OUT_OF_MEMORY);
-        say(&o);
-        end_other(&o, false);
-        CHECK(free_bytes() == 56 * MIB);
-        OK(cuMemAlloc_v2(&a, 40 * MIB));
-}
-
-static void killed_means_freed(void)
-{
-        struct other o = start_other(take_40);
-        CUdeviceptr a;
-
-        begin();
-        hear(&o);
-        end_other(&o, true);
-        OK(cuMemAlloc_v2(&a, 56 * MIB)); /* makes room by itself */
-        CHECK(free_bytes() == 0);
-}
-
-static CUdeviceptr map_whole(CUmemGenericAllocationHandle h, uint64_t bytes)
-{
-        CUmemAccessDesc all = access_all(CU_MEM_ACCESS_FLAGS_PROT_READWRITE);
-        CUdeviceptr at;
-
-        OK(cuMemAddressReserve(&at, bytes, 0, 0, 0));
-        OK(cuMemMap(at, bytes, 0, h, 0));
-        OK(cuMemSetAccess(at, bytes, &all, 1));
-        return at;
-}
-
-static void import_and_write(struct other *o)
-{
-        CUmemGenericAllocationHandle h;
-        CUdeviceptr at;
-        char byte;
-        int fd;
-
-        begin();
-        CHECK(fd_receive(o->socket, &byte, 1, 0, &fd) == 1 && fd >= 0);
-        OK(cuMemImportFromShareableHandle(&h, (void *)(intptr_t)fd, CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR));
-        close(fd);
-        at = map_whole(h, 4 * MIB);
-        CHECK(word_at(at) == 11);
-        OK(cuMemsetD32_v2(at, 22, 1));
-        say(o);
-        hear(o);
-        CHECK(word_at(at) == 33);
-        say(o);
-        hear(o); /* the exporter has let go */
-        CHECK(word_at(at) == 33 && free_bytes() == 64 * MIB - 16 * MIB - 4 * MIB);
-}
-
-static void export_import(void)
-{
-        struct other o = start_other(import_and_write);
-        CUmemGenericAllocationHandle h;
-        CUdeviceptr at;
-        int fd;
-
-        begin();
-        EXPECT(cuMemImportFromShareableHandle(&h, (void *)(intptr_t)o.socket, CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR),
-               CUDA_ERROR_UNKNOWN);
-        h = physical(4 * MIB);
-        at = map_whole(h, 4 * MIB);
-        OK(cuMemsetD32_v2(at, 11, 1));
-        OK(cuMemExportToShareableHandle(&fd, h, CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR, 0));
-        CHECK(fd_send(o.socket, "x", 1, fd, 0) == 0);
-        close(fd);
-        hear(&o);
-        CHECK(word_at(at) == 22);
-        OK(cuMemsetD32_v2(at, 33, 1));
-        say(&o);
-        hear(&o);
-        OK(cuMemUnmap(at, 4 * MIB));
-        OK(cuMemRelease(h));
-        CHECK(free_bytes() == 64 * MIB - 16 * MIB - 4 * MIB); /* the importer still holds it */
-        say(&o);
-        end_other(&o, false);
-        CHECK(free_bytes() == 56 * MIB);
-}
-
-/* A descriptor alone keeps memory, as it does for a broker without a context. */
-static void descriptor_keeps(void)
-{
-        CUmemGenericAllocationHandle h;
-        CUdeviceptr at;
-        int fd;
-
-        begin();
-        h = physical(4 * MIB);
-        at = map_whole(h, 4 * MIB);
-        OK(cuMemsetD32_v2(at, 7, 1));
-        OK(cuMemExportToShareableHandle(&fd, h, CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR, 0));
-        OK(cuMemUnmap(at, 4 * MIB));
-        OK(cuMemRelease(h));
-        CHECK(free_bytes() == 52 * MIB);
-        OK(cuMemImportFromShareableHandle(&h, (void *)(intptr_t)fd, CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR));
-        close(fd);
-        CHECK(word_at(map_whole(h, 4 * MIB)) == 7);
-}
-
-static void after_fork(struct other *o)
-{
-        CUdeviceptr a;
-        char byte;
-
-        EXPECT(cuInit(0), CUDA_ERROR_NOT_INITIALIZED);
-        EXPECT(cuMemAlloc_v2(&a, 4), CUDA_ERROR_NOT_INITIALIZED);
-        say(o);
-        CHECK(read(o->from, &byte, 1) ==
-              0); /* lives on while the memory of its parent is looked for: until that is killed */
-}
-
-static void holder_with_child(struct other *o)
-{
-        struct other child;
-        CUdeviceptr a;
-
-        begin();
-        OK(cuMemAlloc_v2(&a, 40 * MIB));
-        child = start_other(after_fork);
-        hear(&child);
-        say(o);
-        hear(o);
-}
-
-/* A child that was forked after the start neither can use the device nor keeps its parent's memory alive. */
-static void forked_child_holds_nothing(void)
-{
-        struct other o = start_other(holder_with_child);
-
-        begin();
-        hear(&o);
-        CHECK(free_bytes() == 8 * MIB);
-        end_other(&o, true);
-        CHECK(free_bytes() == 56 * MIB);
 }
 
 static void host_memory(void)
@@ -492,7 +326,7 @@ static void every_symbol(void)
         }
         fclose(f);
         CHECK(count > 600);
-        EXPECT(cuArrayCreate_v2(NULL, NULL), CUDA_ERROR_NOT_SUPPORTED);
+        EXPECT(cuMemMapArrayAsync(NULL, 0, NULL), CUDA_ERROR_NOT_SUPPORTED);
 }
 
 static void look_up(void)
@@ -527,11 +361,6 @@ const struct test_case memory_cases[] = {
         {"plain", plain, NULL},
         {"mappings", mappings, NULL},
         {"faults", faults, NULL},
-        {"capacity-is-shared", capacity_is_shared, NULL},
-        {"killed-means-freed", killed_means_freed, NULL},
-        {"export-import", export_import, NULL},
-        {"descriptor-keeps", descriptor_keeps, NULL},
-        {"forked-child-holds-nothing", forked_child_holds_nothing, NULL},
         {"host-memory", host_memory, NULL},
         {"injected", injected, "BERTH_SOFTWARE_FAIL=cuMemAlloc:2,cuMemsetD32_v2:2:700"},
         {"pools", pools, NULL},

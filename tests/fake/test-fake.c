@@ -75,6 +75,15 @@ uint32_t word_at(CUdeviceptr at)
         return word;
 }
 
+size_t free_bytes(void)
+{
+        size_t available, total;
+
+        OK(cuMemGetInfo_v2(&available, &total));
+        CHECK(total == 64 * MIB);
+        return available;
+}
+
 CUmemGenericAllocationHandle physical(uint64_t bytes)
 {
         CUmemAllocationProp prop = {.type = CU_MEM_ALLOCATION_TYPE_PINNED,
@@ -138,9 +147,19 @@ void end_other(struct other *o, bool by_force)
         CHECK(by_force ? WIFSIGNALED(status) : WIFEXITED(status) && WEXITSTATUS(status) == 0);
 }
 
+void take_40(struct other *o)
+{
+        CUdeviceptr a;
+
+        begin();
+        OK(cuMemAlloc_v2(&a, 40 * MIB));
+        say(o);
+        hear(o);
+}
+
 /* --- running them --- */
 
-static const struct test_case *const lists[] = {memory_cases, engine_cases, capture_cases};
+static const struct test_case *const lists[] = {memory_cases, share_cases, engine_cases, capture_cases};
 
 static int remove_one(const char *path, const struct stat *st, int type, struct FTW *where)
 {

@@ -21,7 +21,7 @@ struct test_case {
         const char *environment; /* "NAME=value NAME=value" beside that, or NULL */
 };
 
-extern const struct test_case memory_cases[], engine_cases[], capture_cases[];
+extern const struct test_case memory_cases[], share_cases[], engine_cases[], capture_cases[];
 
 #define CHECK(condition)                                                                                               \
         do {                                                                                                           \
@@ -51,6 +51,7 @@ CUresult words(CUfunction f, CUdeviceptr at, uint64_t count, uint32_t argument, 
 CUresult sum_into(CUdeviceptr at, uint64_t count, CUdeviceptr out, CUstream s);
 CUresult busy(uint64_t ns, CUstream s);
 uint32_t word_at(CUdeviceptr at);
+size_t free_bytes(void);
 /* A device of address_space and physical memory in one: mapped and accessible. */
 CUmemGenericAllocationHandle physical(uint64_t bytes);
 CUmemAccessDesc access_all(int flags);
@@ -64,12 +65,17 @@ struct other start_other(void (*run)(struct other *));
 void say(struct other *o);
 void hear(struct other *o);
 void end_other(struct other *o, bool by_force);
+/* Another process that has 40 MiB and says so, until it hears. */
+void take_40(struct other *o);
 
 /* The functions under test that the ABI header does not declare. */
 CUresult cuInit(unsigned);
 CUresult cuDeviceGetCount(int *);
 CUresult cuDeviceTotalMem_v2(size_t *, CUdevice);
 CUresult cuDeviceCanAccessPeer(int *, CUdevice, CUdevice);
+CUresult cuDeviceGetP2PAttribute(int *, int, CUdevice, CUdevice);
+CUresult cuCtxEnablePeerAccess(CUcontext, unsigned);
+CUresult cuCtxDisablePeerAccess(CUcontext);
 CUresult cuDevicePrimaryCtxRetain(CUcontext *, CUdevice);
 CUresult cuDevicePrimaryCtxRelease_v2(CUdevice);
 CUresult cuDevicePrimaryCtxReset_v2(CUdevice);
@@ -107,6 +113,7 @@ CUresult cuPointerGetAttribute(void *, int, CUdeviceptr);
 CUresult cuMemcpyHtoD_v2(CUdeviceptr, const void *, size_t);
 CUresult cuMemcpyDtoH_v2(void *, CUdeviceptr, size_t);
 CUresult cuMemcpyDtoD_v2(CUdeviceptr, CUdeviceptr, size_t);
+CUresult cuMemcpyPeer(CUdeviceptr, CUcontext, CUdeviceptr, CUcontext, size_t);
 CUresult cuMemcpyHtoDAsync_v2(CUdeviceptr, const void *, size_t, CUstream);
 CUresult cuMemcpyDtoDAsync_v2(CUdeviceptr, CUdeviceptr, size_t, CUstream);
 CUresult cuMemcpyDtoHAsync_v2(void *, CUdeviceptr, size_t, CUstream);
@@ -147,4 +154,10 @@ CUresult cuLaunchKernel_ptsz(CUfunction, unsigned, unsigned, unsigned, unsigned,
 CUresult cuGetProcAddress(const char *, void **, int, uint64_t);
 CUresult cuGetProcAddress_v2(const char *, void **, int, uint64_t, int *);
 CUresult cuMemAlloc(CUdeviceptr *, size_t);
-CUresult cuArrayCreate_v2(void *, const void *);
+struct ipc_handle {
+        char bytes[64];
+};
+CUresult cuIpcGetMemHandle(struct ipc_handle *, CUdeviceptr);
+CUresult cuIpcOpenMemHandle_v2(CUdeviceptr *, struct ipc_handle, unsigned);
+CUresult cuIpcCloseMemHandle(CUdeviceptr);
+CUresult cuMemMapArrayAsync(void *, unsigned, CUstream);

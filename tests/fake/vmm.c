@@ -20,12 +20,14 @@ struct mapping {
         CUdeviceptr base;
         uint64_t bytes;
         struct handle *handle;
+        bool plain; /* not the program's own mapping: access goes by context, not by access[] */
         unsigned char access[STORE_DEVICES];
 };
 
 pthread_rwlock_t memory_lock = PTHREAD_RWLOCK_WRITER_NONRECURSIVE_INITIALIZER_NP;
 static struct table reservations = {.bytes = sizeof(struct reservation)};
 static struct table mappings = {.bytes = sizeof(struct mapping)};
+static _Atomic unsigned open_pools[STORE_DEVICES];
 
 /* --- addresses --- */
 
@@ -253,48 +255,62 @@ API(cuMemGetAccess, (unsigned long long *flags, const CUmemLocation *location, C
 
 /* --- for the rest of the device --- */
 
-CUresult span_device(CUdeviceptr at, uint64_t length, int device, bool write, void **ret_host, uint64_t *ret_length)
+void vmm_open_pools(int device, int peer)
+{
+        atomic_fetch_or(&open_pools[device], 1U << peer);
+}
+
+static bool may_touch(const struct mapping *m, CUcontext c, unsigned touch)
+{
+        unsigned need = touch & TOUCH_WRITE ? CU_MEM_ACCESS_FLAGS_PROT_READWRITE : CU_MEM_ACCESS_FLAGS_PROT_READ;
+        int owner = m->handle->file.device;
+
+        if (!m->plain)
+                return (m->access[c->device] & need) == need;
+        return owner == c->device || (touch & TOUCH_COPY) || ((atomic_load(&c->peers) >> owner) & 1) ||
+               ((atomic_load(&open_pools[owner]) >> c->device) & 1);
+}
+
+CUresult span_device(CUdeviceptr at, uint64_t length, CUcontext c, unsigned touch, struct span *ret)
 {
         const struct mapping *m = table_find(&mappings, at);
         uint64_t rest;
 
         if (m) {
-                int need = write ? CU_MEM_ACCESS_FLAGS_PROT_READWRITE : CU_MEM_ACCESS_FLAGS_PROT_READ;
-
-                if ((m->access[device] & need) != need)
+                if (!may_touch(m, c, touch))
                         return CUDA_ERROR_ILLEGAL_ADDRESS;
                 rest = m->bytes - (at - m->base);
-                *ret_host = m->handle->host + (at - m->base);
+                ret->at = m->handle->host + (at - m->base);
+                ret->device = m->handle->file.device;
         } else {
                 const struct host_range *h = host_find(at);
 
                 if (!h)
                         return CUDA_ERROR_ILLEGAL_ADDRESS;
                 rest = h->bytes - (at - h->base);
-                *ret_host = (void *)(uintptr_t)at;
+                ret->at = (void *)(uintptr_t)at;
+                ret->device = -1;
         }
-        *ret_length = length < rest ? length : rest;
+        ret->bytes = length < rest ? length : rest;
         return CUDA_SUCCESS;
 }
 
-CUresult span_any(CUdeviceptr at, uint64_t length, int device, bool write, void **ret_host, uint64_t *ret_length)
+CUresult span_any(CUdeviceptr at, uint64_t length, CUcontext c, unsigned touch, struct span *ret)
 {
         if (is_device_address(at))
-                return span_device(at, length, device, write, ret_host, ret_length);
-        *ret_host = (void *)(uintptr_t)at;
-        *ret_length = length;
+                return span_device(at, length, c, touch, ret);
+        *ret = (struct span){(void *)(uintptr_t)at, length, -1};
         return CUDA_SUCCESS;
 }
 
-CUresult range_check(CUdeviceptr at, uint64_t length, int device, bool write)
+CUresult range_check(CUdeviceptr at, uint64_t length, CUcontext c, unsigned touch)
 {
-        uint64_t n;
-        void *host;
+        struct span s = {0};
 
         if (at + length < at)
                 return CUDA_ERROR_ILLEGAL_ADDRESS;
-        for (; length > 0; at += n, length -= n)
-                TRY(span_device(at, length, device, write, &host, &n));
+        for (; length > 0; at += s.bytes, length -= s.bytes)
+                TRY(span_device(at, length, c, touch, &s));
         return CUDA_SUCCESS;
 }
 
@@ -330,32 +346,61 @@ static CUresult back_locked(struct handle *h, uint64_t bytes, CUdeviceptr *ret_a
                 return r;
         }
         m = table_find(&mappings, *ret_at);
+        m->plain = true;
         memset(m->access, CU_MEM_ACCESS_FLAGS_PROT_READWRITE, sizeof(m->access));
         store_seal(&h->file); /* the mapping holds it; a descriptor for each allocation would be too many */
         return CUDA_SUCCESS;
 }
 
-CUresult vmm_back(int device, uint64_t bytes, CUdeviceptr *ret_at)
+/* The file becomes a handle's that lives as long as its mapping. */
+static CUresult back_with(struct store_file *file, CUdeviceptr *ret_at)
 {
         const CUmemAllocationProp prop = {.type = CU_MEM_ALLOCATION_TYPE_PINNED,
-                                          .location = {CU_MEM_LOCATION_TYPE_DEVICE, device}};
+                                          .location = {CU_MEM_LOCATION_TYPE_DEVICE, file->device}};
         CUmemGenericAllocationHandle value;
-        struct store_file file;
-        struct handle *h;
         CUresult r = CUDA_ERROR_OUT_OF_MEMORY;
+        struct handle *h;
 
-        TRY(physical_create(device, bytes, &file));
         pthread_rwlock_wrlock(&memory_lock);
-        h = physical_add(&file, &prop, &value);
+        h = physical_add(file, &prop, &value);
         if (h) {
-                r = back_locked(h, bytes, ret_at);
+                r = back_locked(h, h->file.bytes, ret_at);
                 h->users--;
                 handle_put(h);
         }
         pthread_rwlock_unlock(&memory_lock);
         if (!h)
-                store_drop(&file);
+                store_drop(file);
         return r;
+}
+
+CUresult vmm_back(int device, uint64_t bytes, CUdeviceptr *ret_at)
+{
+        struct store_file file;
+
+        TRY(physical_create(device, bytes, &file));
+        return back_with(&file, ret_at);
+}
+
+bool vmm_publish(CUdeviceptr at, unsigned long long *ret_serial, uint64_t *ret_offset)
+{
+        struct mapping *m;
+
+        pthread_rwlock_wrlock(&memory_lock);
+        m = table_find(&mappings, at);
+        *ret_serial = m && m->plain ? store_publish(&m->handle->file) : 0;
+        *ret_offset = m ? at - m->base : 0;
+        pthread_rwlock_unlock(&memory_lock);
+        return *ret_serial != 0;
+}
+
+CUresult vmm_open_published(unsigned long long serial, CUdeviceptr *ret_at)
+{
+        struct store_file file;
+
+        if (store_open_published(serial, &file) < 0)
+                return CUDA_ERROR_INVALID_HANDLE;
+        return back_with(&file, ret_at);
 }
 
 void vmm_unback(CUdeviceptr at)
