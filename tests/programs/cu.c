@@ -154,12 +154,27 @@ static const char
                                                           "LOOP:\nmov.u64 %d2, %globaltimer;\nsub.u64 %d3, %d2, "
                                                           "%d1;\nsetp.lt.u64 %p, %d3, %d0;\n@%p bra LOOP;\nret;\n}\n";
 
+const char *cu_image(void)
+{
+        return ptx;
+}
+
 void cu_begin(struct cu_base *b)
 {
+        cu_begin_on(b, getenv("CU_DEVICE") ? atoi(getenv("CU_DEVICE")) : 0);
+}
+
+void cu_begin_on(struct cu_base *b, int ordinal)
+{
         CU(cu.cuInit(0));
-        CU(cu.cuDeviceGet(&b->device, 0));
+        CU(cu.cuDeviceGet(&b->device, ordinal));
         CU(cu.cuDevicePrimaryCtxRetain(&b->context, b->device));
         CU(cu.cuCtxSetCurrent(b->context));
+        cu_load(b);
+}
+
+void cu_load(struct cu_base *b)
+{
         CU(cu.cuModuleLoadData(&b->module, ptx));
         CU(cu.cuModuleGetFunction(&b->nop, b->module, "berth_nop"));
         CU(cu.cuModuleGetFunction(&b->fill, b->module, "berth_fill"));

@@ -22,6 +22,7 @@
         X(cuDeviceGet, cuDeviceGet, 2000, (CUdevice *, int))                                                           \
         X(cuDeviceGetCount, cuDeviceGetCount, 2000, (int *))                                                           \
         X(cuDeviceGetName, cuDeviceGetName, 2000, (char *, int, CUdevice))                                             \
+        X(cuDeviceGetUuid, cuDeviceGetUuid, 9020, (CUuuid *, CUdevice))                                                \
         X(cuDeviceGetAttribute, cuDeviceGetAttribute, 2000, (int *, int, CUdevice))                                    \
         X(cuDeviceTotalMem, cuDeviceTotalMem_v2, 3020, (size_t *, CUdevice))                                           \
         X(cuDevicePrimaryCtxRetain, cuDevicePrimaryCtxRetain, 7000, (CUcontext *, CUdevice))                           \
@@ -55,8 +56,24 @@
         X(cuMemUnmap, cuMemUnmap, 10020, (CUdeviceptr, size_t))                                                        \
         X(cuMemSetAccess, cuMemSetAccess, 10020, (CUdeviceptr, size_t, const CUmemAccessDesc *, size_t))               \
         X(cuMemGetAccess, cuMemGetAccess, 10020, (unsigned long long *, const CUmemLocation *, CUdeviceptr))           \
+        X(cuMemRetainAllocationHandle, cuMemRetainAllocationHandle, 11000, (CUmemGenericAllocationHandle *, void *))    \
+        X(cuMemGetAllocationPropertiesFromHandle, cuMemGetAllocationPropertiesFromHandle, 10020,                       \
+          (CUmemAllocationProp *, CUmemGenericAllocationHandle))                                                       \
+        X(cuMemExportToShareableHandle, cuMemExportToShareableHandle, 10020,                                           \
+          (void *, CUmemGenericAllocationHandle, int, unsigned long long))                                             \
+        X(cuMemImportFromShareableHandle, cuMemImportFromShareableHandle, 10020,                                       \
+          (CUmemGenericAllocationHandle *, void *, int))                                                               \
         X(cuMemGetAllocationGranularity, cuMemGetAllocationGranularity, 10020,                                         \
           (size_t *, const CUmemAllocationProp *, int))                                                                \
+        X(cuDeviceCanAccessPeer, cuDeviceCanAccessPeer, 4000, (int *, CUdevice, CUdevice))                             \
+        X(cuCtxEnablePeerAccess, cuCtxEnablePeerAccess, 4000, (CUcontext, unsigned))                                   \
+        X(cuCtxDisablePeerAccess, cuCtxDisablePeerAccess, 4000, (CUcontext))                                           \
+        X(cuDeviceGetDefaultMemPool, cuDeviceGetDefaultMemPool, 11020, (CUmemoryPool *, CUdevice))                     \
+        X(cuMemPoolSetAttribute, cuMemPoolSetAttribute, 11020, (CUmemoryPool, int, void *))                            \
+        X(cuMemPoolGetAttribute, cuMemPoolGetAttribute, 11020, (CUmemoryPool, int, void *))                            \
+        X(cuIpcGetMemHandle, cuIpcGetMemHandle, 4010, (CUipcMemHandle *, CUdeviceptr))                                 \
+        X(cuIpcOpenMemHandle, cuIpcOpenMemHandle_v2, 11000, (CUdeviceptr *, CUipcMemHandle, unsigned))                 \
+        X(cuIpcCloseMemHandle, cuIpcCloseMemHandle, 4010, (CUdeviceptr))                                               \
         X(cuPointerGetAttribute, cuPointerGetAttribute, 4000, (void *, int, CUdeviceptr))                              \
         X(cuMemcpyHtoD, cuMemcpyHtoD_v2, 3020, (CUdeviceptr, const void *, size_t))                                    \
         X(cuMemcpyDtoH, cuMemcpyDtoH_v2, 3020, (void *, CUdeviceptr, size_t))                                          \
@@ -98,6 +115,33 @@
         X(cuGraphExecDestroy, cuGraphExecDestroy, 10000, (CUgraphExec))                                                \
         X(cuGraphDestroy, cuGraphDestroy, 10000, (CUgraph))                                                            \
         X(cuThreadExchangeStreamCaptureMode, cuThreadExchangeStreamCaptureMode, 10010, (int *))                        \
+        X(cuCtxCreate, cuCtxCreate_v2, 3020, (CUcontext *, unsigned, CUdevice))                                        \
+        X(cuCtxDestroy, cuCtxDestroy_v2, 4000, (CUcontext))                                                            \
+        X(cuMemHostGetFlags, cuMemHostGetFlags, 2030, (unsigned *, void *))                                            \
+        X(cuArrayCreate, cuArrayCreate_v2, 3020, (CUarray *, const CUDA_ARRAY_DESCRIPTOR *))                           \
+        X(cuArray3DCreate, cuArray3DCreate_v2, 3020, (CUarray *, const CUDA_ARRAY3D_DESCRIPTOR *))                     \
+        X(cuArray3DGetDescriptor, cuArray3DGetDescriptor_v2, 3020, (CUDA_ARRAY3D_DESCRIPTOR *, CUarray))               \
+        X(cuArrayDestroy, cuArrayDestroy, 2000, (CUarray))                                                             \
+        X(cuMipmappedArrayCreate, cuMipmappedArrayCreate, 5000,                                                        \
+          (CUmipmappedArray *, const CUDA_ARRAY3D_DESCRIPTOR *, unsigned))                                             \
+        X(cuMipmappedArrayGetLevel, cuMipmappedArrayGetLevel, 5000, (CUarray *, CUmipmappedArray, unsigned))           \
+        X(cuMipmappedArrayDestroy, cuMipmappedArrayDestroy, 5000, (CUmipmappedArray))                                  \
+        X(cuMemcpyHtoA, cuMemcpyHtoA_v2, 3020, (CUarray, size_t, const void *, size_t))                                \
+        X(cuMemcpyAtoH, cuMemcpyAtoH_v2, 3020, (void *, CUarray, size_t, size_t))                                      \
+        X(cuMemcpy3D, cuMemcpy3D_v2, 3020, (const CUDA_MEMCPY3D *))                                                    \
+        X(cuTexObjectCreate, cuTexObjectCreate, 5000,                                                                  \
+          (unsigned long long *, const CUDA_RESOURCE_DESC *, const CUDA_TEXTURE_DESC *, const void *))                 \
+        X(cuTexObjectDestroy, cuTexObjectDestroy, 5000, (unsigned long long))                                          \
+        X(cuDeviceGetGraphMemAttribute, cuDeviceGetGraphMemAttribute, 11040, (CUdevice, int, void *))                  \
+        X(cuDeviceGraphMemTrim, cuDeviceGraphMemTrim, 11040, (CUdevice))                                               \
+        X(cuDeviceGetDevResource, cuDeviceGetDevResource, 12040, (CUdevice, CUdevResource *, int))                     \
+        X(cuDevSmResourceSplitByCount, cuDevSmResourceSplitByCount, 12040,                                             \
+          (CUdevResource *, unsigned *, const CUdevResource *, CUdevResource *, unsigned, unsigned))                   \
+        X(cuDevResourceGenerateDesc, cuDevResourceGenerateDesc, 12040, (void **, const CUdevResource *, unsigned))     \
+        X(cuGreenCtxCreate, cuGreenCtxCreate, 12040, (CUgreenCtx *, void *, CUdevice, unsigned))                       \
+        X(cuGreenCtxDestroy, cuGreenCtxDestroy, 12040, (CUgreenCtx))                                                   \
+        X(cuCtxFromGreenCtx, cuCtxFromGreenCtx, 12040, (CUcontext *, CUgreenCtx))                                      \
+        X(cuGreenCtxStreamCreate, cuGreenCtxStreamCreate, 12050, (CUstream *, CUgreenCtx, unsigned, int))              \
         X(cuModuleLoadData, cuModuleLoadData, 2000, (CUmodule *, const void *))                                        \
         X(cuModuleUnload, cuModuleUnload, 2000, (CUmodule))                                                            \
         X(cuModuleGetFunction, cuModuleGetFunction, 2000, (CUfunction *, CUmodule, const char *))                      \
@@ -128,7 +172,7 @@ void cu_open(char **argv);
 /* The same out of the library at path, for calls that pass nobody's hooks. False, with a line on standard error. */
 bool cu_open_path(const char *path, struct cu *to);
 
-/* What every program begins with: device 0, its primary context current, the kernels. Ends with status 2, or 3 when
+/* What every program begins with: device 0, or $CU_DEVICE, its primary context current, the kernels. Ends with status 2, or 3 when
  * there is no memory. */
 struct cu_base {
         CUdevice device;
@@ -137,6 +181,11 @@ struct cu_base {
         CUfunction nop, fill, add, checksum, spin, step;
 };
 void cu_begin(struct cu_base *base);
+/* The kernels' image, for a module in another context. */
+const char *cu_image(void);
+void cu_begin_on(struct cu_base *base, int ordinal); /* the same for another device */
+/* The kernels alone, in the context that is current. */
+void cu_load(struct cu_base *base);
 
 /* A launch of one of the kernels above over words; argument is the third parameter. */
 CUresult cu_words(CUfunction f, CUdeviceptr at, uint64_t words, uint32_t argument, CUstream s);

@@ -49,8 +49,9 @@ class Process:
     def __init__(self, name, folder, argv, environment, **options):
         self.name, self.argv = name, [str(word) for word in argv]
         self.out_path, self.err_path = folder / f"{name}.out", folder / f"{name}.err"
+        options.setdefault("stdin", subprocess.DEVNULL)
         with open(self.out_path, "ab") as out, open(self.err_path, "ab") as err:
-            self.popen = subprocess.Popen(self.argv, stdin=subprocess.DEVNULL, stdout=out, stderr=err, env=environment, cwd=folder,
+            self.popen = subprocess.Popen(self.argv, stdout=out, stderr=err, env=environment, cwd=folder,
                                           start_new_session=True, **options)
         self.pid = self.popen.pid
 
@@ -212,13 +213,13 @@ class Node:
 
     # Programs
 
-    def run(self, name, *arguments, options=(), environment=None, bare=False):
+    def run(self, name, *arguments, options=(), environment=None, bare=False, **popen):
         """Starts a test program under `berth run`, or bare."""
         self.count += 1
         argv = [program(name) if "/" not in name else name, *arguments]
         if not bare:
             argv = [built("src/cli/berth"), "run", *options, "--", *argv]
-        process = Process(f"{os.path.basename(name)}-{self.count}", self.folder, argv, {**self.environment, **(environment or {})})
+        process = Process(f"{os.path.basename(name)}-{self.count}", self.folder, argv, {**self.environment, **(environment or {})}, **popen)
         self.processes.append(process)
         return process
 

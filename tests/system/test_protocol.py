@@ -126,7 +126,8 @@ def test_descriptors_that_nobody_asked_for_are_closed(node):
                 peer.say("HOST", fds=[null.fileno()] * 3, bytes=0)
         peer.say("DEVICE", uuid=uuid_of(node), total_bytes=1)
         peer.expect("DEVICE_OK")
-        assert len(os.listdir(daemon_fds)) <= before + 3
+        # 150 came; what the daemon opens for itself meanwhile (lanes, segments of the arena) is far less.
+        assert len(os.listdir(daemon_fds)) < before + 50
 
 
 def test_a_flood_is_read_slowly_and_others_are_served(machine):

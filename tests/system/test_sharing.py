@@ -45,7 +45,7 @@ def test_only_as_much_moves_as_is_missing(machine):
 
 @pytest.mark.parametrize("arguments", [["--graph"], ["--streams", "4"], ["--graph", "--streams", "4"]], ids=" ".join)
 def test_graphs_and_streams_are_held_at_the_gate(machine, arguments):
-    node = machine(slice__min="300ms").start()
+    node = machine(slice__mode="fixed", slice__fixed="300ms").start()
     programs = [work(node, 160, *arguments, seconds=3) for _ in range(2)]
     for program in programs:
         result(program)

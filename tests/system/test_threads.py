@@ -9,3 +9,13 @@ def test_threads_of_one_program(machine):
     many = node.run("threads", "--threads", "8", "--rounds", "10", "--size", "4MiB")
     assert result(many)["ok"] and result(other)["ok"]
     assert node.device()["switches"] >= 1
+
+
+def test_a_short_soak(machine):
+    """Allocations of many threads; counted while another program takes its turns."""
+    node = machine(slice__min="300ms").start()
+    other = work(node, 190, seconds=2)
+    node.wait_state(other, "running")
+    done = result(node.run("soak", "--calls", "6000", "--threads", "6", "--live", "32MiB"))
+    assert done["ok"] and done["used_bytes"] == 0, done
+    assert result(other)["ok"]

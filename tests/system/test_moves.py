@@ -1,0 +1,160 @@
+"""What a switch spares itself: memory that did not change is not copied again, physical units change hands, freed blocks are used again."""
+import json
+import subprocess
+
+from conftest import MIB, result, wait_until, work
+
+
+class Server:
+    """serve.c: answers requests; its weights never change, its state does."""
+
+    def __init__(self, node, mib, *options):
+        self.process = node.run("serve", "--memory", f"{mib}MiB", "--chunk", "16MiB", "--state", "8MiB", options=options, stdin=subprocess.PIPE)
+        self.lines(1)
+
+    def lines(self, n):
+        wait_until(lambda: self.process.out.count("\n") >= n or not self.process.running, f"{n} lines of {self.process}")
+        assert self.process.out.count("\n") >= n, self.process.report()
+        return [json.loads(line) for line in self.process.out.splitlines()]
+
+    def request(self):
+        before = self.process.out.count("\n")
+        self.process.popen.stdin.write(b"go\n")
+        self.process.popen.stdin.flush()
+        assert self.lines(before + 1)[before]["ok"], self.process.report()
+
+    def end(self):
+        self.process.popen.stdin.close()
+        self.process.ok()
+
+
+def push_out(node, mib=160):
+    """Another program that needs most of the device comes and ends."""
+    assert result(work(node, mib, rounds=3))["ok"]
+
+
+def test_what_did_not_change_is_not_copied_again(machine):
+    node = machine(client__unit="8MiB").start()
+    server = Server(node, 128)
+    push_out(node)
+    first = node.device()
+    assert first["out_bytes"] >= 48 * MIB and first["dropped_bytes"] == 0
+    for _ in range(3):
+        server.request()
+        before = node.device()
+        push_out(node)
+        after = node.device()
+        # The weights have a copy on the host that still holds; what a request writes to is not among what has to leave.
+        assert after["dropped_bytes"] - before["dropped_bytes"] >= 48 * MIB
+        assert after["out_bytes"] - before["out_bytes"] <= 16 * MIB
+    server.request()
+    server.end()
+
+
+def test_all_of_it_leaves_and_only_the_changed_part_is_copied(machine):
+    node = machine(client__unit="8MiB").start()
+    server = Server(node, 128)
+    push_out(node, 208)
+    server.request()
+    before = node.device()
+    push_out(node, 208)
+    after = node.device()
+    assert after["dropped_bytes"] - before["dropped_bytes"] >= 96 * MIB
+    assert 0 < after["out_bytes"] - before["out_bytes"] <= 24 * MIB
+    server.request()
+    server.end()
+
+
+def test_without_hashing_all_is_copied(machine):
+    node = machine(client__unit="8MiB", client__clean="no").start()
+    server = Server(node, 128)
+    for _ in range(2):
+        push_out(node)
+        server.request()
+    assert node.device()["dropped_bytes"] == 0
+    server.end()
+
+
+def test_a_program_that_changes_everything_is_copied_whole(machine):
+    node = machine(client__unit="8MiB", slice__mode="fixed", slice__fixed="300ms").start()
+    programs = [work(node, 160, seconds=3) for _ in range(2)]
+    for program in programs:
+        assert result(program)["ok"]
+    device = node.device()
+    assert device["switches"] >= 2 and device["out_bytes"] > 0
+
+
+def test_units_change_hands(machine):
+    """Two programs of one user take turns: most of what one leaves, the other gets without the driver's freeing and scrubbing it."""
+    node = machine(client__unit="16MiB", slice__mode="fixed", slice__fixed="300ms").start()
+    programs = [work(node, 192, seconds=8) for _ in range(2)]
+    # First one of them leaves for the other's growth; from then on both have memory to bring in.
+    before = node.wait(lambda status: status["devices"][0]["switches"] >= 3, "three switches")["devices"][0]
+    after = node.wait(lambda status: status["devices"][0]["switches"] >= 9, "six more")["devices"][0]
+    for program in programs:
+        assert result(program)["ok"]
+    assert after["handed_bytes"] - before["handed_bytes"] >= (after["out_bytes"] - before["out_bytes"]) / 2
+    assert node.device()["granted_bytes"] == 0
+
+
+def neighbour(machine, **settings):
+    """Two devices; programs run on the first one."""
+    return machine(device__software_devices=2, client__unit="8MiB", **settings).start()
+
+
+def stored(status):
+    return sum(c["resident_bytes"] for c in status["clients"] if c["storage"])
+
+
+def test_a_neighbours_free_memory_comes_before_the_host(machine):
+    node = neighbour(machine)
+    server = Server(node, 128)
+    hog = work(node, 160, seconds=3)
+    status = node.wait(lambda status: stored(status) >= 48 * MIB, "what left the first device is on the second one")
+    assert all(c["device"] == 1 for c in status["clients"] if c["storage"])
+    assert result(hog)["ok"]
+    server.request()
+    node.wait(lambda status: stored(status) == 0 and status["devices"][1]["granted_bytes"] == 0, "the neighbour has it all back")
+    server.end()
+
+
+def test_a_neighbour_that_is_needed_gets_its_memory_back(machine):
+    """A program comes to the second device while it holds memory of the first one: that moves on to the host, and is right."""
+    node = neighbour(machine)
+    server = Server(node, 128)
+    hog = work(node, 200, seconds=6)
+    node.wait(lambda status: stored(status) >= 80 * MIB, "most of the server lies on the neighbour")
+    other = work(node, 200, rounds=3, environment={"CU_DEVICE": "1"})
+    assert result(other)["ok"]
+    assert node.device(1)["out_bytes"] > 0
+    assert result(hog)["ok"]
+    server.request()
+    server.end()
+
+
+def test_programs_take_turns_by_way_of_a_neighbour(machine):
+    node = neighbour(machine, slice__mode="fixed", slice__fixed="300ms")
+    programs = [work(node, 200, seconds=4) for _ in range(2)]
+    for program in programs:
+        assert result(program)["ok"]
+    assert node.device(0)["switches"] >= 3
+    node.wait(lambda status: not status["clients"] and status["devices"][1]["granted_bytes"] == 0, "nothing is left on the neighbour")
+
+
+def test_a_program_killed_with_memory_on_a_neighbour_leaves_nothing_there(machine):
+    node = neighbour(machine)
+    server = Server(node, 128)
+    hog = work(node, 200, seconds=3)
+    node.wait(lambda status: stored(status) >= 80 * MIB, "most of the server lies on the neighbour")
+    server.process.kill()
+    node.wait(lambda status: stored(status) == 0, "it is gone")
+    assert result(work(node, 200, rounds=2, environment={"CU_DEVICE": "1"}))["ok"]
+    assert result(hog)["ok"]
+
+
+def test_without_neighbours_the_host_is_used(machine):
+    node = neighbour(machine, client__neighbours="no")
+    programs = [work(node, 160, seconds=2) for _ in range(2)]
+    for program in programs:
+        assert result(program)["ok"]
+    assert stored(node.status()) == 0
