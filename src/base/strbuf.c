@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
-static bool reserve(struct strbuf *b, size_t more)
+bool strbuf_reserve(struct strbuf *b, size_t more)
 {
         size_t size = b->size ? b->size : 256;
         char *text;
@@ -34,7 +34,7 @@ void strbuf_add(struct strbuf *b, const char *format, ...)
         va_start(args, format);
         n = vsnprintf(NULL, 0, format, args);
         va_end(args);
-        if (n < 0 || !reserve(b, (size_t)n))
+        if (n < 0 || !strbuf_reserve(b, (size_t)n))
                 return;
         va_start(args, format);
         vsnprintf(b->text + b->length, b->size - b->length, format, args);
@@ -42,9 +42,18 @@ void strbuf_add(struct strbuf *b, const char *format, ...)
         b->length += (size_t)n;
 }
 
+void strbuf_put(struct strbuf *b, const char *bytes, size_t count)
+{
+        if (!strbuf_reserve(b, count))
+                return;
+        memcpy(b->text + b->length, bytes, count);
+        b->length += count;
+        b->text[b->length] = 0;
+}
+
 void strbuf_fill(struct strbuf *b, char c, size_t count)
 {
-        if (!reserve(b, count))
+        if (!strbuf_reserve(b, count))
                 return;
         memset(b->text + b->length, c, count);
         b->length += count;

@@ -26,6 +26,13 @@
 
 struct service;
 
+/* The clocks and the source of chance, for tests; NULL in the options: the machine's own. */
+struct service_clock {
+        uint64_t (*monotonic_ns)(void *context); /* never goes back: everything that is due goes by it */
+        int64_t (*unix_ms)(void *context);       /* only for what people see */
+        void *context;
+};
+
 struct service_options {
         const char *store_url;           /* as store_open takes it; NULL: FOLDER/pool.db */
         const char *folder;              /* logs/, objects/, secrets; made with mode 0700 when missing */
@@ -35,8 +42,10 @@ struct service_options {
         uint64_t log_bytes;              /* of one task's log; 0: 4 MiB. More is counted and cut in the middle */
         uint64_t object_bytes;           /* of one artifact; 0: 64 GiB */
         uint64_t payload_bytes;          /* of a task's payload; 0: 256 KiB. Results up to the same size stand in the task, larger ones are artifacts */
-        void (*wake)(void *context);     /* from any thread */
+        uint64_t memory_bytes;           /* of all unfinished tasks together; 0: 2 GiB. More are refused (503) */
+        void (*wake)(void *context);     /* call service_turn soon. From any thread, at most once until the next turn; also out of the calls below */
         void *context;
+        const struct service_clock *clock;
 };
 
 /* Opens the store, loads what has not ended, claims queues. message says what and what to do. */
@@ -47,13 +56,13 @@ void service_close(struct service *service);
 uint64_t service_turn(struct service *service);
 struct accounts *service_accounts(struct service *service);
 
-/* The outcome of a request. A problem (RFC 9457) when status ≥ 400: code is stable and listed in docs/api.md. */
+/* The outcome of a request. A problem (RFC 9457) when status ≥ 400: code is stable and listed in docs/api.md. All of it is borrowed for the call. */
 struct service_answer {
         int status;                      /* HTTP's */
         const char *code;                /* "task.impossible"; NULL when status < 400 */
         const char *detail;              /* for people */
-        json_t *body;                    /* borrowed; NULL: none. For a problem: further members (unmet, violations) */
-        const char *text;                /* in place of body: JSON text made ready, `bytes` long */
+        json_t *body;                    /* of a problem: further members (unmet, violations); NULL: none */
+        const char *text;                /* of a success: JSON text made ready, `bytes` long; NULL: none */
         size_t bytes;
         uint64_t version;                /* for ETag; 0: none */
         uint64_t retry_after_s;
@@ -66,7 +75,8 @@ typedef void (*service_done_fn)(void *context, const struct service_answer *answ
 void service_submit(struct service *service, const struct account_caller *caller, const json_t *body, const char *key, bool dry_run, service_done_fn done,
                     void *context);
 void service_task(struct service *service, const struct account_caller *caller, const struct id *task, service_done_fn done, void *context);
-/* Answers when the task ended or after wait_ms. The handle ends the wait early (client gone): then done is not called. */
+/* Answers when the task ended or after wait_ms. The handle, valid until done is called, ends the wait early (client gone): then done is not called.
+ * NULL: out of memory. */
 struct service_wait *service_task_wait(struct service *service, const struct account_caller *caller, const struct id *task, uint64_t wait_ms,
                                        service_done_fn done, void *context);
 void service_wait_cancel(struct service_wait *wait);
@@ -81,8 +91,10 @@ void service_task_cancel(struct service *service, const struct account_caller *c
 void service_task_change(struct service *service, const struct account_caller *caller, const struct id *task, const json_t *body, service_done_fn done,
                          void *context);
 void service_task_why(struct service *service, const struct account_caller *caller, const struct id *task, service_done_fn done, void *context);
-/* Part of a task's log: path of the file and how much of it there is; the gateway sends it. 0, -ENOENT, -EACCES. */
-must_check int service_task_log(struct service *service, const struct account_caller *caller, const struct id *task, int *ret_fd, uint64_t *ret_bytes);
+/* A file to send: 0, its descriptor (the receiver's now) and how much of it there is; or -ENOENT (also: not yours), -E_UNAVAILABLE. */
+typedef void (*service_file_fn)(void *context, int error, int fd, uint64_t bytes);
+/* The log of the task's latest attempt, as far as it came. */
+void service_task_log(struct service *service, const struct account_caller *caller, const struct id *task, service_file_fn done, void *context);
 
 /* Workers, for people. */
 void service_workers(struct service *service, const struct account_caller *caller, const struct service_list *list, service_done_fn done, void *context);
@@ -114,9 +126,10 @@ struct service_event {
 };
 uint64_t service_event_epoch(const struct service *service);
 uint64_t service_event_last(const struct service *service);
-/* The first event after *cursor that the caller may see (own account, or all with TASK_READ_ALL; task: only that one's, all zero: any). 0 and *cursor moved on;
- * -EAGAIN: nothing new (cursor moved to the end); -ERANGE: what came after the cursor is gone already: take a snapshot and go on from *cursor. The
- * looked-at number in one call is bounded. */
+/* The first event after *cursor that the caller may see (own account and nobody's, or all with TASK_READ_ALL; task: only that one's, all zero: any). 0 and
+ * *cursor moved on, the event is borrowed until the next call of anything here; -EAGAIN: nothing, *cursor moved on as far as was looked, a bounded number: while it
+ * is below service_event_last(), call again; -ERANGE: what came after the cursor is gone already (or is of another epoch's future): take a snapshot and go
+ * on from *cursor. */
 must_check int service_event_next(struct service *service, const struct account_caller *caller, const struct id *task, uint64_t *cursor,
                                   struct service_event *ret_event);
 /* {"source", "sequence", "task"?, "type", "data"}, one or an array: pushed from outside; a sequence that is not above the source's last is answered as
@@ -127,13 +140,14 @@ void service_snapshot(struct service *service, const struct account_caller *call
 /* Called (at most once a turn) when new events were told. One listener. */
 void service_events_listen(struct service *service, void (*told)(void *context), void *context);
 
-/* Artifacts, by SHA-256 (64 hex digits). Upload: begin gives the offset to go on from and a descriptor to write to; end checks digest and length, makes it
- * durable and known. */
+/* Artifacts, by SHA-256 (64 lowercase hex digits). Upload: begin gives the offset to go on from and a descriptor to write to (the caller's now), at most
+ * `bytes` in all; end checks digest and length, makes it durable and known. An offset equal to bytes: all is there, only end is missing. -EINVAL, -EFBIG,
+ * -E_QUOTA (too many uploads at once), -EBUSY (its end is being worked on), -ENOSPC. Readable by accounts that uploaded it, whose task's result lists it, and, while
+ * one of their workers holds a lease on a task that names it in "inputs", by these. */
 must_check int service_object_begin(struct service *service, const struct account_caller *caller, const char *sha256, uint64_t bytes, uint64_t *ret_offset,
                                     int *ret_fd);
 void service_object_end(struct service *service, const struct account_caller *caller, const char *sha256, service_done_fn done, void *context);
-/* 0, -ENOENT (also: not yours), and its descriptor. */
-must_check int service_object_read(struct service *service, const struct account_caller *caller, const char *sha256, int *ret_fd, uint64_t *ret_bytes);
+void service_object_read(struct service *service, const struct account_caller *caller, const char *sha256, service_file_fn done, void *context);
 
 /* Changes of accounts and audit rows: committed, then done with what the caller prepared. */
 void service_commit(struct service *service, const struct account_changes *changes, service_done_fn done, void *context);
