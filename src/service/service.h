@@ -143,9 +143,11 @@ void service_events_listen(struct service *service, void (*told)(void *context),
 /* Artifacts, by SHA-256 (64 lowercase hex digits). Upload: begin gives the offset to go on from and a descriptor to write to (the caller's now), at most
  * `bytes` in all; end checks digest and length, makes it durable and known. An offset equal to bytes: all is there, only end is missing. -EINVAL, -EFBIG,
  * -E_QUOTA (too many uploads at once), -EBUSY (its end is being worked on), -ENOSPC. Readable by accounts that uploaded it, whose task's result lists it, and, while
- * one of their workers holds a lease on a task that names it in "inputs", by these. */
+ * one of their workers holds a lease on a task whose payload names it ({"sha256": "…"}), by these. */
 must_check int service_object_begin(struct service *service, const struct account_caller *caller, const char *sha256, uint64_t bytes, uint64_t *ret_offset,
                                     int *ret_fd);
+/* How far the caller's upload came: 0 and the bytes that are here, or -ENOENT. Complete once an end was answered with 201: then service_object_read finds it. */
+must_check int service_object_offset(struct service *service, const struct account_caller *caller, const char *sha256, uint64_t *ret_offset);
 void service_object_end(struct service *service, const struct account_caller *caller, const char *sha256, service_done_fn done, void *context);
 void service_object_read(struct service *service, const struct account_caller *caller, const char *sha256, service_file_fn done, void *context);
 
