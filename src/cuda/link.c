@@ -15,6 +15,7 @@
 #include "cuda/memory.h"
 #include "cuda/move.h"
 #include "cuda/say.h"
+#include "cuda/sweep.h"
 #include "cuda/tell.h"
 #include "cuda/tier.h"
 #include "cuda/trim.h"
@@ -106,6 +107,8 @@ static void hear_all(void)
 /* How long the helper may sleep: not at all with work at hand, forever when only others can bring news. Sets resting when it looks again by itself. */
 static int sleep_ms(bool busy, bool draining)
 {
+        int idle = tier_idle_ms(clock_now_ns());
+
         resting = false;
         if (busy)
                 return 0;
@@ -115,7 +118,7 @@ static int sleep_ms(bool busy, bool draining)
                 return 100;
         for (unsigned int i = 0; i < berth.devices_n; i++)
                 resting |= berth.devices[i].managed && (berth.devices[i].dirty || clock_now_ns() < berth.devices[i].told_at + TELL_REPORT_NS);
-        return resting ? (int)(TELL_REPORT_NS / NS_PER_MS) : -1;
+        return resting ? (int)(TELL_REPORT_NS / NS_PER_MS) : idle;
 }
 
 static void *helper(void *unused)
@@ -149,6 +152,7 @@ static void *helper(void *unused)
                         if (berth.devices[i].managed)
                                 busy |= move_step(&berth.devices[i]);
                 turn_open_when_landed();
+                tier_tidy(clock_now_ns());
                 if (berth.link == LINK_CONNECTED && tell_due() < 0)
                         went_away();
                 if (!busy && !draining)
@@ -387,6 +391,8 @@ void link_forked(bool used_driver)
         starting = resting = false;
         turn_forked();
         trim_forked();
+        sweep_forked();
+        tier_forked();
         lane_on_wait = NULL;
         /* The driver refuses to work in such a child; everything passes, and it says so itself. */
         if (used_driver)

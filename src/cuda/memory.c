@@ -111,57 +111,6 @@ void memory_withdraw(struct block *block)
                 block->device->small = NULL;
 }
 
-/* Memory without access rights yet. Handles are made exportable so that a unit can later be handed to another process. */
-static CUresult back_unit(struct device *d, struct unit *unit, bool use_gift)
-{
-        CUmemAllocationProp properties = {
-                .type = CU_MEM_ALLOCATION_TYPE_PINNED,
-                .requestedHandleTypes = CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR,
-                .location = {CU_MEM_LOCATION_TYPE_DEVICE, d->handle},
-        };
-        bool handed = use_gift && hand_use(d, unit);
-        CUresult r = handed ? CUDA_SUCCESS : real.cuMemCreate(&unit->handle, unit->bytes, &properties, 0);
-
-        if (r != CUDA_SUCCESS)
-                return r;
-        r = real.cuMemMap(unit->address, unit->bytes, 0, unit->handle, 0);
-        if (r != CUDA_SUCCESS) {
-                real.cuMemRelease(unit->handle);
-                hand_release(unit);
-                return handed ? back_unit(d, unit, false) : r; /* what was handed over is not what it was said to be */
-        }
-        unit->resident = true;
-        return CUDA_SUCCESS;
-}
-
-CUresult memory_map_unit(struct device *d, struct unit *unit)
-{
-        struct block *block = memory_find(unit->address);
-        CUresult r;
-
-        if (block && block->vmm)
-                return vmm_map_unit(block, unit);
-        r = back_unit(d, unit, true);
-        if (r == CUDA_SUCCESS) {
-                r = memory_access(d, unit->address, unit->bytes);
-                if (r != CUDA_SUCCESS)
-                        memory_unmap_unit(unit);
-        }
-        return r;
-}
-
-CUresult memory_unmap_unit(struct unit *unit)
-{
-        CUresult r = real.cuMemUnmap(unit->address, unit->bytes);
-
-        if (r == CUDA_SUCCESS) {
-                real.cuMemRelease(unit->handle);
-                hand_release(unit);
-                unit->resident = false;
-        }
-        return r;
-}
-
 void memory_dismantle(struct block *block)
 {
         for (uint32_t i = 0; i < block->units_n; i++)
@@ -244,7 +193,7 @@ static CUresult new_block(struct device *d, uint64_t bytes, struct block **ret)
                 unit->address = block->address + offset;
                 unit->bytes = mapped - offset < unit_bytes ? mapped - offset : unit_bytes;
                 unit->segment = NO_SEGMENT;
-                r = back_unit(d, unit, false);
+                r = memory_back_unit(d, unit, false);
                 if (r != CUDA_SUCCESS)
                         break;
                 block->units_n++;

@@ -1,13 +1,18 @@
-/* tier.c: shelves on neighbouring devices; see tier.h. A shelf is filled from its start to its end and goes when its last unit has left. */
+/* tier.c: shelves on neighbouring devices; see tier.h. A shelf is filled from its start to its end and is empty when its last unit has left.
+ *
+ * An empty one stays for a while: making it anew takes time, and what is given back to the driver is scrubbed and may be counted as used for another second. It
+ * costs nobody anything: the gate evicts storage as soon as its room is wanted, and what is empty leaves at once and needs no place on the host (backed). */
 #include "cuda/tier.h"
 
+#include "base/clock.h"
 #include "cuda/link.h"
 #include "cuda/memory.h"
 #include "cuda/tell.h"
 
 #include <stdlib.h>
 
-#define SHELF_UNITS 16
+#define SHELF_UNITS 64
+#define KEEP_NS (5 * NS_PER_S)
 #define MAX_NEIGHBOURS 4
 
 struct shelf {
@@ -16,6 +21,7 @@ struct shelf {
         CUmemGenericAllocationHandle handle;
         CUdeviceptr address;
         uint64_t bytes, filled, used;
+        uint64_t empty_since;
 };
 
 static struct shelf *shelves;
@@ -62,22 +68,32 @@ bool tier_prepare(void)
         return true;
 }
 
+/* What fits on the storage's shelves as they are. */
+static uint64_t shelf_room(const struct device *s)
+{
+        uint64_t room = 0;
+
+        for (const struct shelf *shelf = shelves; shelf; shelf = shelf->next)
+                if (shelf->storage == s)
+                        room += shelf->bytes - shelf->filled;
+        return room;
+}
+
 void tier_ask(struct device *d, uint64_t bytes)
 {
         if (d->storage)
                 return;
         for (unsigned int i = 0; i < berth.devices_n && bytes; i++) {
                 struct device *s = &berth.devices[i];
-                uint64_t spare = device_spare(s), unit = berth.unit_bytes;
+                uint64_t unit = berth.unit_bytes, room = shelf_room(s), wanted = (bytes + unit - 1) / unit * unit;
 
                 if (!s->storage || !s->announced || s->want_sent || s->evicting || !s->contexts_n || s->contexts[0] != d->contexts[0])
                         continue;
-                s->ask_bytes = (bytes + unit - 1) / unit * unit;
-                s->want_sent = s->asked = true;
-                if (spare < s->ask_bytes)
+                s->asked = true;
+                s->ask_bytes = wanted > room ? wanted - room : 0;
+                s->want_sent = s->ask_bytes > device_spare(s);
+                if (s->want_sent)
                         tell_storage_want(s);
-                else
-                        s->want_sent = false;
         }
 }
 
@@ -121,6 +137,7 @@ static struct shelf *new_shelf(struct device *d, struct device *s, uint64_t at_l
         shelves = shelf;
         s->movable += bytes;
         s->resident += bytes;
+        s->backed += bytes;
         memory_note(s);
         return shelf;
 no_access:
@@ -141,13 +158,14 @@ bool tier_place(struct device *d, struct unit *unit)
 
                 if (!s->storage || s->evicting || !s->contexts_n || s->contexts[0] != d->move_context)
                         continue;
-                /* Only the newest of a storage is still being filled. */
-                while (shelf && shelf->storage != s)
+                while (shelf && (shelf->storage != s || shelf->bytes - shelf->filled < unit->bytes))
                         shelf = shelf->next;
-                if (!shelf || shelf->bytes - shelf->filled < unit->bytes)
+                if (!shelf)
                         shelf = new_shelf(d, s, unit->bytes);
                 if (!shelf)
                         continue;
+                if (!shelf->filled)
+                        s->backed -= shelf->bytes;
                 unit->shelf = shelf;
                 unit->shelf_offset = shelf->filled;
                 shelf->filled += unit->bytes;
@@ -167,31 +185,80 @@ CUdeviceptr tier_address(const struct unit *unit)
         return unit->shelf->address + unit->shelf_offset;
 }
 
-void tier_release(struct unit *unit)
+/* An empty shelf goes back to the driver. */
+static void end_shelf(struct shelf *shelf)
 {
-        struct shelf *shelf = unit->shelf, **at = &shelves;
-        struct device *s;
+        struct shelf **at = &shelves;
+        struct device *s = shelf->storage;
 
-        unit->shelf = NULL;
-        if (!shelf || (shelf->used -= unit->bytes))
-                return;
         while (*at != shelf)
                 at = &(*at)->next;
         *at = shelf->next;
-        s = shelf->storage;
         real.cuMemUnmap(shelf->address, shelf->bytes);
         real.cuMemRelease(shelf->handle);
         real.cuMemAddressFree(shelf->address, shelf->bytes);
         s->movable -= shelf->bytes;
         s->resident -= shelf->bytes;
+        s->backed -= shelf->bytes;
         memory_note(s);
         free(shelf);
+}
+
+void tier_release(struct unit *unit)
+{
+        struct shelf *shelf = unit->shelf;
+
+        unit->shelf = NULL;
+        if (!shelf || (shelf->used -= unit->bytes))
+                return;
+        shelf->filled = 0;
+        shelf->empty_since = clock_now_ns();
+        shelf->storage->backed += shelf->bytes;
+        if (shelf->storage->evicting || !shelf->storage->contexts_n)
+                end_shelf(shelf);
+        else
+                memory_note(shelf->storage);
+}
+
+void tier_clear(const struct device *storage)
+{
+        for (struct shelf *shelf = shelves, *next; shelf; shelf = next) {
+                next = shelf->next;
+                if (shelf->storage == storage && !shelf->filled)
+                        end_shelf(shelf);
+        }
+}
+
+void tier_tidy(uint64_t now)
+{
+        for (struct shelf *shelf = shelves, *next; shelf; shelf = next) {
+                next = shelf->next;
+                if (!shelf->filled && !shelf->storage->asked && (now >= shelf->empty_since + KEEP_NS || !shelf->storage->contexts_n))
+                        end_shelf(shelf);
+        }
+}
+
+int tier_idle_ms(uint64_t now)
+{
+        uint64_t first = UINT64_MAX;
+
+        for (const struct shelf *shelf = shelves; shelf; shelf = shelf->next)
+                if (!shelf->filled && !shelf->storage->asked && shelf->empty_since < first)
+                        first = shelf->empty_since;
+        if (first == UINT64_MAX)
+                return -1;
+        return now >= first + KEEP_NS ? 0 : (int)((first + KEEP_NS - now) / NS_PER_MS) + 1;
 }
 
 void tier_done(void)
 {
         for (unsigned int i = 0; i < berth.devices_n; i++)
                 berth.devices[i].asked &= !berth.devices[i].storage;
+}
+
+void tier_forked(void)
+{
+        shelves = NULL;
 }
 
 bool tier_quiet(void)

@@ -27,9 +27,15 @@ static inline bool tier_holds(const struct unit *unit)
 /* The storage whose shelf the unit lies on. */
 struct device *tier_of(const struct unit *unit);
 CUdeviceptr tier_address(const struct unit *unit);
-/* The unit's place is free again; an empty shelf goes back to the driver. */
+/* The unit's place is free again. */
 void tier_release(struct unit *unit);
+/* Empty shelves are kept for the next way out, which often comes soon, and go back to the driver after a while; all: at once. */
+void tier_tidy(uint64_t now);
+void tier_clear(const struct device *storage);
+/* Until tier_tidy() has something to do; -1: there is nothing. */
+int tier_idle_ms(uint64_t now);
 /* The order to leave is carried out: grant that came to no use goes back. */
 void tier_done(void);
 /* Nothing of a device's memory is on its way from a shelf to the host. */
 bool tier_quiet(void);
+void tier_forked(void);

@@ -132,6 +132,21 @@ def test_a_neighbour_that_is_needed_gets_its_memory_back(machine):
     server.end()
 
 
+def test_what_is_kept_empty_on_a_neighbour_is_in_nobodys_way(machine):
+    """What came back leaves empty places behind for the next time: they go at once, without a copy, when a program on that device wants the room."""
+    node = neighbour(machine)
+    server = Server(node, 128)
+    for _ in range(2):
+        push_out(node, 208)
+        server.request()
+    other = work(node, 208, rounds=2, environment={"CU_DEVICE": "1"})
+    assert result(other)["ok"]
+    assert node.device(1)["out_bytes"] == 0
+    server.request()
+    server.end()
+    node.wait(lambda status: stored(status) == 0 and status["devices"][1]["granted_bytes"] == 0, "nothing is left on the neighbour")
+
+
 def test_programs_take_turns_by_way_of_a_neighbour(machine):
     node = neighbour(machine, slice__mode="fixed", slice__fixed="300ms")
     programs = [work(node, 200, seconds=4) for _ in range(2)]
