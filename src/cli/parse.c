@@ -9,12 +9,12 @@
 
 static const char overview[] =
         "Programs that together need more memory than an accelerator has share it: the daemon berthd decides who is in "
-        "the device's memory, and moves the others to host memory.";
+        "the device's memory, and moves the others to host memory. Above the machines a pool queues tasks and gives them to workers.";
 
 static const char afterwards[] = "Environment: BERTH_SOCKET, the daemon's socket; BERTH_CONFIG, its configuration "
-                                 "file; BERTH_DISABLE=1, the certain way "
+                                 "file; BERTH_POOL and BERTH_TOKEN, a pool's address and a key; BERTH_FOLDER, where `berth up' keeps things; BERTH_DISABLE=1, the certain way "
                                  "out for a program.\n\n"
-                                 "Exit codes: 0 done, 1 failed, 2 wrong usage, 69 no daemon answers, 76 daemon of "
+                                 "Exit codes: 0 done, 1 failed, 2 wrong usage, 69 no daemon or pool answers, 76 daemon of "
                                  "another kind or version, 77 not "
                                  "permitted, 78 wrong configuration; `berth run' ends with the program's own code, 126 "
                                  "when it can't be executed, 127 when it "

@@ -1,0 +1,267 @@
+/* pool-simple.c: the verbs that are one request about one thing: cancel, prioritise, drain, why, backup. */
+#include "cli/pool-client.h"
+
+#include "base/error.h"
+#include "base/strbuf.h"
+#include "base/text.h"
+
+#include <stdio.h>
+#include <string.h>
+
+struct ask {
+        const char *first, *second;
+        bool json, off;
+};
+
+static int parse(int key, char *arg, struct argp_state *state)
+{
+        struct ask *a = state->input;
+
+        switch (key) {
+        case 'o':
+                a->off = true;
+                return 0;
+        case 'j':
+                a->json = true;
+                return 0;
+        case ARGP_KEY_ARG:
+                if (a->second)
+                        return ARGP_ERR_UNKNOWN;
+                *(a->first ? &a->second : &a->first) = arg;
+                return 0;
+        default:
+                return ARGP_ERR_UNKNOWN;
+        }
+}
+
+static const struct argp_option only_json[] = {
+        {"json", 'j', NULL, 0, "print JSON", 0},
+        {0},
+};
+
+/* Ids are plain; anything else would change the path's meaning. */
+static bool is_id(const char *s)
+{
+        return s[0] && strlen(s) < 64 && s[strspn(s, "abcdefghijklmnopqrstuvwxyz0123456789_")] == '\0';
+}
+
+/* Asks and prints: JSON, or what `words` makes of the answer. */
+static int request(const struct ask *a, struct pool_ask *ask, void (*words)(const struct ask *a, const json_t *answer, struct strbuf *b))
+{
+        scoped_pool struct pool_client c = {0};
+        char message[CLI_MESSAGE];
+        struct strbuf b = {0};
+        json_t *answer = NULL;
+        int r;
+
+        r = pool_open(&c, message);
+        if (r >= 0)
+                r = pool_ask(&c, ask, &answer, message);
+        if (r < 0) {
+                cli_error("%s", message);
+                r = cli_exit_code(r);
+        } else if (a->json) {
+                r = answer ? pool_print_json(answer) : CLI_OK;
+        } else {
+                words(a, answer, &b);
+                r = b.failed ? CLI_FAILED : cli_print(b.text);
+        }
+        strbuf_done(&b);
+        json_decref(answer);
+        return r;
+}
+
+static void state_line(const struct ask *a, const json_t *answer, struct strbuf *b)
+{
+        strbuf_add(b, "%s %s", a->first, pool_text(answer, "state"));
+        if (json_object_get(answer, "priority") && a->second)
+                strbuf_add(b, ", priority %s", pool_text(answer, "priority"));
+        strbuf_add(b, "\n");
+}
+
+/* ---- cancel ------------------------------------------------------------------------------------------------------ */
+
+static int run_cancel(const struct verb *self, int argc, char **argv)
+{
+        struct pool_ask ask = {.method = "POST"};
+        struct ask a = {0};
+        char path[128];
+
+        cli_parse(self, argc, argv, &a);
+        if (!a.first || a.second || !is_id(a.first))
+                return cli_usage(self, "which task? its id, as `berth tasks' lists it");
+        snprintf(path, sizeof path, "/api/v1/tasks/%s/cancel", a.first);
+        ask.path = path;
+        return request(&a, &ask, state_line);
+}
+
+const struct verb verb_cancel = {
+        .name = "cancel",
+        .arguments = "TASK",
+        .summary = "cancel a task of the pool, running or not",
+        .more = "One that has ended stays as it is.\n\nExample:\n\n  berth cancel task_0192f0c1…",
+        .options = only_json,
+        .parse = parse,
+        .run = run_cancel,
+};
+
+/* ---- prioritise -------------------------------------------------------------------------------------------------- */
+
+static int run_prioritise(const struct verb *self, int argc, char **argv)
+{
+        struct pool_ask ask = {.method = "PATCH"};
+        struct ask a = {0};
+        char path[128];
+        json_t *body;
+        int r;
+
+        cli_parse(self, argc, argv, &a);
+        if (!a.first || !a.second || !is_id(a.first))
+                return cli_usage(self, "which task, and which priority: urgent, high, normal, low or idle?");
+        body = json_pack("{s:s}", "priority", a.second);
+        if (!body)
+                return cli_usage(self, "\"%.40s\" is no priority", a.second);
+        snprintf(path, sizeof path, "/api/v1/tasks/%s", a.first);
+        ask.path = path;
+        ask.body = body;
+        r = request(&a, &ask, state_line);
+        json_decref(body);
+        return r;
+}
+
+const struct verb verb_prioritise = {
+        .name = "prioritise",
+        .arguments = "TASK urgent|high|normal|low|idle",
+        .summary = "change the priority of a task of the pool",
+        .more = "Example:\n\n  berth prioritise task_0192f0c1… urgent",
+        .options = only_json,
+        .parse = parse,
+        .run = run_prioritise,
+};
+
+/* ---- drain ------------------------------------------------------------------------------------------------------- */
+
+static const struct argp_option drain_options[] = {
+        {"off", 'o', NULL, 0, "give it new work again", 0},
+        {"json", 'j', NULL, 0, "print JSON", 0},
+        {0},
+};
+
+static int run_drain(const struct verb *self, int argc, char **argv)
+{
+        struct pool_ask ask = {.method = "PATCH", .if_match = "*"};
+        struct ask a = {0};
+        char path[128];
+        json_t *body;
+        int r;
+
+        cli_parse(self, argc, argv, &a);
+        if (!a.first || a.second || !is_id(a.first))
+                return cli_usage(self, "which worker? its id, as `berth workers' lists it");
+        body = json_pack("{s:s}", "state", a.off ? "active" : "draining");
+        snprintf(path, sizeof path, "/api/v1/workers/%s", a.first);
+        ask.path = path;
+        ask.body = body;
+        r = request(&a, &ask, state_line);
+        json_decref(body);
+        return r;
+}
+
+const struct verb verb_drain = {
+        .name = "drain",
+        .arguments = "WORKER",
+        .summary = "let a worker finish what it has and give it nothing new",
+        .more = "Examples:\n\n  berth drain worker_0192f0c1…\n  berth drain --off worker_0192f0c1…",
+        .options = drain_options,
+        .parse = parse,
+        .run = run_drain,
+};
+
+/* ---- why --------------------------------------------------------------------------------------------------------- */
+
+static void because(const struct ask *a, const json_t *answer, struct strbuf *b)
+{
+        const json_t *one;
+        char number[16];
+        size_t i;
+
+        strbuf_add(b, "%s\n", pool_text(answer, "why"));
+        if (json_integer_value(json_object_get(answer, "position")) > 0)
+                strbuf_add(b, "  position   %" JSON_INTEGER_FORMAT "\n", json_integer_value(json_object_get(answer, "position")));
+        if (json_is_number(json_object_get(answer, "eta_ms")))
+                strbuf_add(b, "  starts in  about %s\n",
+                           text_duration((uint64_t)json_number_value(json_object_get(answer, "eta_ms")) * 1000000, number, sizeof number));
+        if (json_is_integer(json_object_get(answer, "fitting")))
+                strbuf_add(b, "  workers    %" JSON_INTEGER_FORMAT " could take it, %" JSON_INTEGER_FORMAT " of them are free\n",
+                           json_integer_value(json_object_get(answer, "fitting")), json_integer_value(json_object_get(answer, "fitting_ready")));
+        json_array_foreach(json_object_get(answer, "unmet"), i, one)
+                strbuf_add(b, "  %-26s %" JSON_INTEGER_FORMAT " of %" JSON_INTEGER_FORMAT " workers\n", pool_text(one, "need"),
+                           json_integer_value(json_object_get(one, "matched")), json_integer_value(json_object_get(one, "total")));
+        (void)a;
+}
+
+static int run_why(const struct verb *self, int argc, char **argv)
+{
+        struct pool_ask ask = {.method = "GET"};
+        struct ask a = {0};
+        char path[128];
+
+        cli_parse(self, argc, argv, &a);
+        if (!a.first || a.second || !is_id(a.first))
+                return cli_usage(self, "why what? the id of a task or of a worker");
+        snprintf(path, sizeof path, "/api/v1/%s/%s/why", strncmp(a.first, "worker_", 7) ? "tasks" : "workers", a.first);
+        ask.path = path;
+        return request(&a, &ask, because);
+}
+
+const struct verb verb_why = {
+        .name = "why",
+        .arguments = "TASK|WORKER",
+        .summary = "why a task is not running yet, or a worker has nothing to do",
+        .more = "Examples:\n\n  berth why task_0192f0c1…\n  berth why worker_0192f0c1…",
+        .options = only_json,
+        .parse = parse,
+        .run = run_why,
+};
+
+/* ---- backup ------------------------------------------------------------------------------------------------------ */
+
+static void copied(const struct ask *a, const json_t *answer, struct strbuf *b)
+{
+        char number[16];
+
+        strbuf_add(b, "copied to %s", a->first);
+        if (json_is_integer(json_object_get(answer, "bytes")))
+                strbuf_add(b, ", %s", text_bytes((uint64_t)json_integer_value(json_object_get(answer, "bytes")), number, sizeof number));
+        strbuf_add(b, "\n");
+}
+
+static int run_backup(const struct verb *self, int argc, char **argv)
+{
+        struct pool_ask ask = {.method = "POST", .path = "/api/v1/backup", .timeout_s = 24 * 3600};
+        struct ask a = {0};
+        json_t *body;
+        int r;
+
+        cli_parse(self, argc, argv, &a);
+        if (!a.first || a.second || a.first[0] != '/')
+                return cli_usage(self, "where to? an absolute path on the pool's machine, of a file that does not exist yet");
+        body = json_pack("{s:s}", "path", a.first);
+        if (!body)
+                return cli_usage(self, "the path is not UTF-8 text");
+        ask.body = body;
+        r = request(&a, &ask, copied);
+        json_decref(body);
+        return r;
+}
+
+const struct verb verb_backup = {
+        .name = "backup",
+        .arguments = "PATH",
+        .summary = "copy the pool's store while it runs",
+        .more = "The copy is an SQLite file, whatever the store is, and can be served with `berth pool --store PATH'. Artifacts and the file of secrets are not "
+                "in it.\n\nExample:\n\n  berth backup /var/backups/pool-2026-11-21.db",
+        .options = only_json,
+        .parse = parse,
+        .run = run_backup,
+};

@@ -1,0 +1,129 @@
+/* workers.c: `berth workers [ID]`: who works for the pool. */
+#include "cli/pool-client.h"
+#include "cli/table.h"
+
+#include "base/error.h"
+#include "base/text.h"
+
+#include <stdio.h>
+#include <string.h>
+
+struct ask {
+        const char *id;
+        bool json, remove;
+};
+
+static const struct argp_option options[] = {
+        {"remove", 'r', NULL, 0, "forget the worker; what it has is handed on", 0},
+        {"json", 'j', NULL, 0, "print JSON", 0},
+        {0},
+};
+
+static int parse(int key, char *arg, struct argp_state *state)
+{
+        struct ask *a = state->input;
+
+        switch (key) {
+        case 'r':
+                a->remove = true;
+                return 0;
+        case 'j':
+                a->json = true;
+                return 0;
+        case ARGP_KEY_ARG:
+                if (a->id)
+                        return ARGP_ERR_UNKNOWN;
+                a->id = arg;
+                return 0;
+        default:
+                return ARGP_ERR_UNKNOWN;
+        }
+}
+
+static void add_number(struct table *t, const json_t *o, const char *name)
+{
+        const json_t *n = json_object_get(o, name);
+
+        if (json_is_integer(n))
+                table_add(t, "%" JSON_INTEGER_FORMAT, json_integer_value(n));
+        else
+                table_add(t, "-");
+}
+
+static void list(const json_t *answer, struct strbuf *b)
+{
+        static const char *const titles[] = {"WORKER", "NAME", "STATE", ">SLOTS", ">BUSY", "DEVICES", ">DONE", ">FAILED", NULL};
+        scoped_table struct table t;
+        const json_t *one, *device;
+        size_t i, j;
+
+        table_init(&t, titles);
+        json_array_foreach(json_object_get(answer, "data"), i, one) {
+                char name[TABLE_CELL], devices[TABLE_CELL] = "", number[16];
+
+                text_copy_clean(name, sizeof name, pool_text(one, "name"));
+                json_array_foreach(json_object_get(one, "devices"), j, device) {
+                        size_t n = strlen(devices);
+                        json_t *bytes = json_object_get(device, "memory_bytes");
+
+                        snprintf(devices + n, sizeof devices - n, "%s%.12s %s", j ? ", " : "", pool_text(device, "kind"),
+                                 json_is_integer(bytes) ? text_bytes((uint64_t)json_integer_value(bytes), number, sizeof number) : "");
+                }
+                table_add(&t, "%s", pool_text(one, "id"));
+                table_add(&t, "%s", name);
+                table_add(&t, "%s", pool_text(one, "state"));
+                add_number(&t, one, "slots");
+                add_number(&t, one, "leases");
+                table_add(&t, "%s", devices[0] ? devices : "-");
+                add_number(&t, one, "done");
+                add_number(&t, one, "failed");
+        }
+        table_print(&t, 0, b);
+}
+
+static int run(const struct verb *self, int argc, char **argv)
+{
+        scoped_pool struct pool_client c = {0};
+        struct pool_ask ask = {.method = "GET"};
+        char message[CLI_MESSAGE], path[128];
+        struct strbuf b = {0};
+        json_t *answer = NULL;
+        struct ask a = {0};
+        int r;
+
+        cli_parse(self, argc, argv, &a);
+        if (a.id && (strlen(a.id) > 60 || a.id[strspn(a.id, "abcdefghijklmnopqrstuvwxyz0123456789_")]))
+                return cli_usage(self, "\"%.60s\" is no worker's id", a.id);
+        if (a.remove && !a.id)
+                return cli_usage(self, "which worker is to be removed?");
+        if (a.remove)
+                ask.method = "DELETE";
+        snprintf(path, sizeof path, "/api/v1/workers%s%s", a.id ? "/" : "?limit=1000", a.id ? a.id : "");
+        ask.path = path;
+        r = pool_open(&c, message);
+        if (r >= 0)
+                r = pool_ask(&c, &ask, &answer, message);
+        if (r < 0) {
+                cli_error("%s", message);
+                r = cli_exit_code(r);
+        } else if (a.json || (a.id && answer)) {
+                r = answer ? pool_print_json(answer) : CLI_OK;
+        } else {
+                if (!a.id)
+                        list(answer, &b);
+                r = b.failed ? CLI_FAILED : cli_print(b.text ? b.text : "");
+        }
+        strbuf_done(&b);
+        json_decref(answer);
+        return r;
+}
+
+const struct verb verb_workers = {
+        .name = "workers",
+        .arguments = "[WORKER]",
+        .summary = "who works for the pool, or one of them in full",
+        .more = "Examples:\n\n  berth workers\n  berth workers --remove worker_0192f0c1…",
+        .options = options,
+        .parse = parse,
+        .run = run,
+};
