@@ -9,10 +9,17 @@
  * an epoch, higher than any before. A batch that names a queue with an epoch that is not the current claim's is refused whole with
  * -ESTALE: who was replaced can't write any more. SQLite has one server, but keeps the same books: each start is a new epoch.
  *
- * Threads. A struct store may be used by one thread at a time. Readers beside the writer open their own (store_open again, read_only). Errors:
- * -ENOSPC (disk full), -E_UNAVAILABLE (the server is gone; the store reconnects by itself at the next call), -ESTALE (see above), -EBADMSG (damaged:
- * `berth backup` restores), -E_VERSION (made by a newer Berth). After -ENOSPC or -E_UNAVAILABLE the same batch may be committed again: puts and
- * deletes are by id, so twice is once.
+ * A row has two halves. The immutable one is written when spec is given: account, queue, kind, text_key, spec. The mutable one is state, until_ms and
+ * status: a put without spec changes these three (status NULL: two of them) and nothing else, so it costs little, however large the spec is.
+ *
+ * Threads. A struct store may be used by one thread at a time, and not from inside a row callback. Readers beside the writer open their own (store_open
+ * again, read_only). One process writes to a SQLite file: a second one that opens it for writing gets -EBUSY.
+ *
+ * Errors. To be tried again, the same call: -ENOSPC (disk full), -E_UNAVAILABLE (the server is gone, or takes too long; the store reconnects by itself at
+ * the next call), -EIO, -ENOMEM. Puts and deletes are by id, so twice is once. Of the batch itself, and nothing of the call was done: -EINVAL (a text that is not
+ * UTF-8 or holds a zero byte, a number out of range), -E2BIG (above STORE_TEXT_MAX), -ENOENT (a put without spec of a row that isn't there), -EEXIST (another
+ * row of the table has the text_key). Final: -ESTALE (see above), -EBADMSG (damaged: `berth backup` restores), -E_VERSION (made by a newer Berth), -EROFS
+ * (opened read_only). store_problem has a sentence about the last one.
  */
 #pragma once
 
@@ -25,6 +32,9 @@
 
 #define STORE_QUEUES 16
 #define STORE_MESSAGE 512
+#define STORE_TEXT_MAX (16u << 20) /* bytes of a spec or a status */
+#define STORE_KEY_MAX 1024u        /* bytes of a text_key */
+#define STORE_TASK_ENDED 5         /* states of STORE_TASK from here on have ended (pool/core.h): listing those below costs what there is of them */
 
 enum store_table {
         STORE_TASK,     /* spec: what was submitted; status: attempts, result, times */
@@ -49,8 +59,8 @@ struct store_row {
         uint32_t kind;         /* likewise (a task's type number) */
         int64_t until_ms;      /* unix ms when the row may be swept (store_sweep); 0: never */
         const char *text_key;  /* second, unique key within the table, or NULL */
-        const char *spec;      /* JSON; NULL on a put: keep what is there (the row must exist) */
-        const char *status;    /* JSON; NULL on a put: keep */
+        const char *spec;      /* JSON; NULL on a put: keep the immutable half (the row must exist) */
+        const char *status;    /* JSON; NULL on a put: keep what is there, if anything */
         size_t spec_bytes, status_bytes;
 };
 
@@ -58,7 +68,7 @@ enum store_change_kind { STORE_PUT, STORE_DELETE };
 
 struct store_change {
         enum store_change_kind kind;
-        struct store_row row; /* STORE_DELETE: table and id */
+        struct store_row row; /* STORE_DELETE: table and id (and queue); a row that isn't there is no error */
 };
 
 struct store_batch {
@@ -78,10 +88,15 @@ struct store_options {
 must_check int store_open(const struct store_options *options, struct store **ret_store, char message[STORE_MESSAGE]);
 void store_close(struct store *store);
 SCOPED_FN(struct store *, store_close)
+/* Why the last call failed, for people, in one line; "" after one that did not. Never a password. */
+const char *store_problem(const struct store *store);
+/* "task" … "setting": the table's name in both stores. NULL: no such table. */
+const char *store_table_name(enum store_table table);
 
-/* All batches in one transaction, in order. epochs: of the queues, as claimed (an array of STORE_QUEUES), looked at for the queues that the batches
- * touch. 0 only when durable. */
-must_check int store_commit(struct store *store, const uint64_t epochs[STORE_QUEUES], const struct store_batch *batches, size_t count);
+/* All batches in one transaction, in order. epochs: of the queues, as claimed (an array of STORE_QUEUES), looked at for the queues of the STORE_TASK rows in
+ * it (NULL: there are none). 0 only when durable. A failure leaves nothing of it; but when the connection breaks while the server answers
+ * (-E_UNAVAILABLE), all of it may be there: commit it again. */
+must_check int store_commit(struct store *store, const uint64_t *epochs, const struct store_batch *batches, size_t count);
 
 /* For each row that matches, in order of id; the row is valid during the call only. A result other than 0 ends the listing and is returned. */
 typedef int (*store_row_fn)(void *context, const struct store_row *row);
@@ -89,8 +104,8 @@ typedef int (*store_row_fn)(void *context, const struct store_row *row);
 struct store_query {
         enum store_table table;
         const struct id *account;   /* NULL: all */
-        const uint32_t *states;     /* NULL: all */
-        size_t state_count;
+        const uint32_t *states;
+        size_t state_count;         /* 0: all */
         int32_t kind;               /* -1: all */
         uint32_t queues;            /* bit set; 0: all */
         const char *text_key;       /* NULL: all */
@@ -106,8 +121,8 @@ must_check int store_get(struct store *store, enum store_table table, const stru
 /* How many rows; a query's limit and after count. */
 must_check int store_count(struct store *store, const struct store_query *query, uint64_t *ret_count);
 
-/* Takes the queue if nobody has it: 0 and its new epoch; -EBUSY: another server has it, whose address is in owner. A claim ends with store_release,
- * store_close, or (PostgreSQL) with the connection it was made on: store_owned tells. */
+/* Takes the queue if nobody has it: 0 and its new epoch (the one it has, when it is ours already); -EBUSY: another server has it, whose address is in
+ * owner. A claim ends with store_release, store_close, or (PostgreSQL) with the connection it was made on: store_owned tells. */
 must_check int store_claim(struct store *store, uint32_t queue, uint64_t *ret_epoch, char owner[256]);
 must_check int store_release(struct store *store, uint32_t queue);
 /* 0 while this store's claims hold; -ESTALE: lost (the connection was), all of them. */
@@ -115,7 +130,8 @@ must_check int store_owned(struct store *store);
 /* Who owns the queue and since which epoch, as last written. -ENOENT: nobody ever did. */
 must_check int store_owner(struct store *store, uint32_t queue, uint64_t *ret_epoch, char owner[256]);
 
-/* Deletes rows of the table whose until_ms is past, at most limit. */
+/* Deletes rows of the table whose until_ms is past (0 < until_ms <= now_ms), at most limit (0: all of them), the oldest first. Of STORE_TASK only rows of queues
+ * that this store has claimed. */
 must_check int store_sweep(struct store *store, enum store_table table, int64_t now_ms, size_t limit, uint64_t *ret_count);
 
 /* A consistent copy at path while others read and write (SQLite: online backup; PostgreSQL: every table as a SQLite file, from one snapshot: it
