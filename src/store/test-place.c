@@ -157,3 +157,51 @@ int make_database(void **state)
 {
         return make_folder(state);
 }
+
+/* --- what a listing brought --- */
+
+int note(void *context, const struct store_row *row)
+{
+        struct found *f = context;
+
+        if (f->count < ARRAY_SIZE(f->numbers))
+                f->numbers[f->count] = number_of(&row->id);
+        f->count++;
+        f->last = *row;
+        snprintf(f->text_key, sizeof(f->text_key), "%s", row->text_key ? row->text_key : "(none)");
+        snprintf(f->spec, sizeof(f->spec), "%s", row->spec ? row->spec : "(none)");
+        snprintf(f->status, sizeof(f->status), "%s", row->status ? row->status : "(none)");
+        return f->end_at && f->count == (unsigned)f->end_at ? -ECANCELED : 0;
+}
+
+struct found get(struct store *store, enum store_table table, uint32_t n)
+{
+        struct found f = {0};
+        struct id id = id_number(n);
+
+        assert_int_equal(store_get(store, table, &id, note, &f), 0);
+        return f;
+}
+
+bool is_there(struct store *store, enum store_table table, uint32_t n)
+{
+        struct found f = {0};
+        struct id id = id_number(n);
+        int r = store_get(store, table, &id, note, &f);
+
+        assert_true(r == 0 || r == -ENOENT);
+        return !r;
+}
+
+void expect_list(struct store *store, struct store_query query, const uint32_t *numbers, size_t count)
+{
+        struct found f = {0};
+        uint64_t counted;
+
+        assert_int_equal(store_list(store, &query, note, &f), 0);
+        assert_int_equal(f.count, count);
+        for (size_t i = 0; i < count; i++)
+                assert_int_equal(f.numbers[i], numbers[i]);
+        assert_int_equal(store_count(store, &query, &counted), 0);
+        assert_int_equal(counted, count);
+}

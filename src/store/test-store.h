@@ -42,3 +42,20 @@ int put_status(struct store *store, const uint64_t *epochs, const struct store_r
 int drop(struct store *store, const uint64_t *epochs, const struct store_row *row);
 /* Claims all queues. */
 void claim_all(struct store *store, uint64_t epochs[STORE_QUEUES]);
+
+/* What a listing brought: a row callback's context. */
+struct found {
+        unsigned count;
+        uint32_t numbers[64];
+        struct store_row last;
+        char text_key[64], spec[4096], status[4096];
+        int end_at; /* result to give at the row of this count; 0: never */
+};
+int note(void *context, const struct store_row *row);
+/* The row, which must be there. */
+struct found get(struct store *store, enum store_table table, uint32_t n);
+bool is_there(struct store *store, enum store_table table, uint32_t n);
+/* LIST(Q(.limit = 2), 1, 2): lists, and counts, to these numbers in this order. */
+void expect_list(struct store *store, struct store_query query, const uint32_t *numbers, size_t count);
+#define LIST(query, ...) expect_list(store, (struct store_query)query, (const uint32_t[]){__VA_ARGS__}, sizeof((uint32_t[]){__VA_ARGS__}) / 4)
+#define Q(...) {.kind = -1, __VA_ARGS__}
