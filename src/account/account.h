@@ -72,7 +72,7 @@ bool account_role_has(enum account_role role, enum account_right right);
 struct accounts;
 
 struct accounts_options {
-        const char *issuer;            /* the "iss" and "aud" of tokens: printable, without quotes and backslashes, ≤ 200 bytes */
+        const char *issuer;            /* the "iss" and "aud" of tokens: printable, without quotes and backslashes, ≤ 150 bytes */
         uint64_t access_ms, refresh_ms; /* life of tokens; 0: 15 min, 30 days */
         const uint8_t *secret;         /* 32 bytes: keys HMACs */
         const uint8_t *sign_seed;      /* 32 bytes: Ed25519, current */
@@ -125,6 +125,10 @@ struct account_now {
  * exp, nbf with 60 s skew, session not ended). */
 must_check int account_identify(struct accounts *accounts, const struct account_now *now, const char *authorization, size_t length,
                                 struct account_caller *ret_caller);
+
+/* For connections that stay open: true while the account, and the key or session that the caller came by, have not ended; *caller is brought up to date (role,
+ * limits). Costs two look-ups. */
+bool account_still(struct accounts *accounts, const struct account_now *now, struct account_caller *caller);
 
 /* First start: true while no admin exists that can get in (enabled, with a password or an unlimited key). The one-time token for the sign-in link (a new one each start; only the newest works). */
 bool accounts_fresh(const struct accounts *accounts);
@@ -179,8 +183,9 @@ struct account_spec {
         uint32_t weight;             /* 0: 100 */
         bool disabled;
 };
-/* Management. by: who asks, must have the right, and may never give more than it has itself (-EPERM): no role, scope, expiry or limit beyond its own. Every one
- * adds an audit row. -ENOENT, -EEXIST (name taken), -EINVAL (malformed), -EBUSY (the last admin that can get in), -E_QUOTA (too many keys). */
+/* Management. by: who asks, must have the right, and may never give more than it has itself (-EPERM): no role or scope beyond its own, and
+ * no key beyond the expiry and limits of the key that asks. Every one an audit row. -ENOENT, -EEXIST (name taken), -EINVAL (malformed), -EBUSY (the last
+ * admin that can get in), -E_QUOTA (too many keys). */
 must_check int account_create(struct accounts *accounts, const struct account_now *now, const struct account_caller *by, const struct account_spec *spec,
                               struct id *ret_id, struct account_changes *ret_changes);
 /* The whole spec; its name must be the account's, or "". Disabling ends all its sessions for good and lets its keys rest until it is enabled again. */
