@@ -69,9 +69,7 @@ CUresult flight_start(struct device *d, struct unit *unit, enum route route)
         flight->route = route;
         flight->hashed = route == ROUTE_OUT && d->clean && unit->bytes >= CLEAN_BYTES &&
                          clean_begin(d, (d->flight_head + d->flights_n) % MOVE_WINDOW, &unit, 1);
-        flight->sweep = SWEEP_NOT;
-        if (route == ROUTE_SHELVE && !d->hand_over)
-                sweep_add(flight, memory_find(unit->address)->address);
+        flight->swept = route == ROUTE_SHELVE && !d->hand_over && sweep_add(flight, memory_find(unit->address)->address);
         unit->in_flight = true;
         d->flights_n++;
         return CUDA_SUCCESS;
@@ -91,7 +89,7 @@ static CUresult arrive(struct device *d, struct flight *flight)
         bool left;
         CUresult r;
 
-        if (flight->sweep == SWEEP_NOT)
+        if (!flight->swept)
                 return real.cuEventSynchronize(flight->event);
         r = sweep_wait(flight, &left);
         if (left && flight->unit->resident)
@@ -104,7 +102,10 @@ void flight_stay(struct device *d)
         for (unsigned int i = 0; i < d->flights_n; i++) {
                 struct flight *flight = &d->flights[(d->flight_head + i) % MOVE_WINDOW];
 
-                if (flight->sweep != SWEEP_NOT && !sweep_cancel(flight))
+                if (!flight->swept)
+                        continue;
+                flight->swept = !sweep_cancel(flight);
+                if (flight->swept)
                         (void)arrive(d, flight);
         }
 }

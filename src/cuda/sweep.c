@@ -102,7 +102,6 @@ static bool begin(void)
 
 bool sweep_add(struct flight *flight, CUdeviceptr group)
 {
-        flight->sweep = SWEEP_NOT;
         if (!begin())
                 return false;
         pthread_mutex_lock(&sweep_lock);
@@ -122,14 +121,15 @@ CUresult sweep_wait(struct flight *flight, bool *ret_gone)
         pthread_mutex_lock(&sweep_lock);
         while (flight->sweep != SWEEP_THROUGH)
                 pthread_cond_wait(&sweep_done, &sweep_lock);
-        pthread_mutex_unlock(&sweep_lock);
         *ret_gone = flight->gone;
+        pthread_mutex_unlock(&sweep_lock);
         return flight->copied;
 }
 
 bool sweep_cancel(struct flight *flight)
 {
         struct flight **at = &queue;
+        bool cancelled;
 
         pthread_mutex_lock(&sweep_lock);
         if (flight->sweep == SWEEP_QUEUED) {
@@ -142,8 +142,9 @@ bool sweep_cancel(struct flight *flight)
         }
         while (flight->sweep == SWEEP_TAKEN)
                 pthread_cond_wait(&sweep_done, &sweep_lock);
+        cancelled = flight->sweep == SWEEP_NOT;
         pthread_mutex_unlock(&sweep_lock);
-        return flight->sweep == SWEEP_NOT;
+        return cancelled;
 }
 
 void sweep_forked(void)

@@ -37,6 +37,7 @@ TABLE = {
     'kinds_right': ('programs', 'higher', None, None),
     'kinds_moved': ('programs', 'higher', None, None),
     'faults_right': ('cases', 'higher', None, None),
+    'neighbour_reclaimed': ('bool', 'higher', 1, 1),
     'daemon_rss_mib': ('MiB', 'lower', 8, None),
 }
 UNITS = {name: row[0] for name, row in TABLE.items()}

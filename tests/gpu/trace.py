@@ -72,6 +72,10 @@ class Trace:
             seen = client['resident_bytes']
         return seen
 
+    def most(self, pid, device=0):
+        """The most that was resident."""
+        return max((client['resident_bytes'] for _, client in self.of(pid, device)), default=0)
+
     def course(self, pids, begin, end, points=120, device=0):
         """[[seconds since begin, resident bytes of each pid …]], thinned to so many points: for a plot."""
         rows = [[round(at - begin, 4)] + [clients.get((pid, device), {}).get('resident_bytes', 0) for pid in pids]

@@ -6,6 +6,7 @@
  *   check                 every word is compared, by checksum
  *   free                  gives all of it back
  *   spikes N SEED         N random allocations and frees, many shorter than a millisecond; says the most it ever held
+ *   break                 a kernel writes where nothing is: the context is of no more use, and nothing is compared any more
  *   end                   as the end of the input
  *
  * begin and end of each answer are on the monotonic clock, so that answers of several processes can be put in one order. Status 1: words were wrong.
@@ -43,7 +44,7 @@ static void answer(const char *did, double begin, uint64_t wrong, uint64_t most)
 
 static void usage(const char *line)
 {
-        fprintf(stderr, "hold: \"%s\" is not understood; known: alloc, reserve, write, check, free, spikes, end\n", line);
+        fprintf(stderr, "hold: \"%s\" is not understood; known: alloc, reserve, write, check, free, spikes, break, end\n", line);
         exit(64);
 }
 
@@ -97,6 +98,18 @@ static uint64_t compare(void)
                 wrong += sum != (uint64_t)chunks[i].value * (chunks[i].bytes / 4);
         }
         return wrong;
+}
+
+static void break_context(void)
+{
+        CUresult r;
+
+        CU(cu_words(base.fill, 4096, 64, 1, NULL));
+        r = cu.cuCtxSynchronize();
+        if (r == CUDA_SUCCESS) {
+                fprintf(stderr, "hold: a kernel wrote to address 4096 and nothing happened\n");
+                exit(65);
+        }
 }
 
 static void give_back(void)
@@ -155,6 +168,8 @@ static void obey(char *line)
                 if (!first || !second || text_parse_u64(first, 1, UINT32_MAX, &a) < 0 || text_parse_u64(second, 0, UINT32_MAX, &b) < 0)
                         usage(did);
                 most = spikes(a, b);
+        } else if (strcmp(did, "break") == 0) {
+                break_context();
         } else {
                 usage(did);
         }

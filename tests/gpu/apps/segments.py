@@ -2,6 +2,8 @@
 
 run KIND N        N iterations, answers with the seconds they took
 timed KIND S      as many iterations as begin within S seconds; answers with the count and the seconds
+switch bare       from now on this process's libraries call the driver itself (switch.py); switch hooked: as it was. Needs BERTH_BARE=path of the driver
+turns KIND N R    R times N iterations hooked and N bare, which of them first is drawn; answers with the seconds of all. turns … same: all of them bare
 kinds: smallops (one small operation), graph (replays of 50 kernels), training (a step of a small transformer with AdamW)
 --ballast GIB     holds so much memory besides
 """
@@ -9,10 +11,13 @@ import argparse
 import gc
 import json
 import os
+import random
 import sys
 import time
 
 import torch
+
+from switch import Switch
 
 p = argparse.ArgumentParser()
 p.add_argument('--ballast', type=float, default=0)
@@ -76,8 +81,19 @@ def timed(kind, seconds):
     return n, time.perf_counter() - begin
 
 
+def turns(kind, n, rounds, same):
+    chance, seconds = random.Random(5), ([], [])
+    for _ in range(rounds):
+        for bare in chance.sample((0, 1), 2):
+            switch.to(bare or same)
+            seconds[bare].append(run(kind, n))
+    switch.to(False)
+    return {'did': 'turns', 'hooked': seconds[0], 'bare': seconds[1]}
+
+
 for kind in KINDS:
     run(kind, 20)
+switch = Switch(os.environ['BERTH_BARE']) if 'BERTH_BARE' in os.environ else None
 gc.collect()
 gc.disable()
 print(json.dumps({'did': 'ready', 'ok': True, 'pid': os.getpid(), 'gib': torch.cuda.memory_reserved() / 2**30}), flush=True)
@@ -90,5 +106,10 @@ for line in sys.stdin:
     elif words[0] == 'timed':
         n, seconds = timed(words[1], float(words[2]))
         print(json.dumps({'did': 'timed', 'count': n, 'seconds': seconds}), flush=True)
+    elif words[0] == 'switch':
+        found = switch.find() if words[1] == 'find' else switch.to(words[1] == 'bare')
+        print(json.dumps({'did': 'switch', 'pairs': len(switch.pairs), 'places': found}), flush=True)
+    elif words[0] == 'turns':
+        print(json.dumps(turns(words[1], int(words[2]), int(words[3]), words[4:] == ['same'])), flush=True)
     else:
         sys.exit(f'segments: {line} is not understood')

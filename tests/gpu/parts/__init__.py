@@ -20,8 +20,9 @@ PARTS = [
     ('trainings', trainings.two, 330, 'memory', 'gpu'),
     ('three', trainings.three, 420, 'first-light', 'gpu'),
     ('kinds', kinds.kinds, 200, 'memory', ''),
-    ('faults', faults.faults, 90, 'memory', ''),
+    ('faults', faults.faults, 150, 'memory', ''),
     ('peers', peers.peers, 120, 'memory', 'gpu'),
     ('neighbour', swap.neighbour, 150, 'memory', 'two'),
+    ('reclaimed', faults.reclaimed, 90, 'memory', 'two'),
     ('pair', kinds.pair, 120, 'memory', 'two'),
 ]

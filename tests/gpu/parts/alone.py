@@ -100,41 +100,66 @@ def ratios_of(table, above, below):
 
 def overhead(s):
     """Small operations, graph replays and training steps under Berth alone, over bare."""
-    kinds = [('bare', dict(bare=True)), ('bare', dict(bare=True)), ('berth', {}), ('berth', {})] + others.preloaded(s)
-    processes = start(s, kinds)
-    probe, chance, between = processes[0][1], random.Random(7), {}
-    for kind, guess in (('smallops', 4000), ('graph', 800), ('training', 6)):
-        probe.ask(f'run {kind} {guess}')
-        per_second = guess / probe.ask(f'run {kind} {guess}')['seconds']
-        n = max(2, int(per_second * s.options.segment))
-        table = in_turn(s, processes, kind, n, s.options.rounds, chance)
-        names = {who: [p.name for k, p in processes if k == who] for who, _ in processes}
-        value, low, high = percent(ratios_of(table, names['berth'], names['bare']))
-        floor = percent(ratios_of(table, names['bare'][:1], names['bare'][1:]))
-        us = {k: round(statistics.median(row[name] for row in table for name in ns) / n * 1e6, 3) for k, ns in names.items()}
-        between[kind] = dict(pct=value, interval=[low, high], bare_over_bare=floor, us=us, rounds=s.options.rounds, iterations=n)
-        if kind == 'training':
-            s.figure(f'alone_overhead_pct_{kind}', value, **between[kind],
-                 method=f'two bare and two hooked processes on cores {CORES[0]} to {CORES[-1]}, segments of {s.options.segment} s in an order that changes; median over the rounds of '
-                        'hooked over bare, with the interval of 95 % (bootstrap); bare_over_bare: the same for two processes that are both bare')
-        for who in names:
-            if who not in ('bare', 'berth'):
-                value, low, high = percent(ratios_of(table, names[who], names['bare']))
-                s.peer(f'alone_overhead_pct_{kind}', who, value, interval=[low, high])
-    for p in [p for _, p in processes] + [s.idle]:
-        p.finish()
-    in_one_process(s, between)
-
-
-def in_one_process(s, between):
-    """Two processes that run the same differ by more than what is looked for (bare_over_bare): so the calls themselves, hooked and bare in turn, in one."""
+    loops = in_one_pytorch(s)
     for name, more in (('smallops', ()), ('graph', ('--graph', '50'))):
         code, r = s.c('launch-bench', '--pairs', *more, env={'BERTH_BARE': bare_driver(s)}).result()
         if s.check(f'launch-bench runs ({name})', code == 0, r):
-            s.figure(f'alone_overhead_pct_{name}', round(100 * (r['hooked_median'] / r['bare_median'] - 1), 3), between_processes=between[name],
+            s.figure(f'alone_overhead_pct_{name}', round(100 * (r['hooked_median'] / r['bare_median'] - 1), 3), loops=loops[name],
                      us={'bare': round(r['bare_median'] / 1000, 3), 'berth': round(r['hooked_median'] / 1000, 3)},
                      method='an empty kernel, or a graph of 50 of them run to its end: the hooked call and the driver\'s own in turn in one process, medians of bursts; '
-                            'between_processes: the same loops of PyTorch in processes of their own, where two bare ones differ by bare_over_bare')
+                            'loops: the same in a loop of PyTorch, in turn in one process, as the training')
+    s.figure('alone_overhead_pct_training', loops['training']['pct'], **loops['training'],
+             method='one PyTorch process under Berth whose libraries\' pointers to the driver\'s gated calls are exchanged for the driver\'s own and back (switch.py): '
+                    'segments hooked and bare in turn, which of them first is drawn; median of the ratios of neighbours, with the interval of 95 % (bootstrap); '
+                    'bare_over_bare: the same with both of them bare')
+    kinds = others.preloaded(s)
+    if kinds:
+        against_others(s, kinds)
+
+
+def in_one_pytorch(s):
+    """Two processes that run the same differ by more than what is looked for. So: one, which calls the driver hooked and bare in turn."""
+    p = s.python('apps/segments.py', cores=CORES, env={'BERTH_BARE': bare_driver(s)})
+    p.line(120)
+    found = p.ask('switch find')
+    p.ask('run training 4')
+    issued = {}
+    for how in ('bare', 'hooked'):
+        exchanged = p.ask(f'switch {how}')
+        before = s.client(p)['launches']
+        p.ask('run training 10')
+        issued[how] = s.client(p)['launches'] - before
+    s.check('bare segments pass nothing of Berth', issued['bare'] <= issued['hooked'] / 100 and issued['hooked'] > 100, f'{issued} launches seen; {found} {exchanged}')
+    loops = {}
+    for kind, guess, rounds in (('smallops', 4000, 3 * s.options.rounds), ('graph', 800, 3 * s.options.rounds), ('training', 6, 10 * s.options.rounds)):
+        p.ask(f'run {kind} {guess}')
+        n = max(2, int(guess / p.ask(f'run {kind} {guess}')['seconds'] * s.options.segment))
+        told = p.ask(f'turns {kind} {n} {rounds}')
+        same = p.ask(f'turns {kind} {n} {rounds // 3} same')
+        value, low, high = percent([h / b for h, b in zip(told['hooked'], told['bare'])])
+        loops[kind] = dict(pct=value, interval=[low, high], bare_over_bare=percent([h / b for h, b in zip(same['hooked'], same['bare'])]), rounds=rounds, iterations=n,
+                           us={k: round(statistics.median(told[w]) / n * 1e6, 3) for k, w in (('bare', 'bare'), ('berth', 'hooked'))})
+        s.say(f'{kind}: {loops[kind]}')
+    s.check('the program ended well', p.finish() == 0, p.words())
+    return loops
+
+
+def against_others(s, kinds):
+    """Other preloads can't be passed by in their own process: processes of each kind side by side."""
+    processes = start(s, [('bare', dict(bare=True)), ('bare', dict(bare=True))] + kinds)
+    probe, chance = processes[0][1], random.Random(7)
+    for kind, guess in (('smallops', 4000), ('graph', 800), ('training', 6)):
+        probe.ask(f'run {kind} {guess}')
+        n = max(2, int(guess / probe.ask(f'run {kind} {guess}')['seconds'] * s.options.segment))
+        table = in_turn(s, processes, kind, n, s.options.rounds, chance)
+        names = {who: [p.name for k, p in processes if k == who] for who, _ in processes}
+        floor = percent(ratios_of(table, names['bare'][:1], names['bare'][1:]))
+        for who in names:
+            if who != 'bare':
+                value, low, high = percent(ratios_of(table, names[who], names['bare']))
+                s.peer(f'alone_overhead_pct_{kind}', who, value, interval=[low, high], bare_over_bare=floor, how='processes side by side')
+    for p in [p for _, p in processes] + [s.idle]:
+        p.finish()
 
 
 def fits(s):
