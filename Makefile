@@ -36,7 +36,8 @@ quick:
 	@tools/setup test
 	@tools/test-all plain
 
-bench: setup
+bench:
+	@tools/setup bench
 	@tools/build build-bench --buildtype=release
 	@meson test -C build-bench --benchmark --num-processes 1 --verbose
 
