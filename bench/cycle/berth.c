@@ -2,7 +2,7 @@
  *
  * The address is HOST:PORT,SUBMIT-KEY,WORKER-KEY. Answers are looked through for the few words that matter, as a lean client would.
  */
-#include "cycle/cycle.h"
+#include "bench/cycle/cycle.h"
 
 #include <endian.h>
 #include <stdio.h>

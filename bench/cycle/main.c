@@ -4,7 +4,7 @@
  * when the takers have noticed. latency: an idle queue, one taker that waits, one producer that puts a job every millisecond with the time in it;
  * microseconds from the begin of the put to the receipt.
  */
-#include "cycle/cycle.h"
+#include "bench/cycle/cycle.h"
 
 #include <arpa/inet.h>
 #include <errno.h>

@@ -1,5 +1,5 @@
 /* queues.c: beanstalkd, Redis streams and PostgreSQL as queues of cycle.h, by their own protocols and the settings that serve them best. */
-#include "cycle/cycle.h"
+#include "bench/cycle/cycle.h"
 
 #include <errno.h>
 #include <libpq-fe.h>
