@@ -78,6 +78,7 @@ struct core_settings {
         uint64_t backoff_ms, backoff_max_ms;         /* first wait after a failure, doubled each time, ± 25 % by the chance handed in */
         uint64_t max_tasks, max_tasks_per_account;   /* unfinished; more are refused */
         uint32_t max_leases_per_account;             /* 0: no cap; an account may have its own */
+        uint64_t resident_ms;                        /* of service that work whose model is resident may go ahead of a smaller counter; 0: none */
 };
 
 extern const struct core_settings core_default_settings;
@@ -143,7 +144,7 @@ struct core_worker_spec {
         uint32_t device_count;
         const char (*types)[CORE_TEXT];
         uint32_t type_count;
-        const char (*models)[CORE_TEXT * 2];  /* it can serve; core_worker_models changes that and which are resident */
+        const char (*models)[CORE_TEXT * 2];  /* it can serve; core_worker_models says which are resident */
         uint32_t model_count;
         struct core_label labels[CORE_LABELS];
         uint32_t label_count;
@@ -218,12 +219,13 @@ must_check int core_set_deadline(struct core *core, uint64_t now, uint32_t task,
 
 /* Workers. */
 must_check int core_worker_join(struct core *core, uint64_t now, const struct core_worker_spec *spec, void *data, uint32_t *ret_worker);
-/* The same worker with other abilities (models loaded, devices lost). Leases stay. */
+/* The same worker with other abilities (models it got, devices it lost). Leases stay. */
 must_check int core_worker_change(struct core *core, uint64_t now, uint32_t worker, const struct core_worker_spec *spec);
+/* Which of its models are loaded now; others than its spec lists are left out. */
 void core_worker_models(struct core *core, uint64_t now, uint32_t worker, const char (*resident)[CORE_TEXT * 2], uint32_t count);
 /* It was heard of. Every other call about a worker counts as that too. */
 void core_heartbeat(struct core *core, uint64_t now, uint32_t worker);
-/* So many more slots are free now; more than its slots in all is cut. */
+/* So many more slots are free now; more than its slots in all is cut. A slot whose lease ended is free only when said so here. */
 void core_ready(struct core *core, uint64_t now, uint32_t worker, uint32_t slots);
 /* Its connection ended: SUSPECT at once, with the times above; core_worker_join with the same id brings it back with its leases. */
 void core_worker_silent(struct core *core, uint64_t now, uint32_t worker);
@@ -258,6 +260,7 @@ struct core_task_view {
         uint32_t position;           /* QUEUED: how many go before it, within a band's accuracy; else 0 */
         uint64_t eta_ms;             /* until it starts, as far as measured; CORE_NEVER: not known */
         uint32_t fitting, fitting_ready; /* workers that could take it; with a free slot */
+        bool capped;                 /* QUEUED: its account or key is at its cap of leases */
         struct core_refusal why;     /* its needs with how many workers meet each; error 0 when some fit */
         struct id waits_for;         /* HELD: the first it waits for */
 };
@@ -277,6 +280,7 @@ struct core_statistics {
         uint64_t workers[CORE_DRAINED + 1];
         uint64_t submitted, refused, leases, stale, lost, declined, retried;
         uint32_t slots, ready;
+        uint32_t classes, profiles;         /* kinds of work and of workers that are told apart */
         bool brake;
 };
 void core_statistics(const struct core *core, struct core_statistics *ret);
