@@ -21,12 +21,6 @@ const struct core_settings core_default_settings = {
         .resident_ms = 5000,
 };
 
-void core_memory(int r)
-{
-        if (r)
-                abort();
-}
-
 uint64_t core_mix(uint64_t value)
 {
         value ^= value >> 30;

@@ -267,8 +267,14 @@ static inline uint64_t id_half(const struct id *id, int half)
         return __builtin_bswap64(value);
 }
 
-/* core.c. core_memory: what must not fail did (r is -ENOMEM), or 0. */
-void core_memory(int r);
+/* What must not fail did, or r is 0. */
+static inline void core_memory(int r)
+{
+        if (r)
+                abort();
+}
+
+/* core.c */
 void core_at(struct core *core, uint64_t now);
 uint64_t core_random(struct core *core);
 struct core_action *core_act(struct core *core, uint32_t kind);
