@@ -74,3 +74,30 @@ int sqlite_about(struct store *store, char *text, size_t size)
                  s->unchecked ? " (too large to be looked through at start)" : "");
         return 0;
 }
+
+int sqlite_import(struct store *store)
+{
+        return sqlite_run((struct sqlite_store *)store, "PRAGMA synchronous=OFF");
+}
+
+int sqlite_import_queue(struct store *store, uint32_t queue, uint64_t epoch, const char *server)
+{
+        struct sqlite_store *s = (struct sqlite_store *)store;
+        sqlite3_stmt *statement;
+        int code;
+
+        if (queue >= STORE_QUEUES)
+                return store_fail(store, -EBADMSG, "a queue numbered %u", queue);
+        code = sqlite3_prepare_v2(s->db, "INSERT INTO queue (queue, epoch, server, since_ms) VALUES (?1, ?2, ?3, 0)", -1, &statement, NULL);
+        if (code == SQLITE_OK) {
+                sqlite3_bind_int(statement, 1, (int)queue);
+                sqlite3_bind_int64(statement, 2, (sqlite3_int64)epoch);
+                sqlite3_bind_text(statement, 3, server, -1, SQLITE_STATIC);
+                code = sqlite3_step(statement);
+                sqlite3_finalize(statement);
+        }
+        if (code != SQLITE_DONE)
+                return sqlite_error(s, code, "writing the queues");
+        store->claimed[queue] = epoch;
+        return 0;
+}

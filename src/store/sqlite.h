@@ -54,3 +54,7 @@ int sqlite_count(struct store *store, const struct store_query *query, uint64_t 
 int sqlite_sweep(struct store *store, enum store_table table, int64_t now_ms, size_t limit, uint64_t *ret_count);
 int sqlite_backup(struct store *store, const char *path, int (*progress)(void *context, double share), void *context);
 int sqlite_about(struct store *store, char *text, size_t size);
+
+/* For a copy made of another store's rows: no waiting for the disk (the caller makes the file durable), and the queues as they are there, ours to write. */
+must_check int sqlite_import(struct store *store);
+must_check int sqlite_import_queue(struct store *store, uint32_t queue, uint64_t epoch, const char *server);

@@ -82,6 +82,7 @@ struct store_options {
         const char *url;     /* "sqlite:PATH", or a libpq URL "postgresql://…"; a plain path is SQLite */
         bool read_only;
         const char *server;  /* this pool server's address for others, written beside its claims; may be NULL */
+        uint32_t patience_ms; /* PostgreSQL: how long the server may say nothing before it counts as gone; 0: 15 s */
 };
 
 /* Opens and, unless read_only, creates and migrates in one transaction. message says what to do on failure. */
@@ -125,7 +126,8 @@ must_check int store_count(struct store *store, const struct store_query *query,
  * owner. A claim ends with store_release, store_close, or (PostgreSQL) with the connection it was made on: store_owned tells. */
 must_check int store_claim(struct store *store, uint32_t queue, uint64_t *ret_epoch, char owner[256]);
 must_check int store_release(struct store *store, uint32_t queue);
-/* 0 while this store's claims hold; -ESTALE: lost (the connection was), all of them. */
+/* 0 while this store's claims hold, also when they went over to a new connection; -ESTALE: at least one was lost (another server had the queue meanwhile),
+ * until the next store_claim; -E_UNAVAILABLE: can't be told now. */
 must_check int store_owned(struct store *store);
 /* Who owns the queue and since which epoch, as last written. -ENOENT: nobody ever did. */
 must_check int store_owner(struct store *store, uint32_t queue, uint64_t *ret_epoch, char owner[256]);

@@ -2,6 +2,7 @@
 #include "store/test-store.h"
 
 #include <ftw.h>
+#include <libpq-fe.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -26,10 +27,35 @@ static int remove_one(const char *path, const struct stat *about, int type, stru
         return remove(path);
 }
 
+void on_server(const char *url, const char *sql)
+{
+        PGconn *connection = PQconnectdb(url);
+        PGresult *result = PQexec(connection, sql);
+
+        if (PQresultStatus(result) != PGRES_COMMAND_OK && PQresultStatus(result) != PGRES_TUPLES_OK)
+                fail_msg("%s: %s", sql, PQerrorMessage(connection));
+        PQclear(result);
+        PQfinish(connection);
+}
+
+int make_database(void **state)
+{
+        int r = make_folder(state);
+
+        if (!r)
+                ((struct test_place *)*state)->postgres = true;
+        return r;
+}
+
 int remove_folder(void **state)
 {
         struct test_place *place = *state;
+        char sql[100];
 
+        for (unsigned i = 1; place->postgres && i <= place->made; i++) {
+                snprintf(sql, sizeof(sql), "DROP DATABASE IF EXISTS test_%d_%u WITH (FORCE)", (int)getpid(), i);
+                on_server(getenv("BERTH_TEST_POSTGRES"), sql);
+        }
         nftw(place->folder, remove_one, 16, FTW_DEPTH | FTW_PHYS);
         free(place);
         return 0;
@@ -37,7 +63,16 @@ int remove_folder(void **state)
 
 const char *fresh_url(struct test_place *place, char url[300])
 {
-        snprintf(url, 300, "sqlite:%s/pool-%u.db", place->folder, ++place->made);
+        char sql[100];
+
+        place->made++;
+        if (place->postgres) {
+                snprintf(sql, sizeof(sql), "CREATE DATABASE test_%d_%u", (int)getpid(), place->made);
+                on_server(getenv("BERTH_TEST_POSTGRES"), sql);
+                snprintf(url, 300, "%s&dbname=test_%d_%u", getenv("BERTH_TEST_POSTGRES"), (int)getpid(), place->made);
+        } else {
+                snprintf(url, 300, "sqlite:%s/pool-%u.db", place->folder, place->made);
+        }
         return url;
 }
 
@@ -151,11 +186,6 @@ void claim_all(struct store *store, uint64_t epochs[STORE_QUEUES])
 
         for (uint32_t q = 0; q < STORE_QUEUES; q++)
                 assert_int_equal(store_claim(store, q, &epochs[q], owner), 0);
-}
-
-int make_database(void **state)
-{
-        return make_folder(state);
 }
 
 /* --- what a listing brought --- */

@@ -13,13 +13,14 @@
 /* cmocka fixtures: *state is a struct test_place. */
 struct test_place {
         char folder[200];
-        char url[400]; /* the last fresh_url */
         unsigned made;
         bool postgres;
 };
 int make_folder(void **state);     /* SQLite */
 int make_database(void **state);   /* PostgreSQL */
 int remove_folder(void **state);
+/* One statement on the PostgreSQL server at url. */
+void on_server(const char *url, const char *sql);
 
 /* The URL of a store that does not exist yet (its database, for PostgreSQL, does), into url. */
 const char *fresh_url(struct test_place *place, char url[300]);

@@ -209,13 +209,16 @@ static void test_too_much_waiting_is_told(void **state)
         free(big);
 }
 
+#define CASE(name) cmocka_unit_test_setup_teardown(test_##name, make, remove_folder)
+
 int main(void)
 {
+        int (*make)(void **state) = getenv("BERTH_TEST_POSTGRES") ? make_database : make_folder;
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test_setup_teardown(test_batches_become_durable_in_order, make_folder, remove_folder),
-                cmocka_unit_test_setup_teardown(test_a_batch_that_can_not_be_is_refused_alone, make_folder, remove_folder),
-                cmocka_unit_test_setup_teardown(test_a_stale_epoch_is_final, make_folder, remove_folder),
-                cmocka_unit_test_setup_teardown(test_too_much_waiting_is_told, make_folder, remove_folder),
+                CASE(batches_become_durable_in_order),
+                CASE(a_batch_that_can_not_be_is_refused_alone),
+                CASE(a_stale_epoch_is_final),
+                CASE(too_much_waiting_is_told),
         };
 
         return cmocka_run_group_tests_name("writer", tests, NULL, NULL);
