@@ -278,3 +278,31 @@ uint64_t cu_number(char **argv, const char *name, uint64_t fallback)
                 bad_value(name, s);
         return fallback;
 }
+
+void cu_course_begin(struct cu_course *c, char **argv, uint64_t fallback)
+{
+        c->seconds = cu_number(argv, "--seconds", 0);
+        c->until = cu_option(argv, "--until");
+        c->rounds = cu_number(argv, "--rounds", c->seconds || c->until ? 1 : fallback);
+        c->end = cu_seconds() + (double)c->seconds;
+}
+
+bool cu_course_goes_on(const struct cu_course *c, uint64_t round)
+{
+        return round < c->rounds || (c->seconds && cu_seconds() < c->end) || (c->until && access(c->until, F_OK) < 0);
+}
+
+uint64_t cu_wrong(CUdeviceptr at, uint64_t bytes, uint32_t value, CUstream s)
+{
+        uint32_t *words = malloc(bytes);
+        uint64_t n = 0;
+
+        if (!words)
+                abort();
+        CU(cu.cuMemcpyDtoHAsync(words, at, bytes, s));
+        CU(cu.cuStreamSynchronize(s));
+        for (uint64_t i = 0; i < bytes / 4; i++)
+                n += words[i] != value;
+        free(words);
+        return n;
+}

@@ -212,3 +212,16 @@ bool cu_flag(char **argv, const char *name);
 void cu_known(char **argv, const char *names);
 uint64_t cu_size(char **argv, const char *name, uint64_t fallback);
 uint64_t cu_number(char **argv, const char *name, uint64_t fallback);
+
+/* How long a program goes on, of what it is told the longest: --rounds N; --seconds S from cu_course_begin on; --until FILE, till that is
+ * there; one round at least. fallback: rounds, when it is told nothing. */
+struct cu_course {
+        uint64_t rounds, seconds;
+        const char *until;
+        double end;
+};
+#define CU_COURSE "--rounds= --seconds= --until= "
+void cu_course_begin(struct cu_course *course, char **argv, uint64_t fallback);
+bool cu_course_goes_on(const struct cu_course *course, uint64_t round);
+/* Words of memory that are not value. */
+uint64_t cu_wrong(CUdeviceptr at, uint64_t bytes, uint32_t value, CUstream s);

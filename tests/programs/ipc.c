@@ -1,7 +1,7 @@
 /* ipc.c: two processes share device memory by legacy IPC handles, as torch.multiprocessing does, and have memory of their own beside it.
  *
  * The first one allocates a large piece and two small ones, and starts the second (--child), which opens them: twice, in the middle, and
- * with one close too few until the end. Then both change what they share in turn, and their own memory meanwhile, for --seconds. At the end every
+ * with one close too few until the end. Then both change what they share in turn, and their own memory meanwhile, for so many rounds or so long. At the end every
  * word of all of it is compared, and handles of freed memory, of one's own and of nobody's are refused. One line of JSON; status 0: all right.
  */
 #include "cu.h"
@@ -48,17 +48,8 @@ static void run_step(CUdeviceptr at, uint64_t bytes, uint32_t k)
 
 static void compare(CUdeviceptr at, uint64_t bytes, uint32_t value, const char *what)
 {
-        uint32_t *words = malloc(bytes);
-
-        if (!words)
-                abort();
-        CU(cu.cuMemcpyDtoH(words, at, bytes));
-        for (uint64_t i = 0; i < bytes / 4; i++)
-                if (words[i] != value) {
-                        fail(what);
-                        break;
-                }
-        free(words);
+        if (cu_wrong(at, bytes, value, NULL))
+                fail(what);
 }
 
 static void own_begin(struct own *o, uint64_t bytes, uint32_t value)
@@ -176,7 +167,7 @@ static void tell(const struct message *m)
         wrong += failed;
 }
 
-static uint64_t parent(uint64_t memory, double seconds)
+static uint64_t parent(char **argv)
 {
         struct message m = {.kind = OPEN, .value = 1000};
         CUdeviceptr large, first, second, other = 0;
@@ -184,10 +175,10 @@ static uint64_t parent(uint64_t memory, double seconds)
         CUipcMemHandle again;
         uint64_t rounds = 0;
         struct own own;
-        double until;
+        struct cu_course course;
         int status;
 
-        own_begin(&own, memory, 17);
+        own_begin(&own, cu_size(argv, "--memory", 32 * MIB), 17);
         CU(cu.cuMemAlloc(&large, LARGE));
         CU(cu.cuMemAlloc(&first, SMALL));
         CU(cu.cuMemAlloc(&second, SMALL));
@@ -205,7 +196,7 @@ static uint64_t parent(uint64_t memory, double seconds)
                 fail("a handle was opened where it was made");
         tell(&m);
         m.kind = STEP;
-        for (until = cu_seconds() + seconds; cu_seconds() < until; rounds++) {
+        for (cu_course_begin(&course, argv, 20); cu_course_goes_on(&course, rounds); rounds++) {
                 m.k = (uint32_t)rounds;
                 own_step(&own);
                 run_step(large, LARGE, m.k + 1);
@@ -241,14 +232,14 @@ int main(int argc, char **argv)
         uint64_t rounds;
 
         (void)argc;
-        cu_known(argv, "--memory= --seconds= --child");
+        cu_known(argv, "--memory= --child " CU_COURSE);
         if (!cu_flag(argv, "--child"))
                 start_child(argv, memory ? memory : "32MiB"); /* before the driver is used */
         cu_open(argv);
         cu_begin(&base);
         if (cu_flag(argv, "--child"))
                 return child(cu_size(argv, "--memory", 32 * MIB));
-        rounds = parent(cu_size(argv, "--memory", 32 * MIB), (double)cu_number(argv, "--seconds", 3));
+        rounds = parent(argv);
         printf("{\"name\":\"ipc\",\"pid\":%d,\"child\":%d,\"ok\":%s,\"rounds\":%llu,\"wrong_words\":%llu}\n", (int)getpid(), (int)child_pid,
                wrong ? "false" : "true", (unsigned long long)rounds, (unsigned long long)wrong);
         return wrong ? 1 : 0;

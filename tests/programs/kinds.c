@@ -460,12 +460,6 @@ static const struct kind {
         {"green", green_begin, green_round, green_end},
 };
 
-/* Whether the time has come to end. */
-static bool enough(uint32_t round, uint64_t rounds, double seconds, const char *until)
-{
-        return failed || (round >= rounds && seconds <= 0 && (!until || access(until, F_OK) == 0));
-}
-
 static const struct kind *find_kind(const char *name)
 {
         for (size_t i = 0; name && i < sizeof(kinds) / sizeof(kinds[0]); i++)
@@ -480,20 +474,16 @@ static const struct kind *find_kind(const char *name)
 
 int main(int argc, char **argv)
 {
-        uint64_t bytes, rounds, seconds, sum = 0;
+        uint64_t bytes, sum = 0;
         CUdeviceptr ballast, out;
         const struct kind *kind;
-        const char *until;
+        struct cu_course course;
         uint32_t round = 0;
-        double begin;
 
         (void)argc;
-        cu_known(argv, "--kind= --memory= --rounds= --seconds= --until=");
+        cu_known(argv, "--kind= --memory= " CU_COURSE);
         kind = find_kind(cu_option(argv, "--kind"));
         bytes = cu_size(argv, "--memory", 16 * MIB) / 4 * 4;
-        rounds = cu_number(argv, "--rounds", 3);
-        seconds = cu_number(argv, "--seconds", 0);
-        until = cu_option(argv, "--until");
         cu_open(argv);
         cu_begin(&base);
         CU(cu.cuMemAlloc(&area, AREA_WORDS * 4));
@@ -501,10 +491,11 @@ int main(int argc, char **argv)
         CU(cu.cuMemAlloc(&ballast, bytes));
         CU(cu_words(base.fill, ballast, bytes / 4, 1000, NULL));
         kind->begin();
-        begin = cu_seconds();
-        for (; !enough(round, rounds, begin + (double)seconds - cu_seconds(), until); round++) {
+        for (cu_course_begin(&course, argv, 3); !failed && cu_course_goes_on(&course, round); round++) {
                 kind->round(round);
                 CU(cu_words(base.add, ballast, bytes / 4, 1, NULL));
+                if (round % 4 == 3)
+                        CU(cu.cuStreamSynchronize(NULL)); /* most kinds don't wait for this stream: it would queue without end */
         }
         kind->end();
         CU(cu.cuMemsetD8(out, 0, 8));

@@ -21,12 +21,12 @@ int main(int argc, char **argv)
         CUmodule module;
         CUdevice device;
         CUfunction step;
-        uint32_t value = 5, *words;
+        uint32_t value = 5;
         int can = 0;
-        double until;
+        struct cu_course course;
 
         (void)argc;
-        cu_known(argv, "--memory= --seconds=");
+        cu_known(argv, "--memory= " CU_COURSE);
         bytes = cu_size(argv, "--memory", 64 * MIB) / PIECES / MIB * MIB;
         cu_open(argv);
         cu_begin(&base);
@@ -39,9 +39,6 @@ int main(int argc, char **argv)
         CU(cu.cuModuleLoadData(&module, cu_image()));
         CU(cu.cuModuleGetFunction(&step, module, "berth_step"));
         CU(cu.cuCtxPopCurrent(&second));
-        words = malloc(bytes);
-        if (!words)
-                abort();
         for (int i = 0; i < PIECES; i++) {
                 if (i == PIECES / 2) {
                         CU(cu.cuCtxPushCurrent(second));
@@ -52,7 +49,7 @@ int main(int argc, char **argv)
                 CU(cu_words(base.fill, at[i], bytes / 4, value, NULL));
         }
         CU(cu.cuCtxSynchronize());
-        for (until = cu_seconds() + (double)cu_number(argv, "--seconds", 2); cu_seconds() < until; rounds++) {
+        for (cu_course_begin(&course, argv, 20); cu_course_goes_on(&course, rounds); rounds++) {
                 for (int i = 0; i < PIECES; i++)
                         CU(cu_words(base.step, at[i], bytes / 4, 3, NULL));
                 CU(cu.cuCtxSynchronize());
@@ -64,16 +61,12 @@ int main(int argc, char **argv)
                 CU(cu.cuCtxPopCurrent(&second));
                 value = value * 1664525U + 1013904223U + 4;
         }
-        for (int i = 0; i < PIECES; i++) {
-                CU(cu.cuMemcpyDtoH(words, at[i], bytes));
-                for (uint64_t w = 0; w < bytes / 4; w++)
-                        wrong += words[w] != value;
-        }
+        for (int i = 0; i < PIECES; i++)
+                wrong += cu_wrong(at[i], bytes, value, NULL);
         CU(cu.cuCtxPushCurrent(second));
         CU(cu.cuCtxDisablePeerAccess(base.context));
         CU(cu.cuCtxPopCurrent(&second));
         printf("{\"name\":\"peer\",\"pid\":%d,\"ok\":%s,\"rounds\":%llu,\"wrong_words\":%llu}\n", (int)getpid(), wrong ? "false" : "true",
                (unsigned long long)rounds, (unsigned long long)wrong);
-        free(words);
         return wrong ? 1 : 0;
 }

@@ -15,21 +15,6 @@
 static uint64_t wrong, most_kept;
 static struct cu_base base;
 
-static uint64_t compare(CUdeviceptr at, uint64_t bytes, uint32_t value, CUstream s)
-{
-        uint32_t *words = malloc(bytes);
-        uint64_t n = 0;
-
-        if (!words)
-                abort();
-        CU(cu.cuMemcpyDtoHAsync(words, at, bytes, s));
-        CU(cu.cuStreamSynchronize(s));
-        for (uint64_t i = 0; i < bytes / 4; i++)
-                n += words[i] != value;
-        free(words);
-        return n;
-}
-
 static void one_round(uint64_t bytes, uint32_t round, CUstream s)
 {
         CUdeviceptr at[PIECES];
@@ -40,7 +25,7 @@ static void one_round(uint64_t bytes, uint32_t round, CUstream s)
                 CU(cu_words(base.add, at[i], bytes / PIECES / 4, i, s));
         }
         for (uint32_t i = 0; i < PIECES; i++)
-                wrong += compare(at[i], bytes / PIECES, round * 7 + 2 * i, s);
+                wrong += cu_wrong(at[i], bytes / PIECES, round * 7 + 2 * i, s);
         for (uint32_t i = 0; i < PIECES; i++)
                 CU(cu.cuMemFreeAsync(at[i], s));
         CU(cu.cuStreamSynchronize(s));
@@ -83,10 +68,10 @@ int main(int argc, char **argv)
         CUmemoryPool pool;
         CUdeviceptr at, graphs;
         CUstream s;
-        double until;
+        struct cu_course course;
 
         (void)argc;
-        cu_known(argv, "--memory= --own= --seconds= --idle= --graph");
+        cu_known(argv, "--memory= --own= --idle= --graph " CU_COURSE);
         bytes = cu_size(argv, "--memory", 48 * MIB);
         own = cu_size(argv, "--own", 16 * MIB);
         idle = cu_number(argv, "--idle", 0);
@@ -102,7 +87,7 @@ int main(int argc, char **argv)
         CU(cu.cuMemsetD32(graphs, 0, own / 16));
         if (cu_flag(argv, "--graph"))
                 exec = make_graph(graphs, own / 4, s);
-        for (until = cu_seconds() + (double)cu_number(argv, "--seconds", 3); cu_seconds() < until; round++) {
+        for (cu_course_begin(&course, argv, 20); cu_course_goes_on(&course, round); round++) {
                 struct timespec pause = {.tv_sec = (time_t)(idle / 1000), .tv_nsec = (long)(idle % 1000) * 1000000};
 
                 one_round(bytes, round, s);
@@ -113,8 +98,8 @@ int main(int argc, char **argv)
                         CU(cu.cuGraphLaunch(exec, s));
                 nanosleep(&pause, NULL);
         }
-        wrong += compare(at, own, value, s);
-        wrong += compare(graphs, own / 4, exec ? round * 5 : 0, s);
+        wrong += cu_wrong(at, own, value, s);
+        wrong += cu_wrong(graphs, own / 4, exec ? round * 5 : 0, s);
         if (exec)
                 CU(cu.cuGraphExecDestroy(exec));
         printf("{\"name\":\"pools\",\"pid\":%d,\"ok\":%s,\"rounds\":%u,\"kept\":%llu,\"wrong_words\":%llu}\n", (int)getpid(), wrong ? "false" : "true",

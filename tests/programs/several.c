@@ -1,6 +1,6 @@
 /* several.c: a program with memory on several devices, which knows what must be in all of it.
  *
- *   several [--devices 0,1] [--memory SIZE] [--rounds N | --seconds S] [--seed S] [--name NAME] [--hold FILE]
+ *   several [--devices 0,1] [--memory SIZE] [--rounds N | --seconds S | --until FILE] [--seed S] [--name NAME] [--hold FILE]
  *
  * SIZE on each of the devices, named by their numbers in this process, in chunks of 16 MiB. A round changes every word on every device, on
  * all of them at once; then the first chunk of each goes to the next device by way of the host, so that data of all devices depend on
@@ -129,18 +129,17 @@ static void report(const char *name, double seconds)
 int main(int argc, char **argv)
 {
         const char *list, *hold, *name;
-        double start = cu_seconds(), until;
-        uint64_t seed, limit, seconds;
+        double start = cu_seconds();
+        struct cu_course course;
+        uint64_t seed;
         char *host[MOST_DEVICES], *end;
 
         (void)argc;
-        cu_known(argv, "--devices= --memory= --rounds= --seconds= --seed= --name= --hold=");
+        cu_known(argv, "--devices= --memory= --seed= --name= --hold= " CU_COURSE);
         list = cu_option(argv, "--devices") ? cu_option(argv, "--devices") : "0,1";
         hold = cu_option(argv, "--hold");
         name = cu_option(argv, "--name") ? cu_option(argv, "--name") : "several";
         chunks = cu_size(argv, "--memory", 64 << 20) / CHUNK;
-        seconds = cu_number(argv, "--seconds", 0);
-        limit = cu_number(argv, "--rounds", seconds ? 0 : 10);
         seed = cu_number(argv, "--seed", 1);
         if (!chunks) {
                 fprintf(stderr, "%s: at least 16 MiB\n", argv[0]);
@@ -162,8 +161,7 @@ int main(int argc, char **argv)
         wait_for_all();
         while (hold && access(hold, F_OK) < 0)
                 usleep(10000);
-        until = cu_seconds() + (double)seconds;
-        while (seconds ? cu_seconds() < until : rounds < limit)
+        for (cu_course_begin(&course, argv, 10); cu_course_goes_on(&course, rounds);)
                 one_round(host);
         check(host[0]);
         report(name, cu_seconds() - start);

@@ -59,21 +59,6 @@ static void fill(CUdeviceptr at, uint64_t bytes, uint32_t value)
         CU(cu_words(base.fill, at, bytes / 4, value, NULL));
 }
 
-static uint64_t count_wrong(CUdeviceptr at, uint64_t bytes, uint32_t value, CUstream s)
-{
-        uint32_t *words = malloc(bytes);
-        uint64_t n = 0;
-
-        if (!words)
-                abort();
-        CU(cu.cuMemcpyDtoHAsync(words, at, bytes, s));
-        CU(cu.cuStreamSynchronize(s));
-        for (uint64_t i = 0; i < bytes / 4; i++)
-                n += words[i] != value;
-        free(words);
-        return n;
-}
-
 static void make(struct piece *p, size_t i)
 {
         CUmemAllocationProp wanted = properties(i % 2 == 0 && p->bytes <= 4 * MIB), got = {0};
@@ -195,7 +180,7 @@ static void *churn(void *unused)
                         if (kind % 3 == 1) {
                                 CU(cu.cuMemMap(at, bytes, 0, handle, 0));
                                 open_to(at, bytes, CU_MEM_ACCESS_FLAGS_PROT_READ);
-                                atomic_fetch_add(&churn_wrong, count_wrong(at, bytes, state, s));
+                                atomic_fetch_add(&churn_wrong, cu_wrong(at, bytes, state, s));
                                 CU(cu.cuMemUnmap(at, bytes));
                         }
                         CU(cu.cuMemRelease(handle));
@@ -226,12 +211,12 @@ static void share_two(void)
 static void check_all(void)
 {
         for (size_t i = 0; i < pieces_n; i++) {
-                wrong += count_wrong(pieces[i].at, pieces[i].bytes, pieces[i].value, NULL);
+                wrong += cu_wrong(pieces[i].at, pieces[i].bytes, pieces[i].value, NULL);
                 check_handle(&pieces[i]);
         }
         if (imported_at) {
-                wrong += count_wrong(imported_at, pieces[0].bytes, pieces[0].value, NULL);
-                wrong += count_wrong(twice_at, pieces[1].bytes, pieces[1].value, NULL);
+                wrong += cu_wrong(imported_at, pieces[0].bytes, pieces[0].value, NULL);
+                wrong += cu_wrong(twice_at, pieces[1].bytes, pieces[1].value, NULL);
         }
 }
 
@@ -249,7 +234,7 @@ static uint64_t segments(char **argv)
         static const uint64_t sizes[] = {4 * MIB, 2 * MIB, 20 * MIB, 24 * MIB, 2 * MIB, 6 * MIB};
         uint64_t memory = cu_size(argv, "--memory", 128 * MIB), bytes = 0;
         CUdeviceptr range, end;
-        double until;
+        struct cu_course course;
         pthread_t thread;
 
         CU(cu.cuMemAddressReserve(&range, 2 * memory, 0, 0, 0));
@@ -266,8 +251,7 @@ static uint64_t segments(char **argv)
                 share_two();
         if (pthread_create(&thread, NULL, churn, NULL))
                 abort();
-        until = cu_seconds() + (double)cu_number(argv, "--seconds", 3);
-        while (cu_seconds() < until)
+        for (cu_course_begin(&course, argv, 20); cu_course_goes_on(&course, rounds);)
                 one_round();
         atomic_store(&ending, true);
         pthread_join(thread, NULL);
@@ -386,7 +370,7 @@ int main(int argc, char **argv)
         uint64_t bytes;
 
         (void)argc;
-        cu_known(argv, "--memory= --seconds= --share --rules");
+        cu_known(argv, "--memory= --share --rules " CU_COURSE);
         cu_open(argv);
         cu_begin(&base);
         if (cu_flag(argv, "--rules")) {

@@ -26,7 +26,7 @@ struct work {
         struct chunk *chunks;
         size_t count, room;
         uint64_t bytes, seed, rounds, limit, wrong;
-        double until, begin;
+        double begin;
         CUstream streams[MAX_STREAMS];
         unsigned stream_count;
         bool graph;
@@ -215,28 +215,30 @@ static void check(struct work *w)
         }
 }
 
-static void pause_ms(uint64_t ms)
+/* Between the rounds; no longer than what the program waits for. */
+static void pause_ms(uint64_t ms, const struct cu_course *course)
 {
-        struct timespec t = {.tv_sec = (time_t)(ms / 1000), .tv_nsec = (long)(ms % 1000) * 1000000};
+        struct timespec t = {.tv_nsec = 10000000};
 
-        if (ms)
+        for (double end = cu_seconds() + (double)ms / 1000; cu_seconds() < end;) {
+                if (course->until && access(course->until, F_OK) == 0)
+                        return;
                 nanosleep(&t, NULL);
+        }
 }
 
 int main(int argc, char **argv)
 {
         struct work w = {.begin = cu_seconds()};
-        uint64_t memory, chunk, grow, idle, seconds;
+        uint64_t memory, chunk, grow, idle;
+        struct cu_course course;
 
         (void)argc;
-        cu_known(argv, "--memory= --chunk= --seconds= --rounds= --seed= --grow= --idle= --graph --streams= --progress= "
-                       "--name=");
+        cu_known(argv, "--memory= --chunk= --seed= --grow= --idle= --graph --streams= --progress= --name= " CU_COURSE);
         memory = cu_size(argv, "--memory", UINT64_C(256) << 20);
         chunk = cu_size(argv, "--chunk", UINT64_C(64) << 20);
         grow = cu_size(argv, "--grow", 0);
         idle = cu_number(argv, "--idle", 0);
-        seconds = cu_number(argv, "--seconds", 0);
-        w.limit = cu_number(argv, "--rounds", seconds ? 0 : 10);
         w.seed = cu_number(argv, "--seed", 1);
         w.stream_count = (unsigned)cu_number(argv, "--streams", 1);
         w.graph = cu_flag(argv, "--graph");
@@ -256,13 +258,14 @@ int main(int argc, char **argv)
         for (uint64_t done = 0; done < memory; done += chunk)
                 add_chunk(&w, memory - done < chunk && memory - done >= BLOCKS * 4 ? memory - done : chunk);
         synchronize(&w);
+        cu_course_begin(&course, argv, 10);
+        w.limit = course.rounds;
         show_progress(&w);
-        w.until = cu_seconds() + (double)seconds;
-        while (seconds ? cu_seconds() < w.until : w.rounds < w.limit) {
+        while (cu_course_goes_on(&course, w.rounds)) {
                 if (grow && w.rounds > 0)
                         add_chunk(&w, grow);
                 one_round(&w);
-                pause_ms(idle);
+                pause_ms(idle, &course);
         }
         check(&w);
         report(&w, w.wrong == 0, false);

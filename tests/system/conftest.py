@@ -104,7 +104,7 @@ class Node:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "device").mkdir(exist_ok=True)
-        self.settings = {"device.kind": "software", "device.software_memory": "256MiB", "node.log_level": "debug", "arena.size": "2GiB"}
+        self.settings = {"device.kind": "software", "device.software_memory": "256MiB", "node.log_level": "debug", "arena.size": "2GiB", "arena.ready": "256MiB"}
         self.settings_path = folder / "berthd.conf"
         self.environment = {name: os.environ[name] for name in KEPT if name in os.environ}
         self.environment.update({
@@ -202,6 +202,10 @@ class Node:
 
         return wait_until(look, explain, seconds)
 
+    def switched(self, times, index=0):
+        """Until programs had to give way so often since the daemon began."""
+        return self.wait(lambda status: status["devices"][index]["switches"] >= times, f"{times} switches")
+
     def wait_state(self, process, *states, seconds=60.0):
         """Until the process is a client in one of these states; returns the client."""
         def reached(status):
@@ -222,6 +226,10 @@ class Node:
         process = Process(f"{os.path.basename(name)}-{self.count}", self.folder, argv, {**self.environment, **(environment or {})}, **popen)
         self.processes.append(process)
         return process
+
+    def tell(self, name="end"):
+        """What programs with until="end" wait for."""
+        (self.folder / name).touch()
 
     def close(self):
         """Ends everything; the daemon must end well, and no sanitizer may have spoken."""
@@ -271,5 +279,6 @@ def result(process, seconds=120.0):
 
 @pytest.fixture
 def slow(machine):
-    """A machine whose link is slow enough to see every state, and whose slices are short enough not to wait for them."""
-    return machine(device__software_link="96MiB", slice__mode="fixed", slice__fixed="700ms", client__return_after="60s").start()
+    """A machine whose link is slow enough to see every state, and whose slices are short enough not to wait for them. Its device is small,
+    so that a switch takes no longer than it has to."""
+    return machine(device__software_memory="128MiB", device__software_link="256MiB", slice__mode="fixed", slice__fixed="300ms", client__return_after="60s").start()

@@ -1,6 +1,6 @@
 """Memory that programs get otherwise than by cuMemAlloc: it moves, or it is counted and stays; it is never broken."""
 import pytest
-from conftest import MIB, PATIENCE, built, result, work
+from conftest import MIB, built, result, work
 
 
 def bare(node, name, *arguments):
@@ -41,9 +41,11 @@ def test_answers_are_the_drivers(node, name):
 def test_expandable_segments_move(machine):
     """Two programs with memory of their own making, of which only one fits, take turns."""
     node = started(machine(slice__mode="fixed", slice__fixed="300ms", device__software_memory="128MiB"))
-    programs = [node.run("vmm", "--memory", "80MiB", "--seconds", 4)]
+    programs = [node.run("vmm", "--memory", "80MiB", "--until", "end")]
     owns(node, programs[0], 80)
-    programs.append(node.run("vmm", "--memory", "80MiB", "--seconds", 3))
+    programs.append(node.run("vmm", "--memory", "80MiB", "--until", "end"))
+    node.switched(4)
+    node.tell()
     for program in programs:
         done = result(program)
         assert done["ok"] and done["rounds"] > 0 and done["churned"] > 0
@@ -55,11 +57,13 @@ def test_expandable_segments_move(machine):
 def test_handles_that_others_have_stay(machine):
     """What is mapped twice or exported does not move, and all else does."""
     node = started(machine(slice__min="300ms", device__software_memory="128MiB"))
-    sharing = node.run("vmm", "--memory", "70MiB", "--seconds", 4, "--share")
+    sharing = node.run("vmm", "--memory", "70MiB", "--until", "end", "--share")
     owns(node, sharing, 70)
-    other = work(node, 70, seconds=3)
+    other = work(node, 70, until="end")
     pinned = node.wait(lambda status: (node.client(sharing, status) or {}).get("pinned_bytes", 0) >= 6 * MIB, "what is shared is pinned")
     assert pinned
+    node.switched(2)
+    node.tell()
     assert result(sharing)["ok"] and result(other)["ok"]
     assert node.device()["out_bytes"] > 0
     nothing_is_left(node)
@@ -70,10 +74,12 @@ def test_handles_that_others_have_stay(machine):
 def test_two_programs_share_memory_by_handles(machine):
     """Shared memory stays and is right in both, their own memory moves for a third program."""
     node = started(machine(slice__min="300ms", device__software_memory="192MiB"))
-    sharing = node.run("ipc", "--memory", "50MiB", "--seconds", 4)
+    sharing = node.run("ipc", "--memory", "50MiB", "--until", "end")
     shown = node.wait(lambda status: (node.client(sharing, status) or {}).get("pinned_bytes", 0) >= 28 * MIB, "what is shared is pinned")
     assert len(shown["clients"]) == 2
-    other = work(node, 80, seconds=3)
+    other = work(node, 80, until="end")
+    node.switched(2)
+    node.tell()
     done = result(sharing)
     assert done["ok"] and done["rounds"] > 0
     assert result(other)["ok"]
@@ -83,8 +89,8 @@ def test_two_programs_share_memory_by_handles(machine):
 
 @pytest.mark.parametrize("road", ["link", "dlsym", "proc"])
 def test_handles_on_every_road(node, road):
-    assert result(node.run("ipc", "--memory", "8MiB", "--seconds", 1, environment={"BERTH_ROAD": road}))["ok"]
-    assert result(node.run("ipc", "--memory", "8MiB", "--seconds", 1, bare=True, environment={
+    assert result(node.run("ipc", "--memory", "8MiB", "--rounds", 20, environment={"BERTH_ROAD": road}))["ok"]
+    assert result(node.run("ipc", "--memory", "8MiB", "--rounds", 20, bare=True, environment={
         "BERTH_ROAD": road, "LD_LIBRARY_PATH": built("tests/fake"), "BERTH_SOFTWARE_MEMORY": "268435456"}))["ok"]  # as the driver's own
 
 
@@ -93,9 +99,11 @@ def test_handles_on_every_road(node, road):
 def test_kernels_of_one_device_on_memory_of_another(machine):
     """Memory that moved is open again to the device that was given access to it."""
     node = started(machine(slice__min="300ms", device__software_memory="128MiB", device__software_devices=2))
-    peer = node.run("peer", "--memory", "72MiB", "--seconds", 4)
+    peer = node.run("peer", "--memory", "72MiB", "--until", "end")
     owns(node, peer, 72)
-    other = work(node, 72, seconds=3)
+    other = work(node, 72, until="end")
+    node.wait(lambda status: status["devices"][0]["switches"] >= 2 and status["devices"][0]["out_bytes"] > 72 * MIB, "they took turns")
+    node.tell()
     assert result(peer)["rounds"] > 0 and result(other)["ok"]
     assert node.device()["out_bytes"] > 72 * MIB
     nothing_is_left(node)
@@ -106,10 +114,11 @@ def test_kernels_of_one_device_on_memory_of_another(machine):
 def test_what_a_pool_keeps_goes_when_others_need_it(machine):
     """A program whose pool keeps all that it ever had gives way with nothing kept, so that another fits the device."""
     node = started(machine(slice__min="300ms", device__software_memory="128MiB"))
-    pools = node.run("pools", "--memory", "60MiB", "--own", "16MiB", "--seconds", int(12 * PATIENCE), "--idle", 100)
+    pools = node.run("pools", "--memory", "60MiB", "--own", "16MiB", "--until", "end", "--idle", 100)
     owns(node, pools, 16)
     other = work(node, 88, rounds=2, chunk=44)
     assert result(other)["ok"] and pools.running
+    node.tell()
     done = result(pools)
     assert done["rounds"] > 0 and done["kept"] >= 40 * MIB
     nothing_is_left(node)
@@ -118,9 +127,11 @@ def test_what_a_pool_keeps_goes_when_others_need_it(machine):
 def test_graphs_with_memory_of_their_own(machine):
     """Instantiated before a swap, launched after it: the graph's memory stays, what it works on moves."""
     node = started(machine(slice__min="300ms", device__software_memory="128MiB"))
-    graphs = node.run("pools", "--memory", "12MiB", "--own", "32MiB", "--seconds", 4, "--graph")
+    graphs = node.run("pools", "--memory", "12MiB", "--own", "32MiB", "--until", "end", "--graph")
     owns(node, graphs, 32)
-    other = work(node, 64, seconds=3)
+    other = work(node, 64, until="end")
+    node.switched(2)
+    node.tell()
     for program in (graphs, other):
         assert result(program)["rounds"] > 0
     assert node.device()["out_bytes"] > 0

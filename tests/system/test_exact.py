@@ -27,9 +27,12 @@ def test_every_step_is_counted_exactly(node, road):
 
 def test_exact_while_memory_moves(machine):
     node = machine(slice__min="300ms").start()
-    other = work(node, 180, seconds=4)
+    other = work(node, 180, until="end")
     node.wait_state(other, "running")
-    done = result(node.run("script", "--steps", "1500", "--live", "160MiB"))
+    script = node.run("script", "--steps", "1500", "--live", "160MiB")
+    node.switched(2)
+    node.tell()
+    done = result(script)
     assert (done["peak_error_bytes"], done["used_error_bytes"], done["wrong_steps"]) == (0, 0, 0)
     assert result(other)["ok"] and node.device()["switches"] >= 1
 

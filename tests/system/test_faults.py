@@ -8,6 +8,7 @@ def test_a_program_is_killed(slow, state):
     programs = two_in_turn(slow)
     victim = one_that_is(slow, programs, state)
     victim.kill()
+    slow.tell()
     for program in programs:
         if program is not victim:
             assert result(program)["ok"]
@@ -47,12 +48,13 @@ def test_one_that_never_gives_way_is_ended(machine):
 def test_a_stopped_program_is_contained(machine):
     """SIGSTOP: it answers nothing at all."""
     node = machine(slice__mode="fixed", slice__fixed="300ms", waiting__give_way_bound="1s", waiting__kill_after="0").start()
-    stopped = work(node, 120, seconds=4)
+    stopped = work(node, 120, until="end")
     node.wait(lambda status: (node.client(stopped, status) or {}).get("owned_bytes", 0) >= 120 * MIB, "it has its memory")
     stopped.kill(19)
     large = work(node, 160, rounds=3)
     node.wait(lambda status: status["devices"][0]["stuck"] == 1, "it is found stuck")
     stopped.kill(18)
+    node.tell()
     for program in (large, stopped):
         assert result(program)["ok"]
     nothing_is_left(node)
@@ -61,11 +63,12 @@ def test_a_stopped_program_is_contained(machine):
 def test_an_arena_that_is_too_small(machine):
     """Refused with the numbers, and nothing is broken in the middle: who is on the device goes on."""
     node = machine(arena__size="32MiB", slice__mode="fixed", slice__fixed="300ms").start()
-    first = work(node, 160, seconds=4)
+    first = work(node, 160, until="end")
     node.wait(lambda status: (node.client(first, status) or {}).get("owned_bytes", 0) >= 160 * MIB, "the first has its memory")
     second = work(node, 160, rounds=3)
     assert second.wait() == 3 and "host arena" in second.err and "MiB" in second.err, second.report()
     node.wait_log(r"host memory; .* of 32(\.0)? MiB are lent")
+    node.tell()
     assert result(first)["ok"]
     nothing_is_left(node)
     assert result(work(node, 160, rounds=3))["ok"]
@@ -84,10 +87,12 @@ def test_the_driver_runs_out_in_the_middle(machine, call):
 @pytest.mark.parametrize("call", ["cuMemcpyDtoHAsync:3:700", "cuMemHostRegister:1", "cuMemCreate:200", "cuMemMap:200"])
 def test_the_driver_fails_while_memory_moves(machine, call):
     """One program's moves fail; the other is right, and the first is right too or was told."""
-    node = machine(slice__mode="fixed", slice__fixed="500ms").start()
-    fails = work(node, 150, seconds=3, environment={"BERTH_SOFTWARE_FAIL": call})
+    node = machine(slice__mode="fixed", slice__fixed="300ms").start()
+    fails = work(node, 150, until="end", environment={"BERTH_SOFTWARE_FAIL": call})
     node.wait_state(fails, "running")
-    other = work(node, 150, seconds=3)
+    other = work(node, 150, until="end")
+    node.wait(lambda status: not fails.running or status["devices"][0]["switches"] >= 8, "it failed, or went on through it")
+    node.tell()
     code = fails.wait()
     assert result(other)["ok"]
     assert code != 1, "wrong words without an error\n" + fails.report()

@@ -77,7 +77,9 @@ def test_without_hashing_all_is_copied(machine):
 
 def test_a_program_that_changes_everything_is_copied_whole(machine):
     node = machine(client__unit="8MiB", slice__mode="fixed", slice__fixed="300ms").start()
-    programs = [work(node, 160, seconds=3) for _ in range(2)]
+    programs = [work(node, 160, until="end") for _ in range(2)]
+    node.switched(3)
+    node.tell()
     for program in programs:
         assert result(program)["ok"]
     device = node.device()
@@ -87,10 +89,11 @@ def test_a_program_that_changes_everything_is_copied_whole(machine):
 def test_units_change_hands(machine):
     """Two programs of one user take turns: most of what one leaves, the other gets without the driver's freeing and scrubbing it."""
     node = machine(client__unit="16MiB", slice__mode="fixed", slice__fixed="300ms").start()
-    programs = [work(node, 192, seconds=8) for _ in range(2)]
+    programs = [work(node, 192, until="end") for _ in range(2)]
     # First one of them leaves for the other's growth; from then on both have memory to bring in.
-    before = node.wait(lambda status: status["devices"][0]["switches"] >= 3, "three switches")["devices"][0]
-    after = node.wait(lambda status: status["devices"][0]["switches"] >= 9, "six more")["devices"][0]
+    before = node.switched(3)["devices"][0]
+    after = node.switched(9)["devices"][0]
+    node.tell()
     for program in programs:
         assert result(program)["ok"]
     assert after["handed_bytes"] - before["handed_bytes"] >= (after["out_bytes"] - before["out_bytes"]) / 2
@@ -109,9 +112,10 @@ def stored(status):
 def test_a_neighbours_free_memory_comes_before_the_host(machine):
     node = neighbour(machine)
     server = Server(node, 128)
-    hog = work(node, 160, seconds=3)
+    hog = work(node, 160, until="end")
     status = node.wait(lambda status: stored(status) >= 48 * MIB, "what left the first device is on the second one")
     assert all(c["device"] == 1 for c in status["clients"] if c["storage"])
+    node.tell()
     assert result(hog)["ok"]
     server.request()
     node.wait(lambda status: stored(status) == 0 and status["devices"][1]["granted_bytes"] == 0, "the neighbour has it all back")
@@ -122,11 +126,12 @@ def test_a_neighbour_that_is_needed_gets_its_memory_back(machine):
     """A program comes to the second device while it holds memory of the first one: that moves on to the host, and is right."""
     node = neighbour(machine)
     server = Server(node, 128)
-    hog = work(node, 200, seconds=6)
+    hog = work(node, 200, until="end")
     node.wait(lambda status: stored(status) >= 80 * MIB, "most of the server lies on the neighbour")
     other = work(node, 200, rounds=3, environment={"CU_DEVICE": "1"})
     assert result(other)["ok"]
     assert node.device(1)["out_bytes"] > 0
+    node.tell()
     assert result(hog)["ok"]
     server.request()
     server.end()
@@ -149,27 +154,31 @@ def test_what_is_kept_empty_on_a_neighbour_is_in_nobodys_way(machine):
 
 def test_programs_take_turns_by_way_of_a_neighbour(machine):
     node = neighbour(machine, slice__mode="fixed", slice__fixed="300ms")
-    programs = [work(node, 200, seconds=4) for _ in range(2)]
+    programs = [work(node, 200, until="end") for _ in range(2)]
+    node.switched(4)
+    node.tell()
     for program in programs:
         assert result(program)["ok"]
-    assert node.device(0)["switches"] >= 3
     node.wait(lambda status: not status["clients"] and status["devices"][1]["granted_bytes"] == 0, "nothing is left on the neighbour")
 
 
 def test_a_program_killed_with_memory_on_a_neighbour_leaves_nothing_there(machine):
     node = neighbour(machine)
     server = Server(node, 128)
-    hog = work(node, 200, seconds=3)
+    hog = work(node, 200, until="end")
     node.wait(lambda status: stored(status) >= 80 * MIB, "most of the server lies on the neighbour")
     server.process.kill()
     node.wait(lambda status: stored(status) == 0, "it is gone")
     assert result(work(node, 200, rounds=2, environment={"CU_DEVICE": "1"}))["ok"]
+    node.tell()
     assert result(hog)["ok"]
 
 
 def test_without_neighbours_the_host_is_used(machine):
     node = neighbour(machine, client__neighbours="no")
-    programs = [work(node, 160, seconds=2) for _ in range(2)]
+    programs = [work(node, 160, until="end") for _ in range(2)]
+    node.switched(2)
+    node.tell()
     for program in programs:
         assert result(program)["ok"]
     assert stored(node.status()) == 0

@@ -88,11 +88,11 @@ def test_a_job_sees_its_processes(node):
 
 def test_swapped_out_memory_is_used_memory(slow):
     """A limited program shows what it owns, wherever that lies."""
-    first = work(slow, 160, seconds=60, options=["--job", "a"])
-    settled(slow, first, 160)
-    second = work(slow, 160, seconds=60)
+    first = work(slow, 80, seconds=60, options=["--job", "a"])
+    settled(slow, first, 80)
+    second = work(slow, 80, seconds=60)
     slow.wait(lambda status: (slow.client(first, status) or {}).get("out_bytes"), "the first goes out")
-    assert result(smi(slow, options=["--job", "a"]))["memory_v2"]["used"] >= 160 * MIB
+    assert result(smi(slow, options=["--job", "a"]))["memory_v2"]["used"] >= 80 * MIB
     for each in (first, second):
         each.kill()
 

@@ -1,7 +1,15 @@
 """berthd is killed while programs are in every state, and comes back or does not: the programs go on, are known again, and nothing is lost."""
+import json
+
 import pytest
-from conftest import MIB, result, work
+from conftest import MIB, result, wait_until, work
 from turns import STATES, all_are_known_again, nothing_is_left, one_that_is, two_in_turn
+
+
+def all_end_well(node, programs):
+    node.tell()
+    for program in programs:
+        assert result(program)["ok"]
 
 
 @pytest.mark.parametrize("state", STATES)
@@ -10,27 +18,27 @@ def test_the_daemon_is_killed_and_comes_back(slow, state):
     one_that_is(slow, programs, state)
     slow.restart()
     all_are_known_again(slow, programs)
-    for program in programs:
-        assert result(program)["ok"]
+    slow.switched(2)
+    all_end_well(slow, programs)
     nothing_is_left(slow)
 
 
 def test_the_daemon_is_killed_while_programs_grow(slow):
-    programs = [work(slow, 150, seconds=3) for _ in range(2)]
-    slow.wait(lambda status: sum(c["owned_bytes"] for c in status["clients"]) >= 232 * MIB, "both have begun and the device is full")
+    programs = [work(slow, 75, until="end", chunk=8) for _ in range(2)]
+    slow.wait(lambda status: sum(c["owned_bytes"] for c in status["clients"]) >= 104 * MIB, "both have begun and the device is full")
     slow.restart()
-    for program in programs:
-        assert result(program)["ok"]
+    all_are_known_again(slow, programs)
+    slow.wait(lambda status: [c["owned_bytes"] >= 75 * MIB for c in status["clients"]] == [True, True], "both have all of it")
+    all_end_well(slow, programs)
     nothing_is_left(slow)
 
 
 def test_the_daemon_is_killed_over_and_over(slow):
-    programs = two_in_turn(slow, 6)
+    programs = two_in_turn(slow)
     for _ in range(5):
         slow.restart()
         all_are_known_again(slow, programs)
-    for program in programs:
-        assert result(program)["ok"]
+    all_end_well(slow, programs)
     nothing_is_left(slow)
 
 
@@ -48,21 +56,26 @@ def test_the_daemon_is_killed_over_and_over_while_memory_goes_to_a_neighbour(mac
 
 def test_the_daemon_stops_and_never_comes_back(machine):
     """Running programs run on; swapped-out ones come back by themselves when there is room."""
-    node = machine(slice__mode="fixed", slice__fixed="500ms", client__return_after="1s").start()
-    programs = two_in_turn(node, 3)
+    node = machine(slice__mode="fixed", slice__fixed="300ms", client__return_after="1s").start()
+    programs = two_in_turn(node, 150)
+
+    def rounds():
+        return [json.loads(path.read_text())["round"] for path in sorted(node.folder.glob("progress-*"), key=str) if path.suffix != ".new"]
+
     one_that_is(node, programs, "waiting")
     node.kill_daemon()
-    for program in programs:
-        assert result(program)["ok"]
+    before = rounds()
+    wait_until(lambda: any(now >= then + 5 for then, now in zip(before, rounds())), "one runs on")
+    all_end_well(node, programs)
 
 
 def test_programs_started_while_the_daemon_is_away(machine):
-    node = machine(client__return_after="30s").start()
-    first = work(node, 150, seconds=4)
+    node = machine(slice__mode="fixed", slice__fixed="300ms", client__return_after="30s").start()
+    first = work(node, 150, until="end")
     node.wait_state(first, "running")
     node.kill_daemon()
     node.start()
     second = work(node, 150, rounds=3)
-    for program in (first, second):
-        assert result(program)["ok"]
+    assert result(second)["ok"]
+    all_end_well(node, [first])
     nothing_is_left(node)

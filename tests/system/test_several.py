@@ -38,17 +38,22 @@ def test_memory_on_both(two):
 
 def test_two_programs_cross_over_both_devices_and_one_beside(two):
     """A and B are on both, in opposite order, C and D on one each: nobody waits for ever, all data are right."""
-    a = several(two, "0,1", 160, seconds=3)
-    b = several(two, "1,0", 160, seconds=3)
-    c = work(two, 96, seconds=3)
-    d = several(two, "1", 96, seconds=3)
+    a = several(two, "0,1", 160, until="end")
+    b = several(two, "1,0", 160, until="end")
+    c = work(two, 96, until="end")
+    d = several(two, "1", 96, until="end")
     torn = 0
-    while any(program.running for program in (a, b)):
-        status = two.status()
+
+    def looks(status):
+        nonlocal torn
         for program in (a, b):
             states = {row["state"] for row in rows(status, program).values()}
             # Half a program running: its other half gives way or comes in at the same time, never out and at rest.
             torn += len(rows(status, program)) == 2 and "running" in states and "going-out" in states
+        return all(device["switches"] >= 3 for device in status["devices"][:2])
+
+    two.wait(looks, "all of them had turns")
+    two.tell()
     for program in (a, b, c, d):
         assert result(program, 150)["rounds"] > 0
     assert torn == 0
@@ -58,22 +63,26 @@ def test_two_programs_cross_over_both_devices_and_one_beside(two):
     assert all((device["granted_bytes"], device["swapped_bytes"]) == (0, 0) for device in devices)
 
 
-def test_it_runs_on_all_or_on_none(two):
+def test_it_runs_on_all_or_on_none(machine):
     """A lease is for the whole program: while another fills one of its devices, it runs on neither."""
-    holder = several(two, "1", 160, seconds=4, options=["--priority", "interactive"])
+    two = machine(device__software_devices=2, slice__mode="fixed", slice__fixed="300ms").start()
+    holder = several(two, "1", 160, until="end", options=["--priority", "interactive"])
     two.wait(lambda status: any(c["owned_bytes"] >= 160 * MIB for c in rows(status, holder).values()), "the other device is full")
-    program = several(two, "0,1", 160, rounds=3)
+    program = several(two, "0,1", 160, rounds=1)
     half = 0
     while holder.running and program.running:
         states = sorted(row["state"] for row in rows(two.status(), program).values())
         half += states == ["going-out", "running"]
-    assert result(program, 120)["rounds"] == 3 and result(holder)["rounds"] > 0
+    assert result(program, 120)["rounds"] == 1
+    two.tell()
+    assert result(holder)["rounds"] > 0
     assert half == 0
 
 
 def test_what_fits_on_both_runs_side_by_side(two):
-    programs = [several(two, order, 64, seconds=3) for order in ("0,1", "1,0")]
+    programs = [several(two, order, 64, until="end") for order in ("0,1", "1,0")]
     two.wait(lambda status: [c["state"] for c in status["clients"]].count("running") == 4, "both run on both")
+    two.tell()
     for program in programs:
         assert result(program)["rounds"] > 0
     assert all((d["out_bytes"], d["switches"]) == (0, 0) for d in two.status()["devices"][:2])
@@ -86,18 +95,21 @@ def test_a_limit_holds_on_each(two):
 
 
 def test_one_of_two_is_killed(two):
-    programs = [several(two, order, 160, seconds=4) for order in ("0,1", "1,0")]
+    programs = [several(two, order, 160, until="end") for order in ("0,1", "1,0")]
     two.wait(lambda status: all(d["switches"] for d in status["devices"][:2]), "they take turns")
     programs[0].kill()
+    two.tell()
     assert result(programs[1], 120)["rounds"] > 0
     two.wait(lambda status: all(d["granted_bytes"] == 0 for d in status["devices"][:2]), "all is given back")
 
 
 def test_the_daemon_comes_back(two):
     """Killed while each is out on one device: who is out somewhere says that it runs nowhere, and is brought back on all."""
-    programs = [several(two, order, 160, seconds=4) for order in ("0,1", "1,0")]
+    programs = [several(two, order, 160, until="end") for order in ("0,1", "1,0")]
     two.wait(lambda status: all(d["switches"] for d in status["devices"][:2]), "they take turns")
     two.restart()
+    two.wait(lambda status: all(len(rows(status, program)) == 2 for program in programs), "both are known again on both")
+    two.tell()
     for program in programs:
         assert result(program, 150)["rounds"] > 0
     two.wait(lambda status: all(d["granted_bytes"] == 0 for d in status["devices"][:2]), "all is given back")

@@ -10,8 +10,9 @@ def owns(node, program, mib):
 
 
 def test_what_fits_runs_side_by_side_and_nothing_moves(node):
-    programs = [work(node, 64, seconds=3) for _ in range(3)]
+    programs = [work(node, 64, until="end") for _ in range(3)]
     node.wait(lambda status: [c["state"] for c in status["clients"]].count("running") == 3, "all three run at once")
+    node.tell()
     for program in programs:
         assert result(program)["rounds"] > 0
     device = node.device()
@@ -20,8 +21,11 @@ def test_what_fits_runs_side_by_side_and_nothing_moves(node):
 
 def test_three_programs_that_need_more_than_twice_the_device(node):
     """Default settings: turns are forced, nobody waits for longer than was stated, all data are right."""
-    programs = [work(node, mib, seconds=5) for mib in (192, 192, 196)]
+    programs = [work(node, mib, until="end") for mib in (192, 192, 196)]
     assert sum((192, 192, 196)) * MIB >= 2.2 * node.device()["total_bytes"]
+    node.wait(lambda status: status["devices"][0]["switches"] >= 4 and status["devices"][0]["out_bytes"] > 192 * MIB and status["devices"][0]["in_bytes"] > 0 and
+              len(status["clients"]) == 3 and all(c["owned_bytes"] >= 192 * MIB for c in status["clients"]), "all had turns")
+    node.tell()
     for program in programs:
         done = result(program, 150)
         assert done["rounds"] > 0 and not done["oom"]
@@ -33,9 +37,11 @@ def test_three_programs_that_need_more_than_twice_the_device(node):
 
 def test_only_as_much_moves_as_is_missing(machine):
     node = machine(slice__min="300ms").start()
-    first = work(node, 120, seconds=4)
+    first = work(node, 120, until="end")
     node.wait_state(first, "running")
-    second = work(node, 120, seconds=1)
+    second = work(node, 120, until="end")
+    node.switched(2)
+    node.tell()
     for program in (first, second):
         result(program)
     device = node.device()
@@ -46,7 +52,9 @@ def test_only_as_much_moves_as_is_missing(machine):
 @pytest.mark.parametrize("arguments", [["--graph"], ["--streams", "4"], ["--graph", "--streams", "4"]], ids=" ".join)
 def test_graphs_and_streams_are_held_at_the_gate(machine, arguments):
     node = machine(slice__mode="fixed", slice__fixed="300ms").start()
-    programs = [work(node, 160, *arguments, seconds=3) for _ in range(2)]
+    programs = [work(node, 160, *arguments, until="end") for _ in range(2)]
+    node.switched(3)
+    node.tell()
     for program in programs:
         result(program)
     assert node.device()["switches"] >= 2
@@ -54,10 +62,11 @@ def test_graphs_and_streams_are_held_at_the_gate(machine, arguments):
 
 def test_growth_after_admission(machine):
     node = machine(slice__min="300ms").start()
-    steady = work(node, 120, seconds=4)
+    steady = work(node, 120, until="end")
     node.wait_state(steady, "running")
     grows = work(node, 32, rounds=10, grow="12MiB")
     assert result(grows)["bytes"] >= (32 + 9 * 12) * MIB
+    node.tell()
     assert result(steady)["ok"]
     assert node.device()["out_bytes"] > 0
 
@@ -72,15 +81,17 @@ def test_two_that_both_grow(machine):
 
 def test_an_idle_program_gives_way_before_its_slice_ends(machine):
     node = machine(slice__mode="fixed", slice__fixed="600s", waiting__idle="300ms").start()
-    idle = work(node, 160, rounds=2, idle=2500)
+    idle = work(node, 160, until="end", idle=600000)
     node.wait_state(idle, "running")
     busy = work(node, 160, rounds=3)
-    assert result(busy, 60)["ok"] and result(idle, 60)["ok"]
+    assert result(busy)["ok"]
+    node.tell()
+    assert result(idle)["ok"]
 
 
 def test_interactive_goes_before_batch(machine):
     node = machine(slice__mode="fixed", slice__fixed="3s", waiting__idle="60s", waiting__age="60s").start()
-    runs = work(node, 200, seconds=30)
+    runs = work(node, 200, until="end")
     owns(node, runs, 200)
     batch = work(node, 200, rounds=5, options=["--priority", "batch"])
     node.wait(lambda status: (node.client(batch, status) or {}).get("position"), "the batch program waits")
@@ -88,15 +99,15 @@ def test_interactive_goes_before_batch(machine):
     owns(node, quick, 200)
     assert node.client(batch)["owned_bytes"] < 100 * MIB
     assert result(quick)["ok"]
-    runs.kill()
-    assert result(batch)["ok"]
+    node.tell()
+    assert result(batch)["ok"] and result(runs)["ok"]
 
 
 def test_a_job_runs_together(machine):
     """Two programs of one job, and one beside them that they leave no room for."""
     node = machine(slice__min="300ms").start()
     job = [work(node, 90, rounds=20, options=["--job", "pair"]) for _ in range(2)]
-    other = work(node, 160, seconds=3)
+    other = work(node, 160, until="end")
     alone = together = 0
     while any(program.running for program in job):
         clients = [c for c in node.status()["clients"] if c["job"] == "pair"]
@@ -104,6 +115,7 @@ def test_a_job_runs_together(machine):
         together += running == 2
         # While both are there and hold all their memory, one does not run with the other out.
         alone += running == 1 and any(c["state"] == "going-out" for c in clients)
+    node.tell()
     for program in [*job, other]:
         assert result(program)["ok"]
     assert alone == 0
@@ -124,11 +136,12 @@ def test_a_share_as_limit(node):
 
 
 def test_more_than_the_device_is_plain_out_of_memory(node):
-    other = work(node, 64, seconds=4)
+    other = work(node, 64, until="end")
     node.wait_state(other, "running")
     over = work(node, 300, rounds=3)
     assert over.wait() == 3, over.report()
     assert "berth" in over.err.lower()
+    node.tell()
     assert result(other)["ok"]
 
 

@@ -4,22 +4,21 @@ from conftest import MIB, work
 STATES = ["running", "waiting", "going-out", "coming-in"]
 
 
-def two_in_turn(node, seconds=4):
-    """Two programs of which only one fits, taking turns, each with its memory."""
-    def has_its_memory(program):
+def two_in_turn(node, mib=75):
+    """Two programs of which only one fits, taking turns until the test tells the end, each with its memory."""
+    def started():
+        # In one piece, so that neither has to grow against the other.
+        program = work(node, mib, until="end", chunk=mib, progress=f"progress-{node.count}")
+
         def look(status):
             client = node.client(program, status)
             assert program.running, f"{program} ended before it had its memory\n{program.report()}"
-            return client and client["owned_bytes"] >= 150 * MIB
+            return client and client["owned_bytes"] >= mib * MIB
 
         node.wait(look, f"{program} has its memory")
+        return program
 
-    # In one piece, so that neither has to grow against the other.
-    first = work(node, 150, seconds=seconds + 4, chunk=150)
-    has_its_memory(first)
-    second = work(node, 150, seconds=seconds, chunk=150)
-    has_its_memory(second)
-    return first, second
+    return started(), started()
 
 
 def one_that_is(node, programs, state):
