@@ -128,7 +128,7 @@ static int answer(const struct source *s, unsigned int *count, void *entries, nv
 {
         char *all scoped_free = NULL;
         struct ask_view view = {0};
-        unsigned int n, room;
+        unsigned int n = 0, room;
         int r;
 
         if (real_inside || !count)

@@ -104,7 +104,7 @@ class Node:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "device").mkdir(exist_ok=True)
-        self.settings = {"device.kind": "software", "device.software_memory": "256MiB", "node.log_level": "debug", "arena.size": "2GiB", "arena.ready": "256MiB"}
+        self.settings = {"device.kind": "software", "device.software_memory": "256MiB", "node.log_level": "debug", "arena.size": "2GiB", "arena.ready": "64MiB"}
         self.settings_path = folder / "berthd.conf"
         self.environment = {name: os.environ[name] for name in KEPT if name in os.environ}
         self.environment.update({

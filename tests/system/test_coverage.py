@@ -10,6 +10,7 @@ def bare(node, name, *arguments):
 
 def started(node):
     """A node whose host memory is ready: what has no place there can't leave."""
+    node.set(arena__ready="256MiB")
     node.start()
     node.wait(lambda status: status["daemon"]["arena_ready_bytes"] >= 256 * MIB, "host memory is ready")
     return node
