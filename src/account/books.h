@@ -136,7 +136,7 @@ void caller_of(struct account_caller *caller, const struct account *account, con
 
 /* Nobody grants what it has not: all rights of that role, or those bits. */
 bool caller_covers(const struct account_caller *by, uint64_t rights);
-/* The caller as of now: neither its account nor its key or session ended since it was identified. */
+/* The caller as of now: neither its account nor its key or session ended since it was identified, and the role is the same. */
 bool caller_still(const struct accounts *accounts, const struct account_caller *caller, int64_t clock_ms);
 bool limits_ok(const struct account_limits *limits);
 /* Ends all sessions of the account, in memory; in the store by the account's new epoch. */
