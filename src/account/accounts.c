@@ -343,7 +343,7 @@ int account_identify(struct accounts *a, const struct account_now *now, const ch
         if (r == -EINVAL) {
                 a->counts.credentials_malformed++;
                 if (!a->problem[0])
-                        accounts_refuse(a, r, "malformed Authorization: give \"Bearer \" and an API key (berth_…) or an access token");
+                        accounts_refuse(a, r, "malformed Authorization: give \"Bearer \" and an API key (berth_...) or an access token");
         } else if (r < 0) {
                 a->counts.credentials_refused++;
                 accounts_refuse(a, r, "the key or token is not accepted: wrong, expired or ended");
