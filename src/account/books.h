@@ -160,6 +160,9 @@ must_check int changes_add_row(struct accounts *accounts, struct account_changes
 must_check int audit_add(struct accounts *accounts, const struct account_now *now, const struct account_caller *by, const char *verb, const char *object,
                          int outcome, struct account_changes *changes);
 
+/* base64.c. -EINVAL: not strict base64url, or more than size bytes. */
+must_check int base64_decode(const char *text, size_t length, uint8_t *bytes, size_t size, size_t *ret_count);
+
 /* key.c: "berth_…" */
 must_check int key_text_check(const char *text, size_t length);
 must_check int key_identify(struct accounts *accounts, int64_t clock_ms, const char *text, size_t length, struct account_caller *ret_caller);

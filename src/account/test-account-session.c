@@ -137,6 +137,10 @@ static void made_up_tokens_end_nothing(void **state)
                 r = account_refresh(w.accounts, &w.now, text, &tokens, &w.changes);
                 assert_true(r == -EACCES || r == -EINVAL);
                 assert_int_equal(w.changes.count, 0);
+                for (int c = 0x80; c < 0x100; c++) { /* no second spelling */
+                        text[i] = (char)c;
+                        assert_int_equal(account_refresh(w.accounts, &w.now, text, &tokens, &w.changes), -EINVAL);
+                }
         }
         assert_int_equal(refresh(&w, &first, &tokens), 0);
         world_free(&w);
