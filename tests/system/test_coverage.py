@@ -119,6 +119,7 @@ def test_what_a_pool_keeps_goes_when_others_need_it(machine):
     owns(node, pools, 16)
     other = work(node, 88, rounds=2, chunk=44)
     assert result(other)["ok"] and pools.running
+    owns(node, pools, 16 + 44)  # its pool has grown again
     node.tell()
     done = result(pools)
     assert done["rounds"] > 0 and done["kept"] >= 40 * MIB
