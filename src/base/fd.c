@@ -1,8 +1,12 @@
 /* fd.c: datagrams with descriptors; see fd.h. Linked into the interposer too: nothing here may allocate or log. */
 #include "base/fd.h"
 
+#include "base/clock.h"
+
+#include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 #include <sys/un.h>
 
 #define MAX_FDS 4
@@ -71,16 +75,40 @@ ssize_t fd_receive(int socket, void *data, size_t size, int flags, int *ret_fd)
         return n;
 }
 
-int fd_connect(const char *path)
+int fd_connect_within(const char *path, int flags, unsigned int timeout_ms)
 {
         struct sockaddr_un address = {.sun_family = AF_UNIX};
+        struct timeval time = {.tv_sec = timeout_ms / 1000, .tv_usec = (timeout_ms % 1000) * 1000};
         scoped_fd int fd = -1;
 
         if (strlen(path) >= sizeof address.sun_path)
                 return -ENAMETOOLONG;
         memcpy(address.sun_path, path, strlen(path) + 1);
-        fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
-        if (fd < 0 || connect(fd, (struct sockaddr *)&address, sizeof address) < 0)
+        fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | flags, 0);
+        /* connect() alone may wait for ever for one that accepts nobody; a send timeout bounds it. */
+        if (fd < 0 || (timeout_ms && setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &time, sizeof time) < 0) ||
+            connect(fd, (struct sockaddr *)&address, sizeof address) < 0)
                 return -errno;
         return take_fd(fd);
+}
+
+int fd_connect(const char *path)
+{
+        return fd_connect_within(path, 0, 0);
+}
+
+int fd_wait(int fd, short events, uint64_t deadline_ns)
+{
+        for (;;) {
+                struct pollfd p = {.fd = fd, .events = events};
+                uint64_t now = clock_now_ns();
+                int r = poll(&p, 1, now >= deadline_ns ? 0 : (int)((deadline_ns - now) / NS_PER_MS) + 1);
+
+                if (r > 0)
+                        return 0;
+                if (r == 0)
+                        return -ETIMEDOUT;
+                if (errno != EINTR)
+                        return -errno;
+        }
 }

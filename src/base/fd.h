@@ -4,6 +4,7 @@
 #include "base/scope.h"
 
 #include <stddef.h>
+#include <stdint.h>
 #include <sys/types.h>
 #include <unistd.h>
 
@@ -29,3 +30,9 @@ must_check ssize_t fd_receive(int socket, void *data, size_t size, int flags, in
 
 /* Connects to a SOCK_SEQPACKET socket at path; close-on-exec, blocking. The fd, or -errno (-ENAMETOOLONG). */
 must_check int fd_connect(const char *path);
+/* The same with flags for the socket (SOCK_NONBLOCK). timeout_ms: connecting, and each send afterwards, takes no longer and ends with
+ * -EAGAIN; 0: for ever. */
+must_check int fd_connect_within(const char *path, int flags, unsigned int timeout_ms);
+
+/* Waits for events (poll's); 0, -ETIMEDOUT once the monotonic clock is past deadline_ns, or -errno. */
+must_check int fd_wait(int fd, short events, uint64_t deadline_ns);

@@ -12,26 +12,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/un.h>
-
-/* connect() alone may wait for ever for a daemon that accepts nobody; a send timeout bounds it. -EAGAIN when it ran
- * out. */
-static int connect_in_time(const char *path, unsigned int timeout_ms)
-{
-        struct sockaddr_un address = {.sun_family = AF_UNIX};
-        struct timeval time = {.tv_sec = timeout_ms / 1000, .tv_usec = (timeout_ms % 1000) * 1000};
-        scoped_fd int fd = -1;
-
-        if (strlen(path) >= sizeof address.sun_path)
-                return -ENAMETOOLONG;
-        memcpy(address.sun_path, path, strlen(path) + 1);
-        fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
-        if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &time, sizeof time) < 0)
-                return -errno;
-        if (connect(fd, (struct sockaddr *)&address, sizeof address) < 0)
-                return -errno;
-        return take_fd(fd);
-}
 
 static int say(char message[CLI_MESSAGE], int error, const char *format, ...) __attribute__((format(printf, 3, 4)));
 static int say(char message[CLI_MESSAGE], int error, const char *format, ...)
@@ -82,7 +62,7 @@ int connection_open(struct connection *c, char message[CLI_MESSAGE])
                 if (r < 0)
                         return say(message, r,
                                    "the path of the daemon's socket is too long; set a shorter BERTH_SOCKET");
-                fd = connect_in_time(path, c->timeout_ms);
+                fd = fd_connect_within(path, 0, c->timeout_ms);
                 if (fd >= 0) {
                         r = check_owner(fd, path, message);
                         if (r < 0) {
@@ -167,23 +147,6 @@ int connection_send(struct connection *c, struct wire_message *request, enum wir
         return 0;
 }
 
-/* 0 when there is something to read before the deadline. */
-static int wait_readable(int fd, uint64_t deadline_ns)
-{
-        for (;;) {
-                struct pollfd p = {.fd = fd, .events = POLLIN};
-                uint64_t now = clock_now_ns();
-                int r = poll(&p, 1, now >= deadline_ns ? 0 : (int)((deadline_ns - now) / NS_PER_MS) + 1);
-
-                if (r > 0)
-                        return 0;
-                if (r == 0)
-                        return -ETIMEDOUT;
-                if (errno != EINTR)
-                        return -errno;
-        }
-}
-
 int connection_receive(struct connection *c, struct wire_message *answer, int *ret_fd, char message[CLI_MESSAGE])
 {
         scoped_fd int fd = -1;
@@ -193,7 +156,7 @@ int connection_receive(struct connection *c, struct wire_message *answer, int *r
 
         if (ret_fd)
                 *ret_fd = -1;
-        r = wait_readable(c->fd, clock_now_ns() + c->timeout_ms * NS_PER_MS);
+        r = fd_wait(c->fd, POLLIN, clock_now_ns() + c->timeout_ms * NS_PER_MS);
         if (r == -ETIMEDOUT)
                 return say(message, r,
                            "the daemon at %s gives no answer within %u ms; look at its log, and restart it if it hangs",

@@ -4,6 +4,7 @@
  */
 #include "cuda/real.h"
 
+#include "base/library.h"
 #include "base/scope.h"
 #include "cuda/say.h"
 
@@ -54,59 +55,6 @@ static CUresult not_supported(void)
         return CUDA_ERROR_NOT_SUPPORTED;
 }
 
-/* dlopen of an absolute path is a distinct object beside us; a path that leads back to ourselves is refused. */
-static void *open_driver(const char *path)
-{
-        void *handle, *function;
-        Dl_info theirs, ours;
-
-        if (access(path, R_OK) < 0)
-                return NULL;
-        handle = dlopen(path, RTLD_NOW | RTLD_LOCAL);
-        if (!handle)
-                return NULL;
-        function = dlsym(handle, "cuInit");
-        if (function && dladdr(function, &theirs) && dladdr(&real, &ours) && theirs.dli_fbase != ours.dli_fbase)
-                return handle;
-        dlclose(handle);
-        return NULL;
-}
-
-static void *find_in_list(const char *list)
-{
-        char path[512];
-
-        while (list && *list) {
-                size_t n = strcspn(list, ":");
-
-                if (n && n + sizeof "/libcuda.so.1" <= sizeof path) {
-                        void *handle;
-
-                        memcpy(path, list, n);
-                        strcpy(path + n, "/libcuda.so.1");
-                        handle = open_driver(path);
-                        if (handle)
-                                return handle;
-                }
-                list += n + (list[n] == ':');
-        }
-        return NULL;
-}
-
-static void *find_driver(void)
-{
-        const char *given = secure_getenv("BERTH_DRIVER");
-        void *handle;
-
-        if (given && *given)
-                return open_driver(given);
-        handle = find_in_list(secure_getenv("LD_LIBRARY_PATH"));
-        if (!handle)
-                handle = find_in_list("/usr/lib/x86_64-linux-gnu:/usr/lib/x86_64-linux-gnu/nvidia/current:/usr/lib64:/usr/lib:/lib64:/lib:"
-                                      "/usr/local/nvidia/lib64:/usr/local/nvidia/lib:/usr/lib/wsl/lib:/run/opengl-driver/lib");
-        return handle;
-}
-
 static const struct row *find_row(const char *name)
 {
         for (size_t i = 0; i < ARRAY_SIZE(rows); i++)
@@ -118,7 +66,7 @@ static const struct row *find_row(const char *name)
 static void load(void)
 {
         const char *disable = secure_getenv("BERTH_DISABLE"), *doctor = secure_getenv("BERTH_DOCTOR");
-        void *handle = find_driver();
+        void *handle = library_open_real("libcuda.so.1", secure_getenv("BERTH_DRIVER"), "cuInit", &real);
 
         for (size_t i = 0; handle && i < ARRAY_SIZE(rows); i++)
                 *rows[i].real = dlsym(handle, rows[i].name);

@@ -15,7 +15,6 @@
 #include <pthread.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 struct shared {
@@ -59,18 +58,15 @@ void ask_start(void)
 /* ret_seen: the daemon is in our PID namespace, or below it: the process numbers that it tells mean something here. */
 static int connect_to(const char *path, bool *ret_seen)
 {
-        struct sockaddr_un address = {.sun_family = AF_UNIX};
         const char *given = secure_getenv("BERTH_SOCKET");
         struct ucred peer;
         socklen_t size = sizeof peer;
         scoped_fd int fd = -1;
 
-        if (strlen(path) >= sizeof address.sun_path)
-                return -ENAMETOOLONG;
-        memcpy(address.sun_path, path, strlen(path) + 1);
-        fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-        if (fd < 0 || connect(fd, (struct sockaddr *)&address, sizeof address) < 0 ||
-            getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) < 0)
+        fd = fd_connect_within(path, SOCK_NONBLOCK, 0);
+        if (fd < 0)
+                return take_fd(fd);
+        if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) < 0)
                 return -errno;
         /* The default paths may lie in a folder that anybody can make. */
         if (!(given && *given) && peer.uid != 0 && peer.uid != geteuid())
@@ -96,29 +92,13 @@ static int connect_any(bool *ret_seen)
         }
 }
 
-static int wait_for(int fd, short events, uint64_t deadline)
-{
-        for (;;) {
-                struct pollfd p = {.fd = fd, .events = events};
-                uint64_t now = clock_now_ns();
-                int r = poll(&p, 1, now >= deadline ? 0 : (int)((deadline - now) / NS_PER_MS) + 1);
-
-                if (r > 0)
-                        return 0;
-                if (r == 0)
-                        return -ETIMEDOUT;
-                if (errno != EINTR)
-                        return -errno;
-        }
-}
-
 static int send_message(int fd, struct wire_message *m, enum wire_type type, uint16_t version, uint32_t sequence, uint64_t deadline)
 {
         size_t bytes = wire_seal(m, type, version, sequence);
         int r;
 
         while ((r = fd_send(fd, m, bytes, -1, MSG_DONTWAIT)) == -EAGAIN) {
-                r = wait_for(fd, POLLOUT, deadline);
+                r = fd_wait(fd, POLLOUT, deadline);
                 if (r < 0)
                         return r;
         }
@@ -128,7 +108,7 @@ static int send_message(int fd, struct wire_message *m, enum wire_type type, uin
 static int receive(int fd, struct wire_message *m, uint16_t version, uint64_t deadline)
 {
         ssize_t n;
-        int r = wait_for(fd, POLLIN, deadline);
+        int r = fd_wait(fd, POLLIN, deadline);
 
         if (r < 0)
                 return r;

@@ -4,6 +4,7 @@
  */
 #include "nvml/real.h"
 
+#include "base/library.h"
 #include "base/scope.h"
 #include "nvml/ask.h"
 
@@ -13,8 +14,6 @@
 #include <pthread.h>
 #include <string.h>
 #include <unistd.h>
-
-#define SONAME "libnvidia-ml.so.1"
 
 extern void *berth_slots[];
 extern const char *const berth_names[];
@@ -52,59 +51,6 @@ static const char *no_text(nvmlReturn_t result)
         return result == NVML_ERROR_LIBRARY_NOT_FOUND ? "NVML Shared Library Not Found" : "Unknown Error";
 }
 
-/* dlopen of an absolute path is a distinct object beside us; a path that leads back to ourselves is refused. */
-static void *open_library(const char *path)
-{
-        void *handle, *function;
-        Dl_info theirs, ours;
-
-        if (access(path, R_OK) < 0)
-                return NULL;
-        handle = dlopen(path, RTLD_NOW | RTLD_LOCAL);
-        if (!handle)
-                return NULL;
-        function = dlsym(handle, "nvmlInit_v2");
-        if (function && dladdr(function, &theirs) && dladdr(&real, &ours) && theirs.dli_fbase != ours.dli_fbase)
-                return handle;
-        dlclose(handle);
-        return NULL;
-}
-
-static void *find_in_list(const char *list)
-{
-        char path[512];
-
-        while (list && *list) {
-                size_t n = strcspn(list, ":");
-
-                if (n && n + sizeof "/" SONAME <= sizeof path) {
-                        void *handle;
-
-                        memcpy(path, list, n);
-                        memcpy(path + n, "/" SONAME, sizeof "/" SONAME);
-                        handle = open_library(path);
-                        if (handle)
-                                return handle;
-                }
-                list += n + (list[n] == ':');
-        }
-        return NULL;
-}
-
-static void *find_library(void)
-{
-        const char *given = secure_getenv("BERTH_NVML");
-        void *handle;
-
-        if (given && *given)
-                return open_library(given);
-        handle = find_in_list(secure_getenv("LD_LIBRARY_PATH"));
-        if (!handle)
-                handle = find_in_list("/usr/lib/x86_64-linux-gnu:/usr/lib/x86_64-linux-gnu/nvidia/current:/usr/lib64:/usr/lib:/lib64:/lib:"
-                                      "/usr/local/nvidia/lib64:/usr/local/nvidia/lib:/usr/lib/wsl/lib:/run/opengl-driver/lib");
-        return handle;
-}
-
 static const struct row *find_row(const char *name)
 {
         for (size_t i = 0; i < ARRAY_SIZE(rows); i++)
@@ -134,7 +80,7 @@ static void fill_gaps(void)
 static void load(void)
 {
         const char *disable = secure_getenv("BERTH_DISABLE");
-        void *handle = find_library();
+        void *handle = library_open_real("libnvidia-ml.so.1", secure_getenv("BERTH_NVML"), "nvmlInit_v2", &real);
         bool enabled = handle && !(disable && *disable && strcmp(disable, "0"));
 
         for (size_t i = 0; handle && i < ARRAY_SIZE(rows); i++)
