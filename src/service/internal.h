@@ -1,0 +1,422 @@
+/* internal.h: what the files of this room share. Only they include it.
+ *
+ * One change goes one way: a call alters memory and the core; `act_drain` turns the core's actions into rows of the pending batch and into operations that
+ * wait for it; `service_turn` hands the batch to the writer, and when it is durable carries the operations out in order: leases sent, events told,
+ * requests answered. So every row, operation and number below belongs to exactly one batch, and what a crash takes away nobody was told.
+ *
+ * A task has two states: `now`, which the next decision is made on, and `shown`, its durable copy, which people see.
+ */
+#pragma once
+
+#include "base/strbuf.h"
+#include "service/service.h"
+#include "service/text.h"
+#include "store/writer.h"
+
+#include <uthash.h>
+
+#define LABEL_BYTES 64
+#define NAME_BYTES 128
+#define BATCH_TASKS 1000
+#define AFTER_TASKS 100
+#define ARTIFACTS 100
+#define UNIX_NEVER INT64_MAX
+
+struct task_status {
+        uint32_t state, reason, attempt; /* state 0: not durable yet, so unknown to people */
+        uint64_t nonce;
+        struct id worker;
+        int64_t queued, started, ended, retry_at; /* unix ms; 0: never was */
+};
+
+struct lease_links {
+        struct lease_links *before, *next;
+};
+
+struct service_wait {
+        struct service_wait *before, *next;   /* of the task */
+        struct service_wait *due_before, *due_next; /* of the service */
+        struct service *service;
+        struct task *task;                    /* NULL: its answer is on its way */
+        struct id id;
+        struct account_caller caller;
+        uint64_t due_ms;
+        service_done_fn done;
+        void *context;
+        bool cancelled;
+};
+
+struct progress {
+        bool known;
+        double share;
+        int64_t step, steps;
+        char text[200];
+        uint64_t window_ms;                   /* of the limit on messages */
+        uint32_t in_window;
+};
+
+struct log_state {
+        uint32_t attempt;                     /* of the file that the rest is about; 0: not looked at yet */
+        uint64_t received, size, cut;         /* said by the worker; in the file; left out of its middle */
+};
+
+/* A task that has not ended, or whose end is not durable yet. */
+struct task {
+        UT_hash_handle by_id;
+        struct id id, account, key;
+        uint32_t number;                      /* the core's; CORE_NONE: it ended */
+        uint32_t queue, kind, band;
+        int64_t created, deadline;            /* unix ms; deadline UNIX_NEVER: none */
+        struct task_status now, shown;
+        uint64_t leased_ns;                   /* monotonic: when the present lease was made */
+        struct progress progress;
+        struct log_state log;
+        /* head: members to paste into views, leases and rows ("type":…,"name":…,…); its first `brief` bytes are type and name. payload: JSON. */
+        char *head;
+        uint32_t head_bytes, brief_bytes, payload_bytes;
+        const char *payload;
+        char *result, *error, *artifacts, *usage; /* JSON texts, NULL: none */
+        struct id blamed[8];
+        uint32_t blamed_count;
+        uint64_t batch;                       /* the last one that has a row of it */
+        bool stored;                          /* its spec is in a row */
+        uint32_t operations;                  /* that still refer to it */
+        bool ended;
+        struct lease_links lease;             /* in its worker's ring, while leased */
+        struct service_wait *waits;
+        struct account_record *owner;
+};
+
+struct account_record {
+        UT_hash_handle by_id;
+        struct id id;
+        uint64_t unfinished, uploads;
+        uint32_t weight, max_leases;
+        char name[64];
+};
+
+struct key_record {
+        UT_hash_handle by_id;
+        struct id id;
+        uint32_t max_leases;
+};
+
+/* A worker that is known, connected or not. */
+struct worker {
+        UT_hash_handle by_id;
+        struct id id, account;
+        uint32_t number;                      /* the core's, or CORE_NONE */
+        uint32_t state;                       /* enum core_worker_state, as last told */
+        bool drained, private_pool;
+        char name[CORE_TEXT], instance[LABEL_BYTES], version[LABEL_BYTES], address[64];
+        uint32_t slots;
+        json_t *abilities;                    /* types, devices, models, labels, host_memory_bytes, as it said */
+        json_t *resident, *load;
+        uint64_t version_number;              /* for ETag: counts changes by people */
+        int64_t joined, seen;
+        uint64_t seen_ns;
+        struct lease_links leases;            /* ring of its tasks */
+        struct service_worker *connection;
+        char *stored;                         /* the row's spec as last put, so that rejoining costs none */
+};
+
+enum connection_state { CONNECTION_NEW, CONNECTION_JOINING, CONNECTION_JOINED, CONNECTION_ENDED };
+
+struct bucket {
+        uint64_t level, at_ns;
+};
+
+struct service_worker {
+        struct service_worker *before, *next; /* of the service */
+        struct service *service;
+        struct account_caller caller;
+        char address[64];
+        service_send_fn send;
+        void (*close)(void *context, const char *reason);
+        void *context;
+        enum connection_state state;
+        struct worker *worker;
+        json_t *hello;                        /* while the store is asked */
+        struct bucket messages, event_bytes;
+        uint32_t references;                  /* operations and jobs that still point here */
+        bool gone;                            /* closed by the gateway: nothing may be sent */
+};
+
+enum operation_kind {
+        OPERATION_ANSWER, OPERATION_STATE, OPERATION_LEASE, OPERATION_CANCEL_LEASE, OPERATION_ACK, OPERATION_STALE, OPERATION_WELCOME, OPERATION_CALL
+};
+
+/* What waits for a batch. texts are its own. */
+struct operation {
+        uint64_t number;
+        enum operation_kind kind;
+        struct task *task;
+        struct service_worker *connection;
+        struct id task_id, worker_id;
+        uint64_t nonce;
+        struct task_status status;
+        char *text;
+        size_t bytes;
+        int http;
+        const char *code, *detail;
+        service_done_fn done;
+        void *context;
+        void (*call)(struct service *service, void *context, int error);
+        char location[96];
+};
+
+struct operations {
+        struct operation *ring;
+        size_t first, count, size; /* size: a power of two */
+};
+
+/* A change of the pending batch: texts by offset into `texts`, as that one grows. A task's are written only when the batch is handed over. */
+struct pending_change {
+        struct task *task;
+        struct store_change change;
+        size_t key, spec, status;  /* SIZE_MAX: NULL */
+};
+
+struct event_log {
+        char *bytes;
+        uint64_t size, head;       /* head: bytes ever written */
+        uint64_t *offsets;         /* of event n at n & (slots - 1) */
+        uint64_t slots, first, last, epoch;
+        bool told;
+        void (*listener)(void *context);
+        void *context;
+        uint64_t dropped;
+};
+
+struct counters {
+        uint64_t submitted, batches, answered, refused_store, refused_full, worker_messages, worker_unknown, worker_malformed, worker_quota, stale, acks, progress_dropped,
+                log_bytes, log_dropped, log_cut, events_known, events_pushed, objects, object_bytes, wrong_digests, foreign, turns, operations, waits, resumed, lost_unlisted;
+};
+
+enum queue_state { QUEUE_FOREIGN, QUEUE_OURS };
+
+struct queue {
+        enum queue_state state;
+        uint64_t epoch;
+        char owner[256];
+        uint64_t tasks;            /* unfinished */
+};
+
+struct jobs;
+
+struct service {
+        struct service_options options;
+        char *url, *folder, *server;
+        struct core *core;
+        struct accounts *accounts;
+        struct writer *writer;
+        struct jobs *reader, *files;
+        uint64_t now_ns, now_ms;   /* monotonic, of the present turn or call */
+        int64_t unix_ms;
+        struct id last_id;
+        uint8_t random[4096];
+        size_t random_left;
+
+        struct task *tasks;
+        struct worker *workers;
+        struct account_record *account_records;
+        struct key_record *key_records;
+        struct service_worker *connections;
+        struct answer_entry *answers;
+        struct feed_source *sources;
+        struct upload *uploads;
+        struct service_wait *waits;
+        uint64_t waits_due_ms;
+        uint64_t task_bytes;
+
+        struct pending_change *pending;
+        size_t pending_count, pending_size;
+        struct strbuf texts;
+        uint64_t batch;            /* the number that the pending batch will have */
+        struct operations operations, immediate;
+        struct writer_state writer_state;
+        uint64_t durable;          /* as of the writer's present life */
+        bool wake_wanted, turning, closing, overrun;
+
+        struct event_log events;
+        struct queue queues[STORE_QUEUES];
+        uint64_t queues_due_ms, sweep_due_ms;
+        int64_t sweep_unix_ms;
+        uint64_t refused;          /* number of a batch that the store refused; set by the writer's thread */
+        bool queues_busy, sweeping, reopening, reopen_busy, shared;
+        unsigned int backups;
+        struct counters counters;
+        struct strbuf scratch, line;
+        uint64_t started_ns;
+        char store_text[256], store_kind[32];
+};
+
+/* service.c */
+void service_time(struct service *s);
+void service_random(struct service *s, void *bytes, size_t count);
+struct id service_new_id(struct service *s);
+void service_want_turn(struct service *s);
+uint32_t service_queue_of(const struct id *account);
+struct account_record *service_account_record(struct service *s, const struct id *account);
+/* Weight and caps of who asks, told to the core when they changed. */
+int service_caller_limits(struct service *s, const struct account_caller *caller, struct account_record **ret_record);
+/* 0, or the error for which new work is refused. */
+int service_store_error(const struct service *s);
+
+/* pending.c: the batch being gathered and what waits for it */
+int pending_put(struct service *s, const struct store_change *change);
+void pending_put_task(struct service *s, struct task *task);
+void pending_flush(struct service *s);
+/* The batch that anything known now will be durable with: the pending one, or the last. */
+uint64_t pending_number(const struct service *s);
+struct operation *operation_add(struct service *s, enum operation_kind kind);
+/* Of no batch: carried out at the next turn. */
+struct operation *operation_now(struct service *s, enum operation_kind kind);
+void operations_run(struct service *s, uint64_t durable);
+/* Ends everything that waits for a batch that will never be: 503. */
+void operations_fail(struct service *s, int error);
+/* Answers at the next turn. detail may be NULL and is copied. body's reference is taken over. */
+void answer_problem(struct service *s, service_done_fn done, void *context, int status, const char *code, const char *detail, json_t *body);
+void answer_error(struct service *s, service_done_fn done, void *context, int error);
+/* text is taken over. */
+void answer_text(struct service *s, service_done_fn done, void *context, int status, char *text, size_t bytes, uint64_t version);
+void answer_when_durable(struct service *s, service_done_fn done, void *context, int status, char *text, size_t bytes, const char *location);
+const char *status_title(int status);
+void answer_file_error(struct service *s, service_file_fn done, void *context, int error);
+
+/* act.c */
+void act_drain(struct service *s);
+void act_operation(struct service *s, struct operation *operation);
+void act_waits_due(struct service *s);
+
+/* task.c */
+struct task *task_find(struct service *s, const struct id *id);
+struct task *task_new(struct service *s, const struct id *id, const struct id *account, struct strbuf *head, size_t brief, struct strbuf *payload);
+void task_free(struct service *s, struct task *task);
+void task_release(struct service *s, struct task *task);
+void task_blamed_by(struct task *task, const struct id *worker);
+void task_lease_link(struct task *task, struct worker *worker);
+void task_lease_unlink(struct task *task);
+bool task_readable(const struct account_caller *caller, const struct id *account);
+bool task_changeable(const struct account_caller *caller, const struct id *account);
+/* Members of the view without braces, `full` with result. */
+void task_status_members(struct strbuf *b, const struct task *task, const struct task_status *status, bool full);
+void task_spec_text(struct strbuf *b, const struct task *task);
+void task_status_text(struct strbuf *b, const struct task *task);
+void task_view(struct strbuf *b, const struct task *task, const struct task_status *status, bool full);
+/* The same out of a row. */
+int task_row_view(struct strbuf *b, const struct store_row *row, bool full);
+int task_row_restore(struct service *s, const struct store_row *row);
+const char *task_state_name(uint32_t state);
+int task_state_parse(const char *name, uint32_t *ret_state);
+const char *task_reason_name(uint32_t reason);
+static inline bool task_state_ended(uint32_t state)
+{
+        return state >= CORE_DONE;
+}
+
+/* spec.c: what was submitted, read and checked */
+struct submission {
+        struct core_needs needs;
+        uint32_t band, attempts;
+        int64_t deadline, not_before; /* unix ms; UNIX_NEVER, 0 */
+        uint64_t cost;
+        struct id after[AFTER_TASKS];
+        uint32_t after_count;
+        bool wait_for_workers;
+        struct id key; /* by which it came, set before reading; all zero: none */
+        struct strbuf head, payload;
+        size_t brief;
+};
+void submission_done(struct submission *submission);
+/* Reads one task of a body. earlier: ids of the same call that "#N" may name. 0, or -EINVAL with violations added to the array. */
+int submission_read(struct service *s, const json_t *body, const char *path, const struct id *earlier, size_t earlier_count, json_t *violations,
+                    struct submission *submission);
+void violation_add(json_t *violations, const char *path, const char *format, ...) __attribute__((format(printf, 3, 4)));
+int band_parse(const char *name, uint32_t *ret_band);
+extern const char *const band_names[CORE_BANDS];
+uint32_t type_kind(const char *type);
+json_t *refusal_json(const struct core_refusal *refusal);
+uint64_t deadline_on_core(const struct service *s, int64_t unix_ms);
+
+/* worker.c, worker-messages.c */
+void worker_event(struct service *s, const struct worker *worker, const char *state);
+struct worker *worker_find(struct service *s, const struct id *id);
+void worker_free(struct service *s, struct worker *worker);
+void worker_view(struct strbuf *b, struct service *s, const struct worker *worker);
+int worker_row_restore(struct service *s, const struct store_row *row);
+const char *worker_state_name(const struct worker *worker);
+void connection_release(struct service_worker *connection);
+void connection_send(struct service_worker *connection, const struct strbuf *text);
+void connection_end(struct service_worker *connection, const char *code, const char *text);
+int connection_message(struct service_worker *connection, const json_t *message);
+/* hello is complete and the worker's row, if there is one, was looked up. */
+int worker_join(struct service_worker *connection, const json_t *hello, struct worker *worker);
+int worker_spec_check(const json_t *abilities, char reason[160]);
+int worker_to_core(struct service *s, struct worker *worker, bool join);
+void worker_lease_text(struct service *s, struct strbuf *b, const struct task *task, uint64_t nonce);
+void workers_free(struct service *s);
+void worker_drain(struct service *s, struct worker *worker, bool on);
+void worker_remove(struct service *s, struct worker *worker);
+
+/* Members of a message. Absent (0), right (1), or of a wrong kind (negative, and the connection ended). */
+int message_malformed(struct service_worker *c, const char *text);
+int message_text_of(struct service_worker *c, const json_t *m, const char *name, size_t most, const char **ret);
+int message_integer_of(struct service_worker *c, const json_t *m, const char *name, int64_t low, int64_t high, int64_t *ret);
+/* The lease that a message is about: 1 and its task; 0 when it is not this worker's; or the connection ended. */
+int message_lease_of(struct service_worker *c, const json_t *m, struct id *id, uint64_t *nonce, struct task **ret_task);
+int message_not_its_lease(struct service_worker *c, const struct id *id, uint64_t nonce, const struct task *task);
+void message_tell_lease(struct service *s, struct service_worker *c, enum operation_kind kind, const struct id *task, uint64_t nonce);
+void message_stale(struct service_worker *c, const struct id *task, uint64_t nonce);
+#define RUNNING_LEASES 8192
+int on_result(struct service_worker *c, const json_t *m);
+int on_fail(struct service_worker *c, const json_t *m);
+int on_decline(struct service_worker *c, const json_t *m);
+int on_renew(struct service_worker *c, const json_t *m);
+
+/* event.c */
+int events_open(struct service *s);
+void events_close(struct service *s);
+/* data: JSON. */
+void event_tell(struct service *s, const struct id *account, const struct id *task, const char *type, const char *data, size_t bytes);
+void event_task_state(struct service *s, const struct task *task, const struct task_status *status);
+
+/* feed.c, answers.c */
+int feed_row_restore(struct service *s, const struct store_row *row);
+void feed_free(struct service *s);
+void answers_free(struct service *s);
+
+/* log.c */
+void log_write(struct service *s, struct task *task, uint64_t offset, const char *text, size_t bytes);
+void log_remove(struct service *s, const struct id *account, const struct id *task, uint32_t attempts);
+void log_path(const struct service *s, const struct id *account, const struct id *task, uint32_t attempt, char *path, size_t size);
+
+/* object.c */
+bool object_sha256_valid(const char *sha256);
+void object_row_id(const char *sha256, const struct id *account, struct id *ret);
+int objects_open(struct service *s, char message[SERVICE_MESSAGE]);
+void objects_free(struct service *s);
+/* A row that lets the account read the object. */
+int object_grant(struct service *s, const char *sha256, const struct id *account, uint64_t bytes);
+
+/* queue.c */
+int queues_open(struct service *s, struct store *store, char message[SERVICE_MESSAGE]);
+void queues_turn(struct service *s);
+int writer_open(struct service *s, struct store *store);
+
+/* about.c */
+void service_counts(struct service *s, struct strbuf *b);
+
+/* jobs.c: a thread for what would block the loop. run in the thread, finish on the loop in service_turn; run gets NULL while the store can't be opened. */
+struct job {
+        struct job *next;
+        void (*run)(struct job *job, struct store *store);
+        void (*finish)(struct service *s, struct job *job);
+        int error;
+};
+int jobs_start(const char *name, const struct store_options *store, void (*wake)(void *context), void *context, struct jobs **ret_jobs);
+/* -E_QUOTA: too many wait. */
+int jobs_put(struct jobs *jobs, struct job *job);
+/* Carries out finish of what is done; how many. */
+size_t jobs_finish(struct service *s, struct jobs *jobs);
+void jobs_stop(struct service *s, struct jobs *jobs);

@@ -1,0 +1,455 @@
+/* queue.c: which queues are ours. At the start, and again and again while another server has some, the free ones are claimed and their unfinished tasks taken in.
+ * What was taken from us, or a store that is beyond help, ends this life of the service: all that is in memory is forgotten, who waits for an answer is
+ * told to ask again, workers are sent to connect anew, and the store is opened from scratch. */
+#include "base/error.h"
+#include "base/log.h"
+#include "service/internal.h"
+
+#include <stdio.h>
+
+#define LOG_ROOM "service"
+#define CLAIM_MS 1000
+#define SWEEP_MS 60000
+#define SWEPT_AT_ONCE 1000
+
+struct row_copy {
+        struct row_copy *next;
+        struct store_row row;
+        char text[];
+};
+
+/* Made in the thread that has the store, used on the loop's. */
+struct claim {
+        struct job job; /* when a job does it */
+        struct service *service;
+        struct store *store;
+        char *url, *server, message[STORE_MESSAGE];
+        uint32_t wanted, got;
+        bool first, accounts;
+        int error;
+        uint64_t epochs[STORE_QUEUES];
+        char owners[STORE_QUEUES][256];
+        struct row_copy *rows, **last;
+};
+
+static const char *copy_text(char **at, const char *text, size_t bytes)
+{
+        char *copy = *at;
+
+        if (!text)
+                return NULL;
+        memcpy(copy, text, bytes);
+        copy[bytes] = '\0';
+        *at += bytes + 1;
+        return copy;
+}
+
+static int keep_row(void *context, const struct store_row *row)
+{
+        struct claim *claim = context;
+        size_t key = row->text_key ? strlen(row->text_key) : 0;
+        struct row_copy *copy = malloc(sizeof(*copy) + key + row->spec_bytes + row->status_bytes + 3);
+        char *at;
+
+        if (!copy)
+                return -ENOMEM;
+        at = copy->text;
+        copy->next = NULL;
+        copy->row = *row;
+        copy->row.text_key = copy_text(&at, row->text_key, key);
+        copy->row.spec = copy_text(&at, row->spec, row->spec_bytes);
+        copy->row.status = copy_text(&at, row->status, row->status_bytes);
+        *claim->last = copy;
+        claim->last = &copy->next;
+        return 0;
+}
+
+static int keep_table(struct claim *claim, enum store_table table, const uint32_t *states, size_t state_count, uint32_t queues)
+{
+        return store_list(claim->store, &(struct store_query){.table = table, .kind = -1, .states = states, .state_count = state_count, .queues = queues}, keep_row,
+                          claim);
+}
+
+static void claim_run(struct claim *claim)
+{
+        static const uint32_t unfinished[] = {CORE_HELD, CORE_QUEUED, CORE_LEASED, CORE_BACKOFF};
+        static const enum store_table accounts[] = {STORE_ACCOUNT, STORE_KEY, STORE_SESSION, STORE_SETTING};
+        int r = 0;
+
+        claim->last = &claim->rows;
+        for (unsigned int i = 0; i < STORE_QUEUES && !r; i++) {
+                if (!(claim->wanted & 1u << i))
+                        continue;
+                r = store_claim(claim->store, i, &claim->epochs[i], claim->owners[i]);
+                if (!r)
+                        claim->got |= 1u << i;
+                if (r == -EBUSY)
+                        r = 0;
+        }
+        for (size_t i = 0; i < ARRAY_SIZE(accounts) && !r && (claim->first || claim->accounts); i++)
+                r = keep_table(claim, accounts[i], NULL, 0, 0);
+        if (!r && (claim->first || claim->got))
+                r = keep_table(claim, STORE_WORKER, NULL, 0, 0);
+        if (!r && (claim->first || claim->got))
+                r = keep_table(claim, STORE_FEED, NULL, 0, 0);
+        if (!r && claim->got)
+                r = keep_table(claim, STORE_TASK, unfinished, ARRAY_SIZE(unfinished), claim->got);
+        claim->error = r;
+}
+
+static int restore(struct service *s, const struct store_row *row)
+{
+        switch (row->table) {
+        case STORE_TASK:
+                return task_row_restore(s, row);
+        case STORE_WORKER:
+                return worker_row_restore(s, row);
+        case STORE_FEED:
+                return feed_row_restore(s, row);
+        case STORE_ACCOUNT:
+        case STORE_KEY:
+        case STORE_SESSION:
+        case STORE_SETTING:
+                return accounts_load(s->accounts, row);
+        case STORE_AUDIT:
+        case STORE_ANSWER:
+        case STORE_OBJECT:
+        case STORE_TABLES:
+                break;
+        }
+        return 0;
+}
+
+/* What was claimed becomes ours. -EBADMSG: a row that can't be read, named in message. */
+static int claim_take(struct service *s, struct claim *claim, char message[SERVICE_MESSAGE])
+{
+        unsigned int taken = 0, tasks = 0;
+        int result = claim->error;
+        char text[ID_TEXT];
+
+        for (struct row_copy *copy = claim->rows, *next; copy; copy = next) {
+                int r = result ? 0 : restore(s, &copy->row);
+
+                next = copy->next;
+                tasks += copy->row.table == STORE_TASK;
+                if (copy->row.table == STORE_TASK && memcmp(&copy->row.id, &s->last_id, sizeof(s->last_id)) > 0)
+                        s->last_id = copy->row.id;
+                if (r < 0) {
+                        snprintf(message, SERVICE_MESSAGE, "row %s of table %s can't be taken in: %s", id_text("id", &copy->row.id, text),
+                                 store_table_name(copy->row.table), error_text(r));
+                        result = r;
+                }
+                free(copy);
+        }
+        claim->rows = NULL;
+        for (unsigned int i = 0; i < STORE_QUEUES; i++) {
+                struct queue *queue = &s->queues[i];
+
+                if (!(claim->wanted & 1u << i))
+                        continue;
+                if (claim->got & 1u << i && !result) {
+                        queue->state = QUEUE_OURS;
+                        queue->epoch = claim->epochs[i];
+                        snprintf(queue->owner, sizeof(queue->owner), "%s", s->server ? s->server : "");
+                        if (s->writer)
+                                writer_set_epoch(s->writer, i, queue->epoch);
+                        taken++;
+                } else {
+                        queue->state = QUEUE_FOREIGN;
+                        snprintf(queue->owner, sizeof(queue->owner), "%s", claim->owners[i]);
+                }
+        }
+        if (taken)
+                log_info("%u of %d queues are ours, %u unfinished tasks taken in", taken, STORE_QUEUES, tasks);
+        act_drain(s);
+        return result;
+}
+
+int queues_open(struct service *s, struct store *store, char message[SERVICE_MESSAGE])
+{
+        struct claim *claim scoped_free = calloc(1, sizeof(*claim));
+        int r;
+
+        if (!claim)
+                return -ENOMEM;
+        claim->service = s;
+        claim->store = store;
+        claim->wanted = (1u << STORE_QUEUES) - 1;
+        claim->first = true;
+        claim_run(claim);
+        if (claim->error < 0)
+                snprintf(message, SERVICE_MESSAGE, "the store can't be read: %s", store_problem(store));
+        r = claim_take(s, claim, message);
+        return r;
+}
+
+/* Again and again, in the writer's thread: the claims live on its connection. */
+
+static void claim_call(void *context, struct store *store)
+{
+        struct claim *claim = context;
+
+        claim->store = store;
+        claim_run(claim);
+}
+
+static void claim_done(struct service *s, void *context, int error)
+{
+        struct claim *claim = context;
+        char message[SERVICE_MESSAGE] = "";
+
+        s->queues_busy = false;
+        if (error) {
+                /* This writer is gone, and the claim with it. */
+                for (struct row_copy *copy = claim->rows, *next; copy; copy = next) {
+                        next = copy->next;
+                        free(copy);
+                }
+        } else if (claim_take(s, claim, message) < 0) {
+                log_error("queues were not taken over: %s", message[0] ? message : error_text(claim->error));
+        }
+        free(claim);
+}
+
+static void claim_more(struct service *s)
+{
+        struct claim *claim;
+        struct operation *op;
+        uint64_t number;
+
+        pending_flush(s);
+        if (s->queues_busy || s->pending_count)
+                return;
+        claim = calloc(1, sizeof(*claim));
+        if (!claim)
+                return;
+        claim->service = s;
+        claim->accounts = true;
+        for (unsigned int i = 0; i < STORE_QUEUES; i++)
+                if (s->queues[i].state == QUEUE_FOREIGN)
+                        claim->wanted |= 1u << i;
+        if (writer_call(s->writer, claim_call, claim, &number) < 0) {
+                free(claim);
+                return;
+        }
+        s->batch = number + 1;
+        s->queues_busy = true;
+        op = operation_add(s, OPERATION_CALL);
+        op->call = claim_done;
+        op->context = claim;
+}
+
+/* Rows whose time is over. */
+
+static void sweep_call(void *context, struct store *store)
+{
+        static const enum store_table tables[] = {STORE_ANSWER, STORE_WORKER, STORE_FEED, STORE_SESSION};
+        const struct service *s = context;
+        uint64_t count;
+
+        for (size_t i = 0; i < ARRAY_SIZE(tables); i++)
+                if (store_sweep(store, tables[i], s->sweep_unix_ms, SWEPT_AT_ONCE, &count) < 0)
+                        return;
+}
+
+static void sweep_done(struct service *s, void *context, int error)
+{
+        s->sweeping = false;
+}
+
+static void sweep(struct service *s)
+{
+        struct operation *op;
+        uint64_t number;
+
+        pending_flush(s);
+        s->sweep_unix_ms = s->unix_ms;
+        if (s->sweeping || s->pending_count || writer_call(s->writer, sweep_call, s, &number) < 0)
+                return;
+        s->batch = number + 1;
+        s->sweeping = true;
+        op = operation_add(s, OPERATION_CALL);
+        op->call = sweep_done;
+}
+
+/* A new life. */
+
+static void forget_all(struct service *s, int error)
+{
+        struct task *task, *next;
+
+        for (unsigned int i = 0; i < STORE_QUEUES; i++) {
+                s->queues[i].state = QUEUE_FOREIGN;
+                s->queues[i].owner[0] = '\0';
+        }
+        while (s->connections && s->connections->state != CONNECTION_ENDED)
+                connection_end(s->connections, "pool.moved", "another server may have your tasks now: connect anew");
+        for (struct service_worker *c = s->connections, *after; c; c = after) {
+                after = c->next;
+                connection_end(c, "pool.moved", "another server may have your tasks now: connect anew");
+        }
+        act_drain(s);
+        operations_fail(s, error);
+        s->pending_count = 0;
+        strbuf_clear(&s->texts);
+        HASH_ITER(by_id, s->tasks, task, next) {
+                while (task->waits) {
+                        struct service_wait *wait = task->waits;
+                        service_done_fn done = wait->done;
+                        void *context = wait->context;
+
+                        answer_error(s, done, context, error);
+                        service_wait_cancel(wait);
+                }
+                if (task->number != CORE_NONE)
+                        core_forget(s->core, task->number);
+                task_free(s, task);
+        }
+}
+
+static void reopen_run(struct job *job, struct store *none)
+{
+        struct claim *claim = (struct claim *)(void *)((char *)job - offsetof(struct claim, job));
+
+        job->error = store_open(&(struct store_options){.url = claim->url, .server = claim->server}, &claim->store, claim->message);
+        if (!job->error) {
+                claim_run(claim);
+                job->error = claim->error;
+        }
+}
+
+static void writer_refused(void *context, uint64_t number, int error)
+{
+        struct service *s = context;
+
+        /* In the writer's thread. A batch of ours that the store can't take at all is a fault here: what is in memory can't be trusted any more. */
+        log_error("the store refused a batch: %s; everything is read from it anew", error_text(error));
+        __atomic_store_n(&s->refused, number, __ATOMIC_RELEASE);
+}
+
+static void writer_wake(void *context)
+{
+        const struct service *s = context;
+
+        s->options.wake(s->options.context);
+}
+
+int writer_open(struct service *s, struct store *store)
+{
+        int r = writer_start(&(struct writer_options){.store = store, .wake = writer_wake, .context = s, .max_bytes = 256u << 20,
+                                                      .refused = writer_refused},
+                             &s->writer);
+
+        if (r < 0)
+                return r;
+        for (unsigned int i = 0; i < STORE_QUEUES; i++)
+                if (s->queues[i].state == QUEUE_OURS)
+                        writer_set_epoch(s->writer, i, s->queues[i].epoch);
+        s->batch = 1;
+        s->durable = 0;
+        return 0;
+}
+
+static void reopen(struct service *s);
+
+static void reopen_finish(struct service *s, struct job *job)
+{
+        struct claim *claim = (struct claim *)(void *)((char *)job - offsetof(struct claim, job));
+        char message[SERVICE_MESSAGE] = "";
+        int r = job->error;
+
+        if (!r)
+                r = claim_take(s, claim, message);
+        else
+                for (struct row_copy *copy = claim->rows, *next; copy; copy = next) {
+                        next = copy->next;
+                        free(copy);
+                }
+        if (!r)
+                r = writer_open(s, take(claim->store));
+        if (r < 0) {
+                log_error("the store can't be opened again: %s", claim->message[0] ? claim->message : message[0] ? message : error_text(r));
+                forget_all(s, -ESTALE);
+                if (claim->store)
+                        store_close(claim->store);
+                s->queues_due_ms = s->now_ms + CLAIM_MS;
+        } else {
+                s->reopening = false;
+                log_notice("the store is back");
+        }
+        s->reopen_busy = false;
+        free(claim->url);
+        free(claim->server);
+        free(claim);
+}
+
+static void reopen(struct service *s)
+{
+        struct claim *claim = calloc(1, sizeof(*claim));
+
+        if (!claim)
+                return;
+        claim->job = (struct job){.run = reopen_run, .finish = reopen_finish};
+        claim->service = s;
+        claim->accounts = true;
+        claim->url = strdup(s->url);
+        claim->server = s->server ? strdup(s->server) : NULL;
+        claim->wanted = (1u << STORE_QUEUES) - 1;
+        if (!claim->url || jobs_put(s->files, &claim->job) < 0) {
+                free(claim->url);
+                free(claim->server);
+                free(claim);
+                return;
+        }
+        s->reopen_busy = true;
+}
+
+void queues_turn(struct service *s)
+{
+        bool foreign = false;
+
+        if (!s->reopening && (s->writer_state.final || __atomic_load_n(&s->refused, __ATOMIC_ACQUIRE))) {
+                log_error("what is in memory is no longer what the store holds (%s): starting anew from the store",
+                          s->writer_state.error ? error_text(s->writer_state.error) : "a refused batch");
+                s->reopening = true;
+                forget_all(s, -ESTALE);
+                writer_stop(take(s->writer), 0);
+                memset(&s->writer_state, 0, sizeof(s->writer_state));
+                s->batch = 1;
+                s->durable = 0;
+                __atomic_store_n(&s->refused, 0, __ATOMIC_RELEASE);
+                s->queues_busy = s->sweeping = false;
+                s->queues_due_ms = s->now_ms;
+        }
+        if (s->reopening) {
+                if (!s->reopen_busy && s->now_ms >= s->queues_due_ms)
+                        reopen(s);
+                return;
+        }
+        for (unsigned int i = 0; i < STORE_QUEUES; i++)
+                foreign |= s->queues[i].state == QUEUE_FOREIGN;
+        if (s->shared && s->now_ms >= s->queues_due_ms) {
+                s->queues_due_ms = s->now_ms + CLAIM_MS;
+                claim_more(s);
+        } else if (!s->shared && foreign && s->now_ms >= s->queues_due_ms) {
+                s->queues_due_ms = s->now_ms + CLAIM_MS;
+                claim_more(s);
+        }
+        if (s->now_ms >= s->sweep_due_ms) {
+                s->sweep_due_ms = s->now_ms + SWEEP_MS;
+                sweep(s);
+        }
+}
+
+int service_owner(struct service *s, const struct id *account, char address[256])
+{
+        const struct queue *queue = &s->queues[service_queue_of(account)];
+
+        address[0] = '\0';
+        if (queue->state == QUEUE_OURS)
+                return 0;
+        if (!queue->owner[0])
+                return -E_UNAVAILABLE;
+        snprintf(address, 256, "%s", queue->owner);
+        return -EAGAIN;
+}
