@@ -343,7 +343,7 @@ int account_identify(struct accounts *a, const struct account_now *now, const ch
         if (r == -EINVAL) {
                 a->counts.credentials_malformed++;
                 if (!a->problem[0])
-                        accounts_refuse(a, r, "malformed Authorization: give \"Bearer \" and an API key (berth_…) or an access token");
+                        accounts_refuse(a, r, "malformed Authorization: give \"Bearer \" and an API key (berth_...) or an access token");
         } else if (r < 0) {
                 a->counts.credentials_refused++;
                 accounts_refuse(a, r, "the key or token is not accepted: wrong, expired or ended");
@@ -356,6 +356,30 @@ bool caller_covers(const struct account_caller *by, uint64_t rights)
         return !(rights & ~rights_of(by));
 }
 
+/* The account of who was identified before, if that has not ended, and the key or session. */
+static const struct account *still(const struct accounts *a, const struct account_caller *caller, int64_t clock_ms, const struct key **ret_key,
+                                   const struct session **ret_session)
+{
+        const struct account *account = accounts_by_id(a, &caller->account);
+
+        *ret_key = NULL;
+        *ret_session = NULL;
+        if (!account || account->disabled)
+                return NULL;
+        if (!id_is_none(&caller->key)) {
+                *ret_key = accounts_key(a, &caller->key);
+                return *ret_key && (*ret_key)->account == account && key_valid(*ret_key, clock_ms) ? account : NULL;
+        }
+        *ret_session = accounts_session(a, &caller->session);
+        return *ret_session && (*ret_session)->account == account && session_valid(*ret_session, clock_ms) ? account : NULL;
+}
+
+/* identify never makes a caller like the pool itself: a role, and no account. */
+static bool is_pool_itself(const struct account_caller *caller)
+{
+        return caller->role != ROLE_NONE && id_is_none(&caller->account);
+}
+
 bool caller_still(const struct accounts *a, const struct account_caller *caller, int64_t clock_ms)
 {
         const struct account *account;
@@ -364,32 +388,27 @@ bool caller_still(const struct accounts *a, const struct account_caller *caller,
 
         if (caller->role == ROLE_NONE)
                 return false;
-        if (id_is_none(&caller->account)) /* the pool itself: identify never makes one like that */
+        if (is_pool_itself(caller))
                 return true;
-        account = accounts_by_id(a, &caller->account);
-        if (!account || account->disabled)
-                return false;
-        if (!id_is_none(&caller->key)) {
-                key = accounts_key(a, &caller->key);
-                return key && key->account == account && key_valid(key, clock_ms);
-        }
-        session = accounts_session(a, &caller->session);
-        return session && session->account == account && session_valid(session, clock_ms);
+        account = still(a, caller, clock_ms, &key, &session);
+        return account && account->role == caller->role;
 }
 
 bool account_still(struct accounts *a, const struct account_now *now, struct account_caller *caller)
 {
+        int64_t clock_ms = accounts_clock(a, now);
+        const struct account *account;
         const struct session *session;
         const struct key *key;
 
-        if (!caller_still(a, caller, accounts_clock(a, now)))
+        if (caller->role == ROLE_NONE)
                 return false;
-        if (id_is_none(&caller->account))
+        if (is_pool_itself(caller))
                 return true;
-        key = id_is_none(&caller->key) ? NULL : accounts_key(a, &caller->key);
-        session = key ? NULL : accounts_session(a, &caller->session);
-        caller_of(caller, key ? key->account : session->account, key, session);
-        return true;
+        account = still(a, caller, clock_ms, &key, &session);
+        if (account)
+                caller_of(caller, account, key, session);
+        return account != NULL;
 }
 
 void account_end_sessions(struct accounts *a, struct account *account)

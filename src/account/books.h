@@ -136,7 +136,7 @@ void caller_of(struct account_caller *caller, const struct account *account, con
 
 /* Nobody grants what it has not: all rights of that role, or those bits. */
 bool caller_covers(const struct account_caller *by, uint64_t rights);
-/* The caller as of now: neither its account nor its key or session ended since it was identified. */
+/* The caller as of now: neither its account nor its key or session ended since it was identified, and the role is the same. */
 bool caller_still(const struct accounts *accounts, const struct account_caller *caller, int64_t clock_ms);
 bool limits_ok(const struct account_limits *limits);
 /* Ends all sessions of the account, in memory; in the store by the account's new epoch. */
@@ -159,6 +159,9 @@ must_check int changes_add_row(struct accounts *accounts, struct account_changes
 /* audit.c. verb, object: short printable texts. A refusal (outcome < 0) of a stranger is left out, and counted, when there were too many. */
 must_check int audit_add(struct accounts *accounts, const struct account_now *now, const struct account_caller *by, const char *verb, const char *object,
                          int outcome, struct account_changes *changes);
+
+/* base64.c. -EINVAL: not strict base64url, or more than size bytes. */
+must_check int base64_decode(const char *text, size_t length, uint8_t *bytes, size_t size, size_t *ret_count);
 
 /* key.c: "berth_…" */
 must_check int key_text_check(const char *text, size_t length);

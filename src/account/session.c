@@ -132,9 +132,9 @@ int account_refresh(struct accounts *a, const struct account_now *now, const cha
         accounts_clock(a, now);
         changes_begin(a, ret_changes);
         if (strnlen(refresh, PREFIX_BYTES + LENGTH + 1) != PREFIX_BYTES + LENGTH || memcmp(refresh, PREFIX, PREFIX_BYTES) ||
-            sodium_base642bin(bytes, sizeof(bytes), refresh + PREFIX_BYTES, LENGTH, NULL, &n, NULL, B64) || n != sizeof(bytes)) {
+            base64_decode(refresh + PREFIX_BYTES, LENGTH, bytes, sizeof(bytes), &n) || n != sizeof(bytes)) {
                 a->counts.credentials_malformed++;
-                return accounts_refuse(a, -EINVAL, "malformed refresh token: give what signing in or the last refresh returned (berthr_…)");
+                return accounts_refuse(a, -EINVAL, "malformed refresh token: give what signing in or the last refresh returned (berthr_...)");
         }
         mac(&a->refresh_tag, bytes, tag);
         mac(&a->refresh_mac, bytes, stored);

@@ -69,7 +69,7 @@ static inline struct id world_key(struct world *w, const struct id *account, uin
 
 static inline int world_identify(struct world *w, const char *text, struct account_caller *caller)
 {
-        char header[2048];
+        char header[8192];
 
         snprintf(header, sizeof(header), "Bearer %s", text);
         return account_identify(w->accounts, &w->now, header, strlen(header), caller);

@@ -21,6 +21,7 @@ struct throttle;
 
 struct throttle *throttle_new(const uint8_t key[16]);
 void throttle_free(struct throttle *throttle);
+SCOPED_FN(struct throttle *, throttle_free)
 /* 0: go on, and counted as failed for now; or how many milliseconds to wait: then nothing was counted. known: the name's owner has a session from this address,
  * which frees it from the address's waits. */
 uint64_t throttle_try(struct throttle *throttle, uint64_t now_ms, const char *name, const char *address, bool known);

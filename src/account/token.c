@@ -80,7 +80,7 @@ static json_t *part(const char *text, size_t length)
         size_t n = 0;
         json_t *json;
 
-        if (sodium_base642bin(bytes, sizeof(bytes), text, length, NULL, &n, NULL, B64))
+        if (base64_decode(text, length, bytes, sizeof(bytes), &n))
                 return NULL;
         json = json_loadb((const char *)bytes, n, JSON_REJECT_DUPLICATES, NULL);
         if (json && !json_is_object(json)) {
@@ -213,7 +213,7 @@ int token_identify(struct accounts *a, int64_t clock_ms, const char *text, size_
         r = read_header(a, text, (size_t)(dot - text), &key);
         if (r < 0)
                 return r;
-        if (sodium_base642bin(signature, sizeof(signature), second + 1, SIGNATURE_TEXT, NULL, &n, NULL, B64) || n != sizeof(signature))
+        if (base64_decode(second + 1, SIGNATURE_TEXT, signature, sizeof(signature), &n) || n != sizeof(signature))
                 return -EINVAL;
         if (crypto_sign_verify_detached(signature, (const uint8_t *)text, (unsigned long long)(second - text), key->public_key))
                 return -EACCES;
