@@ -133,6 +133,32 @@ static inline struct gate_action *ring_at(const struct gate *g, uint32_t i)
 {
         return (struct gate_action *)((char *)g + g->ring_at) + i % g->ring_size;
 }
+/* Heap sort of the n elements at array: no memory, no worst case. before(a, b) of pointers: whether a comes first. */
+#define SORT_IN_PLACE(array, n, before)                                                             \
+        do {                                                                                        \
+                typeof(&(array)[0]) a_ = (array);                                                   \
+                                                                                                    \
+                for (uint32_t start_ = (n) / 2, end_ = (n); end_ > 1;) {                            \
+                        uint32_t root_, child_;                                                     \
+                        typeof(*a_) held_;                                                          \
+                                                                                                    \
+                        if (start_ > 0) {                                                           \
+                                held_ = a_[--start_];                                               \
+                        } else {                                                                    \
+                                held_ = a_[--end_];                                                 \
+                                a_[end_] = a_[0];                                                   \
+                        }                                                                           \
+                        for (root_ = start_; (child_ = 2 * root_ + 1) < end_; root_ = child_) {     \
+                                if (child_ + 1 < end_ && before(&a_[child_], &a_[child_ + 1]))      \
+                                        child_++;                                                   \
+                                if (!before(&held_, &a_[child_]))                                   \
+                                        break;                                                      \
+                                a_[root_] = a_[child_];                                             \
+                        }                                                                           \
+                        a_[root_] = held_;                                                          \
+                }                                                                                   \
+        } while (0)
+
 static inline struct scratch *scratch_of(const struct gate *g)
 {
         return (struct scratch *)((char *)g + g->state_bytes);

@@ -11,16 +11,14 @@ static void test_one_that_never_gives_way_is_contained(void **state)
         (void)state;
         begin();
         a = running(WIRE_BATCH, 60);
-        b = add(WIRE_NORMAL);
-        want(b, 60);
+        b = asking(WIRE_NORMAL, 60);
         expect(GATE_GIVE_WAY, a);
         asked = now;
         tick_to(now + 30 * S);
         assert_int_equal(expect(GATE_REPORT, a)->code, -E_STUCK);
         assert_int_equal(expect(GATE_WAIT, b)->reason, WIRE_WAIT_STUCK);
         assert_true(view(a).stuck);
-        c = add(WIRE_NORMAL);
-        want(c, 40);
+        c = asking(WIRE_NORMAL, 40);
         expect(GATE_GO, c); /* the others go on with what is left */
         owns(c, 40, 0);
         while (!find(GATE_KILL, a)) {
@@ -29,20 +27,18 @@ static void test_one_that_never_gives_way_is_contained(void **state)
                 tick_to(gate_next_deadline(g));
         }
         assert_int_equal(now, asked + 330 * S);
-        gate_gone(g, now, a);
-        hear();
+        gone(a);
         expect(GATE_GO, b);
 }
 
 static void test_stuck_one_that_answers_after_all(void **state)
 {
-        uint32_t a, b;
+        uint32_t a;
 
         (void)state;
         begin();
         a = running(WIRE_BATCH, 60);
-        b = add(WIRE_NORMAL);
-        want(b, 60);
+        asking(WIRE_NORMAL, 60);
         tick_to(now + 30 * S);
         gives_way(a, true);
         assert_false(view(a).stuck);
@@ -51,14 +47,12 @@ static void test_stuck_one_that_answers_after_all(void **state)
 
 static void test_silent_one_is_evicted_like_any_other(void **state)
 {
-        uint32_t a, b;
+        uint32_t a;
 
         (void)state;
         begin();
-        a = add(WIRE_BATCH);
-        want(a, 80); /* and never tells what it does with it */
-        b = add(WIRE_NORMAL);
-        want(b, 60);
+        a = asking(WIRE_BATCH, 80); /* and never tells what it does with it */
+        asking(WIRE_NORMAL, 60);
         for (uint32_t i = 0; i < 10 && !find(GATE_GIVE_WAY, a); i++)
                 tick_to(gate_next_deadline(g));
         gives_way(a, false);
@@ -67,15 +61,13 @@ static void test_silent_one_is_evicted_like_any_other(void **state)
 
 static void test_stuck_victim_frees_the_half_filled(void **state)
 {
-        uint32_t a, b, c;
+        uint32_t a, c;
 
         (void)state;
         begin();
         a = running(WIRE_BATCH, 60);
-        b = add(WIRE_NORMAL);
-        want(b, 60); /* gets the 40 that are free, waits for 20 */
-        c = add(WIRE_NORMAL);
-        want(c, 40);
+        asking(WIRE_NORMAL, 60); /* gets the 40 that are free, waits for 20 */
+        c = asking(WIRE_NORMAL, 40);
         assert_null(find(GATE_GO, c));
         tick_to(now + 30 * S);
         expect(GATE_REPORT, a);
@@ -89,23 +81,19 @@ static void test_failed_move_in_backs_off(void **state)
         (void)state;
         begin();
         a = running(WIRE_NORMAL, 60);
-        b = add(WIRE_NORMAL);
-        want(b, 60);
+        b = asking(WIRE_NORMAL, 60);
         work_for(60 * S, a, GATE_NONE);
         gives_way(a, true);
         evicted(a, 40, 20, true);
-        gate_gone(g, now, b);
-        hear();
+        gone(b);
         assert_int_equal(expect(GATE_BRING_IN, a)->bytes, 20);
         assert_int_equal(gate_brought_in(g, now, a, 0, 60, 0, 0, false, -ENOMEM), 0);
         hear();
         assert_null(find(GATE_BRING_IN, a));
         assert_int_equal(view(a).state, WIRE_WAITING);
-        b = add(WIRE_NORMAL);
-        want(b, 60);
+        b = asking(WIRE_NORMAL, 60);
         expect(GATE_GO, b); /* others first */
-        gate_gone(g, now, b);
-        hear();
+        gone(b);
         tick_to(now + 1 * S);
         assert_int_equal(expect(GATE_BRING_IN, a)->bytes, 60);
 }
@@ -117,8 +105,7 @@ static void test_failed_move_out_does_not_spin(void **state)
         (void)state;
         begin();
         a = running(WIRE_BATCH, 60);
-        b = add(WIRE_NORMAL);
-        want(b, 60);
+        b = asking(WIRE_NORMAL, 60);
         gives_way(a, false);
         expect(GATE_EVICT, a);
         assert_int_equal(gate_evicted(g, now, a, 60, 0, 0, 0, true, -E_ARENA), 0);
@@ -336,15 +323,13 @@ static void test_states_are_walked(void **state)
         assert_int_equal(view(a).state, WIRE_RUNNING);
         owns(a, 60, 0);
         now += 1 * MS;
-        b = add(WIRE_NORMAL);
-        want(b, 60);
+        b = asking(WIRE_NORMAL, 60);
         assert_int_equal(view(a).state, WIRE_GIVING_WAY);
         gives_way(a, true);
         assert_int_equal(view(a).state, WIRE_GOING_OUT);
         evicted(a, 40, 20, true);
         assert_int_equal(view(a).state, WIRE_WAITING);
-        gate_gone(g, now, b);
-        hear();
+        gone(b);
         assert_int_equal(view(a).state, WIRE_COMING_IN);
         brought_in(a, 60, true);
         assert_int_equal(view(a).state, WIRE_RUNNING);

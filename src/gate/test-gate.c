@@ -161,20 +161,18 @@ static void test_growth_without_arena_is_denied(void **state)
 
 static void test_idle_gives_way_first(void **state)
 {
-        uint32_t a, b, c;
+        uint32_t a, b;
 
         (void)state;
         begin();
         a = running(WIRE_BATCH, 50);
         b = running(WIRE_NORMAL, 50);
-        c = add(WIRE_NORMAL);
-        want(c, 30);
+        asking(WIRE_NORMAL, 30);
         assert_int_equal(expect(GATE_GIVE_WAY, a)->reason, WIRE_GIVE_PRIORITY); /* lower class: at once */
         begin();
         a = running(WIRE_NORMAL, 50);
         b = running(WIRE_NORMAL, 50);
-        c = add(WIRE_NORMAL);
-        want(c, 30);
+        asking(WIRE_NORMAL, 30);
         assert_null(find(GATE_GIVE_WAY, a));
         work_for(1 * S, a, GATE_NONE); /* b does nothing */
         assert_int_equal(expect(GATE_GIVE_WAY, b)->reason, WIRE_GIVE_IDLE);
@@ -182,35 +180,32 @@ static void test_idle_gives_way_first(void **state)
 
 static void test_bytes_of_the_waiting_leave_first(void **state)
 {
-        uint32_t a, b, c;
+        uint32_t a, b;
 
         (void)state;
         begin();
         a = running(WIRE_NORMAL, 60);
-        b = add(WIRE_NORMAL);
-        want(b, 50);
+        b = asking(WIRE_NORMAL, 50);
         work_for(60 * S, a, GATE_NONE);
         gives_way(a, false); /* stops wanting, 50 of its 60 stay */
         assert_int_equal(expect(GATE_EVICT, a)->bytes, 10);
         evicted(a, 50, 10, true);
         expect(GATE_GO, b);
         owns(b, 50, 0);
-        c = add(WIRE_NORMAL);
-        want(c, 40);
+        asking(WIRE_NORMAL, 40);
         assert_int_equal(expect(GATE_EVICT, a)->bytes, 40); /* b runs on */
         assert_null(find(GATE_GIVE_WAY, b));
 }
 
 static void test_as_few_as_needed(void **state)
 {
-        uint32_t a, b, c;
+        uint32_t a, b;
 
         (void)state;
         begin();
         a = running(WIRE_BATCH, 20);
         b = running(WIRE_BATCH, 80);
-        c = add(WIRE_INTERACTIVE);
-        want(c, 50);
+        asking(WIRE_INTERACTIVE, 50);
         expect(GATE_GIVE_WAY, b);
         assert_null(find(GATE_GIVE_WAY, a)); /* its 20 would not help */
 }
@@ -223,8 +218,7 @@ static void test_unused_grant_is_asked_back_first(void **state)
         begin();
         a = running(WIRE_NORMAL, 50);
         want(a, 90);
-        b = add(WIRE_NORMAL);
-        want(b, 40);
+        b = asking(WIRE_NORMAL, 40);
         expect(GATE_TRIM, a);
         assert_null(find(GATE_GIVE_WAY, a));
         assert_int_equal(gate_memory(g, now, a, 50, 0, 50, 50, 40), 0);
@@ -239,8 +233,7 @@ static void test_exchange_overlaps(void **state)
         (void)state;
         begin();
         a = running(WIRE_NORMAL, 60);
-        b = add(WIRE_NORMAL);
-        want(b, 60);
+        b = asking(WIRE_NORMAL, 60);
         work_for(60 * S, a, GATE_NONE);
         gives_way(a, true);
         evicted(a, 40, 20, true);
@@ -265,19 +258,17 @@ static void test_exchange_overlaps(void **state)
 /* Whoever comes in begins with what is free, while the other still drains; then each step out is one step in, whole, for the head alone. */
 static void test_exchange_begins_before_the_first_return(void **state)
 {
-        uint32_t a, b, c;
+        uint32_t a, b;
 
         (void)state;
         begin();
         b = running(WIRE_NORMAL, 90);
-        a = add(WIRE_NORMAL);
-        want(a, 80);
+        a = asking(WIRE_NORMAL, 80);
         work_for(60 * S, b, GATE_NONE);
         gives_way(b, true);
         evicted(b, 0, 90, true); /* more than it was asked for: all of it is outside */
         owns(a, 80, 0);
-        c = add(WIRE_NORMAL);
-        want(c, 90);
+        asking(WIRE_NORMAL, 90);
         work_for(60 * S, a, GATE_NONE);
         expect(GATE_GIVE_WAY, a);
         assert_int_equal(expect(GATE_BRING_IN, b)->bytes, 20);
@@ -301,15 +292,12 @@ static void test_pinned_memory_stays(void **state)
 
         (void)state;
         begin();
-        a = add(WIRE_NORMAL);
-        want(a, 60);
+        a = asking(WIRE_NORMAL, 60);
         owns(a, 10, 50);
-        b = add(WIRE_INTERACTIVE);
-        want(b, 60);
+        b = asking(WIRE_INTERACTIVE, 60);
         assert_int_equal(expect(GATE_WAIT, b)->reason, WIRE_WAIT_PINNED);
         assert_null(find(GATE_GIVE_WAY, a)); /* useless */
-        gate_gone(g, now, a);
-        hear();
+        gone(a);
         expect(GATE_GO, b);
 }
 
@@ -320,11 +308,9 @@ static void test_given_way_for_one_who_died(void **state)
         (void)state;
         begin();
         a = running(WIRE_BATCH, 60);
-        b = add(WIRE_NORMAL);
-        want(b, 60);
+        b = asking(WIRE_NORMAL, 60);
         expect(GATE_GIVE_WAY, a);
-        gate_gone(g, now, b);
-        hear();
+        gone(b);
         gives_way(a, true);
         assert_int_equal(expect(GATE_GO, a)->bytes, 0); /* nothing left */
         assert_null(find(GATE_EVICT, a));
@@ -403,8 +389,7 @@ static void test_storage_leaves_for_those_with_work(void **state)
         begin();
         a = running(WIRE_NORMAL, 30);
         store = storing(70);
-        b = add(WIRE_BATCH);
-        want(b, 50);
+        b = asking(WIRE_BATCH, 50);
         assert_int_equal(expect(GATE_EVICT, store)->bytes, 50);
         assert_null(find(GATE_GIVE_WAY, a));
         want(store, 80);
@@ -428,8 +413,7 @@ static void test_storage_leaves_ahead_of_a_slice(void **state)
         begin();
         a = running(WIRE_NORMAL, 60);
         store = storing(30);
-        b = add(WIRE_NORMAL);
-        want(b, 60);
+        b = asking(WIRE_NORMAL, 60);
         assert_null(find(GATE_GIVE_WAY, a));
         assert_int_equal(expect(GATE_EVICT, store)->bytes, 30);
         evicted(store, 0, 30, true);

@@ -87,6 +87,21 @@ static inline void want(uint32_t client, uint64_t need)
         hear();
 }
 
+/* A new client that asks for so much. */
+static inline uint32_t asking(uint32_t priority, uint64_t need)
+{
+        uint32_t client = add(priority);
+
+        want(client, need);
+        return client;
+}
+
+static inline void gone(uint32_t client)
+{
+        gate_gone(g, now, client);
+        hear();
+}
+
 static inline void owns(uint32_t client, uint64_t movable, uint64_t pinned)
 {
         assert_int_equal(gate_memory(g, now, client, movable, pinned, movable, movable, 0), 0);
@@ -96,9 +111,8 @@ static inline void owns(uint32_t client, uint64_t movable, uint64_t pinned)
 /* A client that runs with so much, all movable and backed. */
 static inline uint32_t running(uint32_t priority, uint64_t bytes)
 {
-        uint32_t client = add(priority);
+        uint32_t client = asking(priority, bytes);
 
-        want(client, bytes);
         owns(client, bytes, 0);
         now += 1 * MS; /* the least turn */
         return client;

@@ -9,8 +9,7 @@ static void test_slice_exceeds_the_measured_switch(void **state)
         (void)state;
         begin();
         a = running(WIRE_NORMAL, 60);
-        b = add(WIRE_NORMAL);
-        want(b, 60);
+        b = asking(WIRE_NORMAL, 60);
         work_for(60 * S, a, GATE_NONE);
         gives_way(a, true);
         now += 20 * S; /* a very slow link: 1 byte a second would be slower still, and is taken as 1 MB/s */
@@ -21,8 +20,7 @@ static void test_slice_exceeds_the_measured_switch(void **state)
         assert_true(v.slice_left_ns >= gate_default_settings.slice_min_ns);
         begin();
         a = running(WIRE_NORMAL, 60);
-        b = add(WIRE_NORMAL);
-        want(b, 60);
+        b = asking(WIRE_NORMAL, 60);
         work_for(60 * S, a, GATE_NONE);
         now += 8 * S;
         gives_way(a, true); /* drained for 8 s */
@@ -88,14 +86,13 @@ static void test_a_known_link_tightens_the_bound(void **state)
 
 static void test_long_runner_gives_way_at_once(void **state)
 {
-        uint32_t a, b;
+        uint32_t a;
 
         (void)state;
         begin();
         a = running(WIRE_NORMAL, 60);
         work_for(1000 * S, a, GATE_NONE); /* nobody else came */
-        b = add(WIRE_NORMAL);
-        want(b, 60);
+        asking(WIRE_NORMAL, 60);
         expect(GATE_GIVE_WAY, a);
 }
 
@@ -103,7 +100,7 @@ static void test_fixed_slice_as_with_nvshare(void **state)
 {
         struct gate_settings s = plain();
         uint64_t began;
-        uint32_t a, b;
+        uint32_t a;
 
         (void)state;
         s.slice_mode = GATE_SLICE_FIXED;
@@ -112,8 +109,7 @@ static void test_fixed_slice_as_with_nvshare(void **state)
         begin_with(&s);
         a = running(WIRE_NORMAL, 60);
         began = now;
-        b = add(WIRE_NORMAL);
-        want(b, 60);
+        asking(WIRE_NORMAL, 60);
         work_for(100 * S, a, GATE_NONE);
         expect(GATE_GIVE_WAY, a);
         assert_int_equal(now - began, 30 * S);
@@ -129,14 +125,12 @@ static void test_ageing_lifts_a_batch_waiter(void **state)
         s.slice_fixed_ns = 200 * S;
         begin_with(&s);
         a = running(WIRE_INTERACTIVE, 60);
-        batch = add(WIRE_BATCH);
-        want(batch, 60);
+        batch = asking(WIRE_BATCH, 60);
         work_for(10 * S, a, GATE_NONE);
         seen_n = 0;
         for (uint32_t i = 0; i < 6; i++)
                 work_for(10 * S, a, GATE_NONE);
-        young = add(WIRE_INTERACTIVE);
-        want(young, 60);
+        young = asking(WIRE_INTERACTIVE, 60);
         assert_int_equal(view(batch).position, 1); /* 2 × 30 s later it is interactive itself, and was there before */
         assert_int_equal(view(young).position, 2);
 }
@@ -148,10 +142,8 @@ static void test_small_one_fills_the_gap_without_protection(void **state)
         (void)state;
         begin();
         a = running(WIRE_NORMAL, 60);
-        head = add(WIRE_NORMAL);
-        want(head, 70);
-        small = add(WIRE_NORMAL);
-        want(small, 30);
+        head = asking(WIRE_NORMAL, 70);
+        small = asking(WIRE_NORMAL, 30);
         expect(GATE_GO, small); /* the head can't use it yet */
         owns(small, 30, 0);
         for (uint32_t i = 0; i < 200 && !find(GATE_GIVE_WAY, a); i++)
@@ -170,24 +162,20 @@ static void test_freed_memory_wakes_a_waiter_in_the_same_step(void **state)
         (void)state;
         begin();
         a = running(WIRE_NORMAL, 60);
-        b = add(WIRE_NORMAL);
-        want(b, 60);
+        b = asking(WIRE_NORMAL, 60);
         assert_int_equal(gate_memory(g, now, a, 30, 0, 30, 30, 30), 0);
         hear();
         expect(GATE_GO, b);
         assert_int_equal(expect(GATE_CONTENDED, 0)->bytes, 0); /* overloaded no more */
         begin();
         a = running(WIRE_NORMAL, 60);
-        b = add(WIRE_NORMAL);
-        want(b, 60);
-        gate_gone(g, now, a);
-        hear();
+        b = asking(WIRE_NORMAL, 60);
+        gone(a);
         expect(GATE_GO, b);
         begin();
         a = running(WIRE_NORMAL, 30);
         gate_foreign(g, now, 0, 50);
-        b = add(WIRE_NORMAL);
-        want(b, 40);
+        b = asking(WIRE_NORMAL, 40);
         expect(GATE_WAIT, b);
         gate_foreign(g, now, 0, 0);
         hear();
@@ -203,8 +191,7 @@ static void test_growth_in_a_slice_takes_from_those_who_wait(void **state)
         (void)state;
         begin();
         a = running(WIRE_NORMAL, 60);
-        b = add(WIRE_NORMAL);
-        want(b, 60);
+        b = asking(WIRE_NORMAL, 60);
         work_for(60 * S, a, GATE_NONE);
         gives_way(a, true);
         evicted(a, 40, 20, true);
@@ -230,8 +217,7 @@ static void test_two_grow_while_a_third_waits(void **state)
         begin();
         a = running(WIRE_NORMAL, 50);
         b = running(WIRE_NORMAL, 50);
-        head = add(WIRE_NORMAL);
-        want(head, 60);
+        head = asking(WIRE_NORMAL, 60);
         want(a, 60);
         want(b, 60);
         assert_int_equal(expect(GATE_GIVE_WAY, b)->reason, WIRE_GIVE_DEADLOCK);
@@ -305,8 +291,7 @@ static void test_declared_too_much_ends_with_the_slice(void **state)
         owns(a, 10, 0);
         assert_int_equal(gate_memory(g, now, a, 10, 0, 10, 10, 80), 0);
         hear();
-        b = add(WIRE_NORMAL);
-        want(b, 60);
+        b = asking(WIRE_NORMAL, 60);
         expect(GATE_WAIT, b);
         work_for(60 * S, a, GATE_NONE);
         assert_int_equal(expect(GATE_GO, b)->bytes, 60);
@@ -317,8 +302,7 @@ static void test_declared_too_much_ends_with_the_slice(void **state)
         c = declared(100); /* does not fit beside anything: it has to wait for both */
         expect(GATE_WAIT, c);
         gate_gone(g, now, a);
-        gate_gone(g, now, b);
-        hear();
+        gone(b);
         expect(GATE_GO, c);
 }
 
@@ -331,8 +315,7 @@ static void test_need_as_observed(void **state)
         begin();
         a = running(WIRE_NORMAL, 60);
         owns(a, 20, 0);
-        b = add(WIRE_NORMAL);
-        want(b, 100);
+        b = asking(WIRE_NORMAL, 100);
         expect(GATE_TRIM, a);
         assert_int_equal(gate_memory(g, now, a, 20, 0, 20, 20, 40), 0);
         work_for(60 * S, a, GATE_NONE);
@@ -361,8 +344,7 @@ static void test_least_turn_of_a_lower_class(void **state)
         (void)state;
         begin();
         a = running(WIRE_BATCH, 60);
-        b = add(WIRE_INTERACTIVE);
-        want(b, 60);
+        b = asking(WIRE_INTERACTIVE, 60);
         expect(GATE_GIVE_WAY, a);
         now += 1 * S; /* so long do switches take here */
         gives_way(a, true);
@@ -393,12 +375,10 @@ static void test_let_in_past_the_head_for_a_turn(void **state)
         (void)state;
         begin();
         a = running(WIRE_NORMAL, 60);
-        head = add(WIRE_NORMAL);
-        want(head, 50);
+        head = asking(WIRE_NORMAL, 50);
         work_for(1500 * MS, a, GATE_NONE);
         assert_int_equal(seen_n, 0);
-        small = add(WIRE_NORMAL);
-        want(small, 40);
+        small = asking(WIRE_NORMAL, 40);
         expect(GATE_GO, small);
         owns(small, 40, 0);
         work_for(60 * S, a, small);
@@ -441,13 +421,12 @@ static void test_growth_moves_some_more_than_it_lacks(void **state)
 
 static void test_growth_past_the_head_keeps_the_slice(void **state)
 {
-        uint32_t a, head;
+        uint32_t a;
 
         (void)state;
         begin();
         a = running(WIRE_NORMAL, 50);
-        head = add(WIRE_NORMAL);
-        want(head, 60);
+        asking(WIRE_NORMAL, 60);
         want(a, 60); /* the 50 that are free are no use to the head yet */
         assert_int_equal(expect(GATE_AVAILABLE, a)->bytes, 10);
         assert_null(find(GATE_GIVE_WAY, a));

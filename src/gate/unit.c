@@ -93,27 +93,7 @@ static bool before(const struct unit *a, const struct unit *b)
 
 static void sort_units(const struct gate *g, uint32_t n)
 {
-        struct unit *a = unit_at(g, 0);
-
-        for (uint32_t start = n / 2, end = n; end > 1;) { /* heap sort: no memory, no worst case */
-                uint32_t root, child;
-                struct unit held;
-
-                if (start > 0) {
-                        held = a[--start];
-                } else {
-                        held = a[--end];
-                        a[end] = a[0];
-                }
-                for (root = start; (child = 2 * root + 1) < end; root = child) {
-                        if (child + 1 < end && before(&a[child], &a[child + 1]))
-                                child++;
-                        if (!before(&held, &a[child]))
-                                break;
-                        a[root] = a[child];
-                }
-                a[root] = held;
-        }
+        SORT_IN_PLACE(unit_at(g, 0), n, before);
 }
 
 static void add_unit(struct gate *g, const struct client *lead, uint32_t grow, uint32_t filling)

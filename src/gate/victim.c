@@ -201,27 +201,7 @@ static bool before(const struct victim *a, const struct victim *b)
 
 static void sort_victims(const struct gate *g, uint32_t n)
 {
-        struct victim *a = victim_at(g, 0);
-
-        for (uint32_t start = n / 2, end = n; end > 1;) {
-                uint32_t root, child;
-                struct victim held;
-
-                if (start > 0) {
-                        held = a[--start];
-                } else {
-                        held = a[--end];
-                        a[end] = a[0];
-                }
-                for (root = start; (child = 2 * root + 1) < end; root = child) {
-                        if (child + 1 < end && before(&a[child], &a[child + 1]))
-                                child++;
-                        if (!before(&held, &a[child]))
-                                break;
-                        a[root] = a[child];
-                }
-                a[root] = held;
-        }
+        SORT_IN_PLACE(victim_at(g, 0), n, before);
 }
 
 /* Of the chosen running ones, those that are not needed after all stay. */
