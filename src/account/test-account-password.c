@@ -132,7 +132,7 @@ static void a_new_password_needs_the_old_one_and_ends_sessions(void **state)
 static void what_changed_meanwhile_wins(void **state)
 {
         struct account_spec spec = {.role = ROLE_USER, .disabled = true};
-        struct account_password_work work;
+        struct account_password_work work, change;
         struct account_tokens tokens;
         struct world w;
         struct id id;
@@ -144,6 +144,16 @@ static void what_changed_meanwhile_wins(void **state)
         assert_int_equal(account_sign_in_begin(w.accounts, &w.now, "ann", PASSWORD, &work, &retry_ms), 0);
         assert_int_equal(account_change(w.accounts, &w.now, &account_pool_itself, &id, &spec, &w.changes), 0);
         work.right = true;
+        assert_int_equal(account_sign_in_end(w.accounts, &w.now, &work, &tokens, &w.changes), -EACCES);
+
+        /* The right password of before is not that of now. */
+        spec.disabled = false;
+        assert_int_equal(account_change(w.accounts, &w.now, &account_pool_itself, &id, &spec, &w.changes), 0);
+        assert_int_equal(account_sign_in_begin(w.accounts, &w.now, "ann", PASSWORD, &work, &retry_ms), 0);
+        work.right = true;
+        assert_int_equal(account_password_begin(w.accounts, &w.now, &account_pool_itself, &id, NULL, "another sentence", &change, &retry_ms), 0);
+        snprintf(change.new_hash, sizeof(change.new_hash), "%s", "$argon2id$v=19$m=65536,t=2,p=1$x$y");
+        assert_int_equal(account_password_end(w.accounts, &w.now, &account_pool_itself, &change, &w.changes), 0);
         assert_int_equal(account_sign_in_end(w.accounts, &w.now, &work, &tokens, &w.changes), -EACCES);
         world_free(&w);
 }

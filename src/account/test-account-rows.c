@@ -232,12 +232,56 @@ static void what_has_no_account_is_nobodys(void **state)
         world_free(&w);
 }
 
+/* Rows of before, loaded once more, bring nothing back that has ended. */
+static void an_older_row_revives_nothing(void **state)
+{
+        struct account_spec spec = {.role = ROLE_USER, .disabled = true};
+        struct account_tokens tokens;
+        struct account_caller caller;
+        char text[ACCOUNT_KEY_TEXT];
+        struct store_row row;
+        struct world w, later;
+        struct id id, key;
+        char *old_spec, *old_status;
+
+        world_new(&w);
+        world_new(&later);
+        id = world_account(&w, "ann", ROLE_USER);
+        world_password(&w, &id);
+        row = w.changes.changes[0].row;
+        row.spec = old_spec = strdup(row.spec);
+        row.status = old_status = strdup(row.status);
+        row.text_key = "ann";
+        world_copy(&w.changes, later.accounts);
+        assert_int_equal(world_sign_in(&w, "ann", true, &tokens), 0);
+        world_copy(&w.changes, later.accounts);
+        assert_int_equal(world_identify(&later, tokens.access, &caller), 0);
+        assert_int_equal(account_change(w.accounts, &w.now, &account_pool_itself, &id, &spec, &w.changes), 0);
+        world_copy(&w.changes, later.accounts);
+        assert_int_equal(world_identify(&later, tokens.access, &caller), -EACCES);
+        assert_int_equal(accounts_load(later.accounts, &row), 0);
+        assert_int_equal(world_identify(&later, tokens.access, &caller), -EACCES);
+        free(old_spec);
+        free(old_status);
+
+        id = world_account(&w, "bob", ROLE_USER);
+        world_copy(&w.changes, later.accounts);
+        key = world_key(&w, &id, 0, text);
+        world_copy(&w.changes, later.accounts);
+        assert_int_equal(account_key_end(later.accounts, &later.now, &account_pool_itself, &key, &later.changes), 0);
+        world_copy(&w.changes, later.accounts);
+        assert_int_equal(world_identify(&later, text, &caller), -EACCES);
+        world_free(&later);
+        world_free(&w);
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(rows_come_back_as_they_went),
                 cmocka_unit_test(damaged_rows_change_nothing),
                 cmocka_unit_test(what_has_no_account_is_nobodys),
+                cmocka_unit_test(an_older_row_revives_nothing),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
