@@ -124,13 +124,13 @@ static void test_given_paths(void **state)
 {
         struct launch l = {0};
 
-        setenv("BERTH_LIBRARY", "/nonexistent/libberth-cuda.so", 1);
+        setenv("BERTH_LIBRARY", "nonexistent/libberth-cuda.so", 1);
         assert_int_equal(launch_find_library(&l, message), -ENOENT);
         assert_non_null(strstr(message, "BERTH_LIBRARY"));
         setenv("BERTH_LIBRARY", "/proc/self/exe", 1);
         assert_int_equal(launch_find_library(&l, message), 0);
         unsetenv("BERTH_LIBRARY");
-        setenv("BERTH_DRIVER", "/nonexistent/libcuda.so.1", 1);
+        setenv("BERTH_DRIVER", "nonexistent/libcuda.so.1", 1);
         assert_int_equal(launch_find_driver(&l, message), -ENOENT);
         assert_non_null(strstr(message, "BERTH_DRIVER"));
         unsetenv("BERTH_DRIVER");

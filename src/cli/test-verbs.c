@@ -24,7 +24,7 @@ static int command(const char *arguments, char *text, size_t size)
         FILE *f;
         int status;
 
-        snprintf(line, sizeof line, "BERTH_SOCKET=/nonexistent/s '%s' %s 2>&1", berth, arguments);
+        snprintf(line, sizeof line, "BERTH_SOCKET=nonexistent/s '%s' %s 2>&1", berth, arguments);
         f = popen(line, "r");
         assert_non_null(f);
         while ((n = fread(text + length, 1, size - 1 - length, f)) > 0)
@@ -95,8 +95,8 @@ static void test_mistakes(void **state)
         assert_int_equal(command("config check", text, sizeof text), CLI_USAGE);
         assert_int_equal(command("completion fish", text, sizeof text), CLI_USAGE);
         assert_int_equal(command("top --interval never", text, sizeof text), CLI_USAGE);
-        assert_int_equal(command("config check /nonexistent/x.conf", text, sizeof text), CLI_CONFIG);
-        assert_non_null(strstr(text, "/nonexistent/x.conf"));
+        assert_int_equal(command("config check nonexistent/x.conf", text, sizeof text), CLI_CONFIG);
+        assert_non_null(strstr(text, "nonexistent/x.conf"));
 }
 
 static void test_without_daemon(void **state)
@@ -107,7 +107,7 @@ static void test_without_daemon(void **state)
                                            "reload",
                                            "dump",
                                            "run -- true",
-                                           "--socket /nonexistent/t status"};
+                                           "--socket nonexistent/t status"};
         char text[8192];
 
         for (size_t i = 0; i < sizeof each / sizeof *each; i++) {
@@ -117,7 +117,7 @@ static void test_without_daemon(void **state)
         assert_int_equal(
                 command("run --no-daemon-ok -- sh -c 'echo ran \"$@\"; exit 7' sh --memory", text, sizeof text), 7);
         assert_non_null(strstr(text, "ran --memory\n"));
-        assert_int_equal(command("run --no-daemon-ok -- /nonexistent/program", text, sizeof text), CLI_NOT_FOUND);
+        assert_int_equal(command("run --no-daemon-ok -- nonexistent/program", text, sizeof text), CLI_NOT_FOUND);
         assert_int_equal(command("run --no-daemon-ok -- /", text, sizeof text), CLI_CANNOT_RUN);
         assert_int_equal(command("doctor", text, sizeof text), CLI_FAILED);
 }

@@ -123,7 +123,7 @@ def test_a_daemon_that_hangs_or_is_gone(node):
 def test_without_a_real_library(node):
     """Names answer as NVML's do where there is no driver; nothing crashes."""
     missing = node.run("smi", bare=True, environment={
-        "LD_PRELOAD": built("src/nvml/libberth-nvml.so"), "BERTH_NVML": "/nonexistent", "LD_LIBRARY_PATH": built("tests/fake")})
+        "LD_PRELOAD": built("src/nvml/libberth-nvml.so"), "BERTH_NVML": "nonexistent", "LD_LIBRARY_PATH": built("tests/fake")})
     assert missing.wait() == 1 and json.loads(missing.out)["error"] == 12
 
 

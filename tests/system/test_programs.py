@@ -67,7 +67,7 @@ def test_without_a_daemon_a_program_runs_on_its_own(node):
 
 def test_exit_codes_pass_through(node):
     assert node.run("/bin/sh", "-c", "exit 7").wait() == 7
-    missing = node.run("/nonexistent/program")
+    missing = node.run("nonexistent/program")
     assert missing.wait() == 127 and "nonexistent" in missing.err
 
 
