@@ -413,7 +413,7 @@ static int prepare_connection(struct sqlite_store *s)
         r = sqlite_run(s, "PRAGMA temp_store=MEMORY; PRAGMA cache_size=-65536");
         if (!r && !s->store.read_only)
                 /* The log is kept at its size and written over: growing a file costs the disk a second write at each commit. */
-                r = sqlite_run(s, "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA wal_autocheckpoint=4000; PRAGMA journal_size_limit=268435456");
+                r = sqlite_run(s, "PRAGMA page_size=4096; PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA wal_autocheckpoint=4000; PRAGMA journal_size_limit=268435456");
         if (!r)
                 r = look_through(s);
         if (!r)
