@@ -33,7 +33,11 @@ static const struct postgres_migration migrations[] = {{version_1}};
 static int find_version(struct postgres_store *p, int *ret_version)
 {
         PGresult *result;
-        int r = postgres_query(p, "SELECT to_regclass('berth.version') IS NOT NULL", NULL, "reading the schema's version", &result);
+        /* From the catalogue itself: what a name means is remembered by the session, also that it meant nothing before another server made it. */
+        int r = postgres_query(p,
+                               "SELECT EXISTS (SELECT 1 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
+                               " WHERE n.nspname = 'berth' AND c.relname = 'version')",
+                               NULL, "reading the schema's version", &result);
         bool there;
 
         if (r)

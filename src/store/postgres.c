@@ -221,6 +221,13 @@ int postgres_run(struct postgres_store *p, const char *sql, const char *doing)
 
 #define STARTED "(extract(epoch FROM backend_start) * 1000000)::bigint::text"
 
+/* Notices would go to standard error; what matters comes as an error of a call. */
+static void ignore_notice(void *context, const PGresult *result)
+{
+        (void)context;
+        (void)result;
+}
+
 static int connect_now(struct postgres_store *p)
 {
         /* What stands before dbname is a default, what stands behind it holds whatever the URL says. */
@@ -233,6 +240,7 @@ static int connect_now(struct postgres_store *p)
         p->connection = PQconnectStartParams(names, values, 1);
         if (!p->connection)
                 return fail(p, -ENOMEM, "connecting", NULL);
+        PQsetNoticeReceiver(p->connection, ignore_notice, NULL);
         while (PQstatus(p->connection) != CONNECTION_BAD && want != PGRES_POLLING_OK && want != PGRES_POLLING_FAILED) {
                 uint64_t now = clock_now_ns();
                 int events = now < until ? poll_for(p->connection, want == PGRES_POLLING_READING ? POLLIN : POLLOUT, (int)((until - now) / NS_PER_MS) + 1) : 0;
@@ -285,7 +293,7 @@ static int end_old_process(struct postgres_store *p)
 /* How the session is to behave, and what the server is. The plans are pinned (no scans of whole tables because statistics are stale), timeouts are ours. */
 static int set_up(struct postgres_store *p)
 {
-        char sql[600];
+        char sql[1000];
         PGresult *result;
         int r;
 
@@ -293,7 +301,7 @@ static int set_up(struct postgres_store *p)
                  "SELECT set_config('search_path', 'berth', false), set_config('enable_seqscan', 'off', false), set_config('enable_bitmapscan', 'off', false),"
                  " set_config('jit', 'off', false), set_config('plan_cache_mode', 'force_generic_plan', false), set_config('lock_timeout', '%u', false),"
                  " set_config('idle_in_transaction_session_timeout', '%u', false), set_config('default_transaction_read_only', '%s', false),"
-                 " set_config('default_transaction_isolation', 'read committed', false)",
+                 " set_config('default_transaction_isolation', 'read committed', false), set_config('client_min_messages', 'error', false)",
                  p->patience_ms / 2 + 1, p->patience_ms, p->store.read_only ? "on" : "off");
         r = postgres_run(p, sql, "setting up the connection");
         if (!r)
@@ -394,20 +402,39 @@ static const struct store_body body = {
         .about = about,
 };
 
+/* Checked before libpq uses it: its messages repeat what it can't make sense of, and that may be the password or, where one character was not written as %XX, a
+ * part of it. */
+static bool url_is_good(const char *url)
+{
+        const char *authority = strstr(url, "//") + 2, *slash = strchr(authority, '/'), *question = strchr(authority, '?'), *at = strchr(authority, '@');
+        const char *end = question ? question : authority + strlen(authority);
+        char *why = NULL;
+        PQconninfoOption *parsed = NULL;
+        bool good = true;
+
+        if (at && at < end && ((slash && slash < at) || memchr(at + 1, '@', (size_t)(end - at) - 1)))
+                return false;
+        parsed = PQconninfoParse(url, &why);
+        if (why)
+                PQfreemem(why);
+        if (!parsed)
+                return false;
+        for (PQconninfoOption *o = parsed; o->keyword; o++)
+                if (!strcmp(o->keyword, "port") && o->val && o->val[strspn(o->val, "0123456789,")]) /* several hosts: several ports */
+                        good = false;
+        PQconninfoFree(parsed);
+        return good;
+}
+
 int postgres_open(const struct store_options *options, struct store **ret_store, char message[STORE_MESSAGE])
 {
-        char *why = NULL;
-        PQconninfoOption *parsed = PQconninfoParse(options->url, &why);
         struct postgres_store *p;
         int r = 0;
 
-        if (why)
-                PQfreemem(why); /* it repeats the URL, password and all */
-        if (!parsed) {
+        if (!url_is_good(options->url)) {
                 snprintf(message, STORE_MESSAGE, "the store's URL can't be read; it is postgresql://USER@HOST:PORT/DATABASE, special characters as %%XX");
                 return -EINVAL;
         }
-        PQconninfoFree(parsed);
         p = calloc(1, sizeof(*p));
         if (!p)
                 return -ENOMEM;

@@ -25,7 +25,8 @@
 
 static int number_of(struct sqlite_store *s, int code)
 {
-        int e = sqlite3_system_errno(s->db);
+        /* SQLite tells a full disk apart, but not a quota or a limit; what the write said is still in errno. */
+        int e = (code == SQLITE_IOERR_WRITE || code == SQLITE_IOERR_TRUNCATE) && errno ? errno : sqlite3_system_errno(s->db);
 
         switch (code & 0xff) {
         case SQLITE_OK:

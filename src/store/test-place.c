@@ -30,7 +30,10 @@ static int remove_one(const char *path, const struct stat *about, int type, stru
 void on_server(const char *url, const char *sql)
 {
         PGconn *connection = PQconnectdb(url);
-        PGresult *result = PQexec(connection, sql);
+        PGresult *result;
+
+        PQclear(PQexec(connection, "SET client_min_messages = error"));
+        result = PQexec(connection, sql);
 
         if (PQresultStatus(result) != PGRES_COMMAND_OK && PQresultStatus(result) != PGRES_TUPLES_OK)
                 fail_msg("%s: %s", sql, PQerrorMessage(connection));
