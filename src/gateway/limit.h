@@ -36,6 +36,7 @@ struct limit_party {
         struct limit_bucket requests;
         uint64_t per_minute;     /* as last used, for knowing when the record may go */
         uint32_t connections, in_flight;
+        uint32_t holds;          /* pointers to it that others keep */
         UT_hash_handle hh;
 };
 

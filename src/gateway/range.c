@@ -69,10 +69,10 @@ int range_parse_content(const char *text, uint64_t *ret_first, uint64_t *ret_cou
         }
         if (number(&text, &first) < 0 || *text++ != '-' || number(&text, &last) < 0 || *text++ != '/' || number(&text, &total) < 0 || *text)
                 return -EINVAL;
-        if (last < first || last >= total)
+        if ((last < first && !(first == total && last + 1 == first)) || last >= total)
                 return -EINVAL;
         *ret_first = first;
-        *ret_count = last - first + 1;
+        *ret_count = last + 1 - first;
         *ret_total = total;
         return 0;
 }

@@ -10,7 +10,8 @@
  * unit, malformed): send all; -ERANGE: nothing of it is there (416). */
 must_check int range_parse(const char *text, uint64_t total, uint64_t *ret_first, uint64_t *ret_count);
 
-/* "bytes 0-99/200" of an upload, "bytes * /0" (without the blank) for an empty one. 0 and first, count, total; -EINVAL. */
+/* "bytes 0-99/200" of an upload, "bytes * /0" (without the blank) for an empty one, "bytes 200-199/200" when all of it
+ * was sent before. 0 and first, count, total; -EINVAL. */
 must_check int range_parse_content(const char *text, uint64_t *ret_first, uint64_t *ret_count, uint64_t *ret_total);
 
 /* If-Match: "\"17\"" or "*" (then 0 and *ret_any). -EINVAL for anything else, also several. */
