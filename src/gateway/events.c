@@ -169,31 +169,35 @@ static void snapshot_done(void *context, const struct service_answer *answer)
         struct subscriber *s = context;
         struct hub *hub = s->hub;
         struct strbuf b = {0};
-        bool one = !id_is_none(&s->task);
-        char *text scoped_free = NULL;
-        const char *data = answer->text;
+        unsigned long long number;
 
         s->snapshot_pending = false;
         if (!s->connection) {
                 free(s);
                 return;
         }
-        if (answer->status >= 400) {
+        if (answer->status >= 400 || !answer->text) {
                 refuse(s, answer);
                 return;
         }
-        if (!data)
-                data = text = json_dumps(answer->body, JSON_COMPACT);
-        strbuf_add(&b, "{\"id\":\"%llu-%llu\",\"type\":\"snapshot\",\"data\":%s%s%s}", (unsigned long long)service_event_epoch(hub->server->service),
-                   (unsigned long long)s->snapshot_at, one ? "{\"tasks\":[" : "", data ? data : "null", one ? "]}" : "");
-        if (!data || b.failed) {
-                connection_kill(s->connection);
+        if (id_is_none(&s->task)) {
+                /* A whole event already, which says what it is as of. */
+                if (sscanf(answer->text, "{\"id\":\"%*u-%llu\"", &number) == 1)
+                        s->snapshot_at = number;
+                strbuf_put(&b, answer->text, answer->bytes);
         } else {
-                s->cursor = s->snapshot_at;
-                write_event(s, s->cursor, "snapshot", b.text, b.length);
-                if (s->connection)
-                        make_due(s);
+                strbuf_add(&b, "{\"id\":\"%llu-%llu\",\"type\":\"snapshot\",\"data\":{\"unfinished\":[", (unsigned long long)service_event_epoch(hub->server->service),
+                           (unsigned long long)s->snapshot_at);
+                strbuf_put(&b, answer->text, answer->bytes);
+                strbuf_put(&b, "]}}", 3);
         }
+        s->cursor = s->snapshot_at;
+        if (b.failed)
+                connection_kill(s->connection);
+        else
+                write_event(s, s->cursor, "snapshot", b.text, b.length);
+        if (s->connection)
+                make_due(s);
         strbuf_done(&b);
 }
 

@@ -38,4 +38,7 @@ must_check int query_get(const char *query, size_t length, const char *name, cha
 
 /* Every name of the query is one of `known` ("wait after limit"): 0, or -ENOENT and the first other one, cleaned, in unknown. So that misspelt
  * parameters are told, not ignored. */
+must_check int query_check(const char *query, size_t length, const char *known, char *unknown, size_t size);
+
+/* True for valid UTF-8 without control characters. */
 bool path_text_is_clean(const char *text, size_t length);
