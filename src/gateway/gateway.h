@@ -3,7 +3,7 @@
  *
  *   server.c      the loop: listening, accepting, the service's turns, what is overdue, an orderly end
  *   connection.c  bytes of one connection, plain or TLS: reading on request, buffered writing, files, deadlines
- *   http.c        requests read (http_parser), bounded; reply.c: answers written
+ *   head.c, http.c  requests read (http_parser), bounded; reply.c: answers written
  *   routes.c      the one table of routes (routes.def): finds the route, names its right, limits and schemas
  *   admit.c       one admission for every route: identity, right, limits
  *   socket.c      WebSocket connections (frame.h), for worker-socket.c and events.c

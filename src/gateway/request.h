@@ -1,4 +1,4 @@
-/* request.h: one request, from its first byte to its answer: what handlers see (http.c reads it, reply.c answers it). */
+/* request.h: one request, from its first byte to its answer: what handlers see (head.c and http.c read it, reply.c answers it). */
 #pragma once
 
 #include "gateway/gateway.h"
