@@ -289,7 +289,8 @@ static int run_program(const struct verb *self, int argc, char **argv)
         const char *program = pool ? "berth-pool" : "berth-worker";
         char path[512];
 
-        if (argc == 2 && !strcmp(argv[1], "--help") && supervise_find(program, pool ? "gateway" : "worker", path, sizeof path) < 0) {
+        /* The program's own options: berth-pool --help. */
+        if (argc == 2 && !strcmp(argv[1], "--help")) {
                 cli_help(self);
                 return CLI_OK;
         }
