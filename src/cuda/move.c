@@ -356,7 +356,6 @@ static uint32_t come_together(const struct device *d, const struct unit *unit)
         uint64_t spare = device_spare(d), bytes = unit->bytes;
 
         most = most < COME_TOGETHER ? most : COME_TOGETHER;
-        most = most < MOVE_WINDOW - d->flights_n ? most : MOVE_WINDOW - d->flights_n;
         if (hand_next(d))
                 return 1; /* gifts are used by size */
         for (; n < most && at + n < block->units_n; n++) {
@@ -393,7 +392,8 @@ static bool come_step(struct device *d)
         bool tight = false;
         enum route route;
 
-        while (!d->move_status && d->flights_n < MOVE_WINDOW && (unit = next_in(d))) {
+        /* Not one by one as copies land: while copies run, opening takes as long for one unit as for several. */
+        while (!d->move_status && (!d->flights_n || d->flights_n + COME_TOGETHER <= MOVE_WINDOW) && (unit = next_in(d))) {
                 if (device_spare(d) < unit->bytes) {
                         tight = true;
                         break;

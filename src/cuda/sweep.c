@@ -1,4 +1,4 @@
-/* sweep.c: the sweeper; see sweep.h.
+/* sweep.c: the sweepers; see sweep.h.
  *
  * Its lock is taken after the books, and held only to pass flights on. Of a unit in flight it reads address, size and handle, which nobody changes meanwhile;
  * what follows from its being gone is written by who lands the flight.
@@ -11,11 +11,12 @@
 #include <sys/prctl.h>
 
 #define BATCH 16
+#define SWEEPERS 2 /* while one waits for the device to forget a mapping, the other gives memory back */
 
 static pthread_mutex_t sweep_lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t sweep_work = PTHREAD_COND_INITIALIZER, sweep_done = PTHREAD_COND_INITIALIZER;
 static struct flight *queue, **queue_end = &queue;
-static bool begun;
+static unsigned int begun;
 
 static struct flight *first_of_queue(void)
 {
@@ -89,14 +90,13 @@ static bool begin(void)
         sigset_t all, before;
         pthread_t thread;
 
-        if (begun)
+        if (begun == SWEEPERS)
                 return true;
         sigfillset(&all);
         pthread_sigmask(SIG_SETMASK, &all, &before);
-        begun = pthread_create(&thread, NULL, sweeper, NULL) == 0;
-        pthread_sigmask(SIG_SETMASK, &before, NULL);
-        if (begun)
+        for (; begun < SWEEPERS && pthread_create(&thread, NULL, sweeper, NULL) == 0; begun++)
                 pthread_detach(thread);
+        pthread_sigmask(SIG_SETMASK, &before, NULL);
         return begun;
 }
 
@@ -154,5 +154,5 @@ void sweep_forked(void)
         pthread_cond_init(&sweep_done, NULL);
         queue = NULL;
         queue_end = &queue;
-        begun = false;
+        begun = 0;
 }

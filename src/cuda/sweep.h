@@ -1,8 +1,8 @@
-/* sweep.h: takes units off the device behind their copies, in a thread of its own.
+/* sweep.h: takes units off the device behind their copies, in threads of their own.
  *
  * Where copies take 0.2 ms each, the thread that starts them has no time to unmap and free what has left: on an H200 that takes as long as the
- * copy to a neighbour, more while others run. So flights to a shelf are given to the sweeper as soon as they are started. It waits for each
- * copy, unmaps as many neighbours in address as have landed in one call, and gives their memory back to the driver. Whoever
+ * copy to a neighbour, more while others run. So flights to a shelf are given to the sweepers as soon as they are started. They wait for each
+ * copy, unmap as many neighbours in address as have landed in one call, and give their memory back to the driver. Whoever
  * lands the flight learns whether the unit's memory is gone, and keeps the books. Books held.
  */
 #pragma once
