@@ -301,6 +301,17 @@ struct device *link_attach(CUdevice handle)
         return d;
 }
 
+struct device *link_current(void)
+{
+        struct device *d;
+        CUdevice handle;
+
+        if (!berth_enabled || real.cuCtxGetDevice(&handle) != CUDA_SUCCESS)
+                return NULL;
+        d = link_attach(handle);
+        return d && d->managed ? d : NULL;
+}
+
 int link_reserve(struct device *d, uint64_t bytes)
 {
         int r = link_await(d, bytes);

@@ -11,6 +11,8 @@
 /* Makes sure the device is announced to the daemon and this process was admitted to it (waits as long as that takes). Called before a context
  * is made. Returns the device, managed or not; NULL: unknown device number. Takes and releases the books. */
 struct device *link_attach(CUdevice handle);
+/* The same for the calling thread's context; NULL: there is none, or the device is not managed. */
+struct device *link_current(void);
 
 /* A neighbour that only holds bytes, to be announced; NULL: no more devices. Books held. */
 struct device *link_add_storage(CUdevice handle);

@@ -14,6 +14,7 @@
 #include "cuda/host.h"
 #include "cuda/lane.h"
 #include "cuda/link.h"
+#include "cuda/ordered.h"
 #include "cuda/say.h"
 #include "cuda/tier.h"
 #include "cuda/trim.h"
@@ -314,6 +315,8 @@ CUresult memory_allocate(struct device *d, CUdeviceptr *ret, size_t bytes)
         } else if (!small && trim_refuses(d, mapped)) {
                 result = CUDA_ERROR_OUT_OF_MEMORY;
         } else {
+                if (device_spare(d) < mapped || d->limit || d->soft.limit)
+                        ordered_limit(d, 0);
                 do
                         result = (r = link_await(d, mapped)) < 0 ? CUDA_ERROR_OUT_OF_MEMORY : obtain(d, small ? GRANULE : bytes, mapped, &block);
                 while (r == 0 && result == CUDA_ERROR_OUT_OF_MEMORY && link_full(&tries));
@@ -416,6 +419,23 @@ CUresult memory_free(CUdeviceptr address)
         return result;
 }
 
+void memory_drop(CUdeviceptr address)
+{
+        CUdeviceptr base;
+        uint64_t bytes;
+        struct block *block;
+
+        if (!memory_range(address, &base, &bytes, &block) || base != address)
+                return;
+        if (block->slab) {
+                slab_release(block->slab, address - block->address);
+                if (!slab_is_empty(block->slab))
+                        return;
+        }
+        memory_withdraw(block);
+        destroy(block);
+}
+
 void memory_free_deferred(void)
 {
         for (;;) {
@@ -465,6 +485,7 @@ void memory_drop_context(CUcontext context)
                         destroy(block);
                 }
         }
+        ordered_drop_context(context);
         host_forget_context(context);
         books_unlock();
         link_kick();

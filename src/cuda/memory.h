@@ -15,6 +15,9 @@ CUresult memory_allocate(struct device *d, CUdeviceptr *ret, size_t bytes);
 /* cuMemFree of an address we handed out; books not held. CUDA_ERROR_NOT_FOUND: not ours. */
 CUresult memory_free(CUdeviceptr address);
 
+/* The same, at once: nothing that runs uses it, and nothing is being moved. Books held. */
+void memory_drop(CUdeviceptr address);
+
 /* The block that contains the address, or NULL. */
 struct block *memory_find(CUdeviceptr address);
 /* Base and requested size of the allocation that contains the address; false: none of ours. */

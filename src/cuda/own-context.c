@@ -3,6 +3,7 @@
 #include "cuda/link.h"
 #include "cuda/memory.h"
 #include "cuda/own-ipc.h"
+#include "cuda/ordered.h"
 #include "cuda/pool.h"
 #include "cuda/say.h"
 #include "cuda/tell.h"
@@ -326,8 +327,14 @@ CUresult hook_cuStreamEndCapture_ptsz(CUstream s, CUgraph *ret)
 
 static CUresult destroy_stream(CUstream s, CUresult (*destroy)(CUstream))
 {
-        CUresult r = destroy(s);
+        CUresult r;
 
+        if (berth_enabled) {
+                books_lock();
+                ordered_stream_ended(s); /* before its handle can be another's */
+                books_unlock();
+        }
+        r = destroy(s);
         if (berth_enabled && r == CUDA_SUCCESS)
                 capture_ended(s);
         return r;
@@ -363,6 +370,7 @@ static void after_fork_child(void)
         own_vmm_forked();
         own_ipc_forked();
         pool_forked();
+        ordered_forked();
         own_green_forked();
         pthread_mutex_init(&captures_lock, NULL);
         capturing_n = 0;

@@ -2,32 +2,19 @@
  *
  * On a device that is not managed (no daemon, or one that does not share it) all of these are the real call.
  */
-#include "cuda/cache.h"
 #include "cuda/link.h"
 #include "cuda/lane.h"
 #include "cuda/memory.h"
 #include "cuda/own-ipc.h"
-#include "cuda/pool.h"
+#include "cuda/ordered.h"
 #include "cuda/say.h"
 #include "cuda/vmm.h"
 
 #include <string.h>
 
-/* The managed device of the calling thread's context, or NULL. */
-static struct device *current_device(void)
-{
-        struct device *d;
-        CUdevice handle;
-
-        if (!berth_enabled || real.cuCtxGetDevice(&handle) != CUDA_SUCCESS)
-                return NULL;
-        d = link_attach(handle);
-        return d && d->managed ? d : NULL;
-}
-
 CUresult hook_cuMemAlloc_v2(CUdeviceptr *ret, size_t bytes)
 {
-        struct device *d = current_device();
+        struct device *d = link_current();
 
         return d ? memory_allocate(d, ret, bytes) : real.cuMemAlloc_v2(ret, bytes);
 }
@@ -35,7 +22,7 @@ CUresult hook_cuMemAlloc_v2(CUdeviceptr *ret, size_t bytes)
 /* Rows start at multiples of 512 bytes, as the driver's own do on every device known. */
 CUresult hook_cuMemAllocPitch_v2(CUdeviceptr *ret, size_t *ret_pitch, size_t width, size_t height, unsigned int element)
 {
-        struct device *d = current_device();
+        struct device *d = link_current();
         size_t pitch, bytes;
         CUresult r;
 
@@ -51,12 +38,25 @@ CUresult hook_cuMemAllocPitch_v2(CUdeviceptr *ret, size_t *ret_pitch, size_t wid
         return r;
 }
 
+/* False: it was freed in stream order before. */
+static bool forget_piece(CUdeviceptr address)
+{
+        bool live;
+
+        books_lock();
+        live = ordered_forget(address);
+        books_unlock();
+        return live;
+}
+
 CUresult hook_cuMemFree_v2(CUdeviceptr address)
 {
         CUresult r;
 
         if (!berth_enabled || !address)
                 return real.cuMemFree_v2(address);
+        if (!forget_piece(address))
+                return CUDA_ERROR_INVALID_VALUE;
         r = memory_free(address);
         if (r != CUDA_ERROR_NOT_FOUND)
                 return r;
@@ -69,7 +69,7 @@ CUresult hook_cuMemFree_v2(CUdeviceptr address)
 /* An allocation that can't move: wait for room, make it, count it under its address or handle. */
 #define PINNED(bytes, key, call)                                             \
         do {                                                                 \
-                struct device *d_ = current_device();                        \
+                struct device *d_ = link_current();                        \
                 uint64_t bytes_ = (bytes);                                   \
                 CUresult r_;                                                 \
                                                                              \
@@ -107,116 +107,6 @@ CUresult hook_cuMemFree(unsigned int address)
         return r;
 }
 
-/* What the pool keeps serves the allocation, or else goes, as far as it lies beyond the grant. */
-static void pooled(struct device *d, uint64_t key, uint64_t bytes, bool failed)
-{
-        memory_pin_keep(d, key, bytes, failed);
-        books_lock();
-        d->pooled = true;
-        cache_limit(d, device_spare(d));
-        books_unlock();
-}
-
-/* A capture makes a graph node of an allocation in stream order: nothing is allocated yet, and nothing may wait. */
-#define POOLED(call)                                                                       \
-        do {                                                                               \
-                struct device *d_;                                                         \
-                CUresult r_;                                                               \
-                                                                                           \
-                if (!ret || !bytes || lane_captures() || !(d_ = current_device()))         \
-                        return call;                                                       \
-                if (memory_pin_await(d_, bytes) < 0)                                       \
-                        return CUDA_ERROR_OUT_OF_MEMORY;                                   \
-                r_ = call;                                                                 \
-                pooled(d_, r_ == CUDA_SUCCESS ? (uint64_t)*ret : 0, bytes, r_ != CUDA_SUCCESS); \
-                return r_;                                                                 \
-        } while (0)
-
-CUresult hook_cuMemAllocAsync(CUdeviceptr *ret, size_t bytes, CUstream s)
-{
-        POOLED(real.cuMemAllocAsync(ret, bytes, s));
-}
-
-CUresult hook_cuMemAllocAsync_ptsz(CUdeviceptr *ret, size_t bytes, CUstream s)
-{
-        POOLED(real.cuMemAllocAsync_ptsz(ret, bytes, s));
-}
-
-CUresult hook_cuMemAllocFromPoolAsync(CUdeviceptr *ret, size_t bytes, CUmemoryPool pool, CUstream s)
-{
-        POOLED(real.cuMemAllocFromPoolAsync(ret, bytes, pool, s));
-}
-
-CUresult hook_cuMemAllocFromPoolAsync_ptsz(CUdeviceptr *ret, size_t bytes, CUmemoryPool pool, CUstream s)
-{
-        POOLED(real.cuMemAllocFromPoolAsync_ptsz(ret, bytes, pool, s));
-}
-
-/* cuMemFreeAsync of ordinary memory is allowed and ordered after the stream's work; ours waits for the device, which is stricter. */
-static bool free_ours(CUdeviceptr address, CUresult *ret)
-{
-        if (!berth_enabled)
-                return false;
-        *ret = memory_free(address);
-        return *ret != CUDA_ERROR_NOT_FOUND;
-}
-
-CUresult hook_cuMemFreeAsync(CUdeviceptr address, CUstream s)
-{
-        CUresult r;
-
-        if (free_ours(address, &r))
-                return r;
-        r = real.cuMemFreeAsync(address, s);
-        if (r == CUDA_SUCCESS && !lane_captures())
-                memory_pin_drop(address);
-        return r;
-}
-
-CUresult hook_cuMemFreeAsync_ptsz(CUdeviceptr address, CUstream s)
-{
-        CUresult r;
-
-        if (free_ours(address, &r))
-                return r;
-        r = real.cuMemFreeAsync_ptsz(address, s);
-        if (r == CUDA_SUCCESS && !lane_captures())
-                memory_pin_drop(address);
-        return r;
-}
-
-/* The beginning of CUmemPoolProps. */
-struct pool_properties {
-        int type, handle_types;
-        CUmemLocation location;
-};
-
-CUresult hook_cuMemPoolCreate(CUmemoryPool *ret, const void *properties)
-{
-        const struct pool_properties *p = properties;
-        CUresult r = real.cuMemPoolCreate(ret, properties);
-        struct device *d;
-
-        if (r != CUDA_SUCCESS || !berth_enabled || p->location.type != CU_MEM_LOCATION_TYPE_DEVICE)
-                return r;
-        d = link_attach(p->location.id);
-        books_lock();
-        if (d && d->managed && !pool_made(d, *ret)) {
-                real.cuMemPoolDestroy(*ret);
-                r = CUDA_ERROR_OUT_OF_MEMORY;
-        }
-        books_unlock();
-        return r;
-}
-
-CUresult hook_cuMemPoolDestroy(CUmemoryPool pool)
-{
-        books_lock();
-        pool_gone(pool);
-        books_unlock();
-        return real.cuMemPoolDestroy(pool);
-}
-
 /* Arrays are opaque, and their true size is the driver's secret: what a new one takes from the device's free memory is counted. It is there
  * before the daemon can be asked, so if there is no room for it, it goes again. */
 static uint64_t driver_free(void)
@@ -228,7 +118,7 @@ static uint64_t driver_free(void)
 
 #define ARRAY(call, key, destroy)                                                     \
         do {                                                                          \
-                struct device *d_ = current_device();                                 \
+                struct device *d_ = link_current();                                 \
                 uint64_t before_ = d_ ? driver_free() : 0, after_, bytes_;            \
                 CUresult r_ = call;                                                   \
                                                                                       \
@@ -291,7 +181,7 @@ CUresult hook_cuMipmappedArrayDestroy(CUmipmappedArray array)
 /* A program sees the device as if it were alone, within its limit. */
 CUresult hook_cuMemGetInfo_v2(size_t *ret_free, size_t *ret_total)
 {
-        struct device *d = current_device();
+        struct device *d = link_current();
         uint64_t used, most;
 
         if (!d || !ret_free || !ret_total)
@@ -399,6 +289,9 @@ static bool answer_attribute(void *ret, int attribute, CUdeviceptr address)
                 break;
         case CU_POINTER_ATTRIBUTE_ALLOWED_HANDLE_TYPES:
                 *(unsigned long long *)ret = 0;
+                break;
+        case CU_POINTER_ATTRIBUTE_MEMPOOL_HANDLE:
+                *(CUmemoryPool *)ret = ordered_pool_of(base);
                 break;
         default:
                 known = false;

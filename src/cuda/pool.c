@@ -2,21 +2,24 @@
 #include "cuda/pool.h"
 
 #include "cuda/memory.h"
+#include "cuda/ordered.h"
 
 #include <stdlib.h>
 
-enum { POOL_RESERVED = 5, POOL_IN_USE = 7 }; /* CUmemPool_attribute: …_MEM_CURRENT */
+enum { POOL_THRESHOLD = 4, POOL_RESERVED, POOL_RESERVED_MOST, POOL_IN_USE, POOL_USED_MOST }; /* CUmemPool_attribute: …_MEM_CURRENT, …_MEM_HIGH */
 enum { GRAPH_RESERVED = 2 };                 /* CUgraphMem_attribute: …_MEM_CURRENT */
 
 struct made {
         CUmemoryPool pool;
         struct device *device;
+        bool ours;
+        uint64_t used, used_most, reserved_most, threshold;
 };
 
 static struct made *made;
 static size_t made_n, made_size;
 
-bool pool_made(struct device *d, CUmemoryPool pool)
+bool pool_made(struct device *d, CUmemoryPool pool, bool ours)
 {
         if (made_n == made_size) {
                 size_t size = made_size ? made_size * 2 : 16;
@@ -27,7 +30,7 @@ bool pool_made(struct device *d, CUmemoryPool pool)
                 made = grown;
                 made_size = size;
         }
-        made[made_n++] = (struct made){pool, d};
+        made[made_n++] = (struct made){.pool = pool, .device = d, .ours = ours};
         return true;
 }
 
@@ -36,6 +39,98 @@ void pool_gone(CUmemoryPool pool)
         for (size_t i = 0; i < made_n; i++)
                 if (made[i].pool == pool)
                         made[i--] = made[--made_n];
+}
+
+static struct made *find(CUmemoryPool pool)
+{
+        for (size_t i = 0; i < made_n; i++)
+                if (made[i].pool == pool)
+                        return &made[i];
+        return NULL;
+}
+
+CUmemoryPool pool_ours(struct device *d, CUmemoryPool pool)
+{
+        uint64_t threshold = 0;
+        CUmemoryPool first;
+        struct made *m;
+
+        if (!pool && (!real.cuDeviceGetMemPool || real.cuDeviceGetMemPool(&pool, d->handle) != CUDA_SUCCESS))
+                return NULL;
+        m = find(pool);
+        if (!m && real.cuDeviceGetDefaultMemPool && real.cuDeviceGetDefaultMemPool(&first, d->handle) == CUDA_SUCCESS && first == pool && pool_made(d, pool, true)) {
+                if (real.cuMemPoolGetAttribute(pool, POOL_THRESHOLD, &threshold) == CUDA_SUCCESS)
+                        pool_threshold(pool, threshold);
+                m = find(pool);
+        }
+        return m && m->ours && m->device == d ? pool : NULL;
+}
+
+static uint64_t reserved(const struct made *m)
+{
+        return m->used + ordered_pending(m->device, m->pool);
+}
+
+void pool_lent(CUmemoryPool pool, uint64_t bytes)
+{
+        struct made *m = find(pool);
+        uint64_t now;
+
+        if (!m)
+                return;
+        m->used += bytes;
+        now = reserved(m);
+        m->used_most = m->used > m->used_most ? m->used : m->used_most;
+        m->reserved_most = now > m->reserved_most ? now : m->reserved_most;
+}
+
+void pool_returned(CUmemoryPool pool, uint64_t bytes)
+{
+        struct made *m = find(pool);
+
+        if (m)
+                m->used -= bytes;
+}
+
+bool pool_figure(CUmemoryPool pool, int attribute, uint64_t *ret)
+{
+        const struct made *m = find(pool);
+
+        if (!m || !m->ours || attribute < POOL_RESERVED || attribute > POOL_USED_MOST)
+                return false;
+        *ret = attribute == POOL_RESERVED ? reserved(m) : attribute == POOL_RESERVED_MOST ? m->reserved_most : attribute == POOL_IN_USE ? m->used : m->used_most;
+        return true;
+}
+
+void pool_figure_anew(CUmemoryPool pool, int attribute)
+{
+        struct made *m = find(pool);
+
+        if (m && attribute == POOL_RESERVED_MOST)
+                m->reserved_most = reserved(m);
+        else if (m && attribute == POOL_USED_MOST)
+                m->used_most = m->used;
+}
+
+void pool_threshold(CUmemoryPool pool, uint64_t bytes)
+{
+        struct made *m = find(pool);
+        uint64_t most = 0;
+
+        if (!m)
+                return;
+        m->threshold = bytes;
+        for (size_t i = 0; i < made_n; i++)
+                if (made[i].ours && made[i].device == m->device && made[i].threshold > most)
+                        most = made[i].threshold;
+        m->device->pool_keep = most;
+}
+
+struct device *pool_device(CUmemoryPool pool)
+{
+        const struct made *m = find(pool);
+
+        return m && m->ours ? m->device : NULL;
 }
 
 static uint64_t unused(CUmemoryPool pool, uint64_t *ret_in_use)
@@ -69,7 +164,7 @@ static uint64_t trim_all(struct device *d, uint64_t bytes)
         if (real.cuDeviceGetDefaultMemPool && real.cuDeviceGetDefaultMemPool(&first, d->handle) == CUDA_SUCCESS)
                 kept = trim(first, bytes);
         for (size_t i = 0; i < made_n; i++)
-                if (made[i].device == d)
+                if (made[i].device == d && made[i].pool != first)
                         kept += trim(made[i].pool, bytes > kept ? bytes - kept : 0);
         return kept;
 }

@@ -113,6 +113,8 @@ struct device {
         bool trim;             /* all unused grant is to go back once */
         struct block *cache; /* freed blocks, cache.c */
         bool pooled;        /* pool.c: the program used memory pools */
+        uint64_t pending;   /* ordered.c: part of movable: freed in stream order, and perhaps not yet in truth */
+        uint64_t pool_keep; /* the largest release threshold of the pools that we serve */
         uint64_t pool_rest; /* part of pinned: what pools and graphs held, beyond what the program has, when it last gave way */
         struct block *small; /* the slab that served last */
         struct gift gifts[MAX_GIFTS];

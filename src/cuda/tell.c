@@ -8,6 +8,7 @@
 #include "cuda/cache.h"
 #include "cuda/host.h"
 #include "cuda/lane.h"
+#include "cuda/ordered.h"
 #include "cuda/say.h"
 #include "cuda/turn.h"
 #include "wire/settings.h"
@@ -302,6 +303,8 @@ int tell_due(void)
                         }
                         continue;
                 }
+                if (d->pending && d->running)
+                        ordered_settle(d);
                 return_spare(d);
                 if (d->pooled && d->running)
                         cache_limit(d, device_spare(d)); /* frees in stream order have come true since */

@@ -6,6 +6,7 @@
 #include "cuda/hand.h"
 #include "cuda/lane.h"
 #include "cuda/move.h"
+#include "cuda/ordered.h"
 #include "cuda/pool.h"
 #include "cuda/tell.h"
 #include "cuda/tier.h"
@@ -96,6 +97,7 @@ bool turn_drain_step(void)
                 if (d->draining) {
                         bool wants = turn_wanted();
 
+                        ordered_limit(d, 0);
                         cache_limit(d, 0);
                         pool_settle(d);
                         d->draining = d->running = false;

@@ -257,6 +257,8 @@ CUresult memory_alloc(int device, uint64_t bytes, CUdeviceptr *ret);
 CUresult memory_free(CUdeviceptr at);
 /* Takes an allocation off its pool's books, if it has one (pool.c). */
 void pool_freed(CUdeviceptr at);
+/* The pool that an allocation came from, or NULL. */
+CUmemoryPool pool_lender(CUdeviceptr at);
 /* The plain allocation that holds an address; false when there is none. Under memory_lock. */
 bool memory_find(CUdeviceptr at, CUdeviceptr *ret_base, uint64_t *ret_bytes);
 /* The same of another process's allocation that was opened here (ipc.c). Under memory_lock. */

@@ -82,7 +82,7 @@ static CUresult answer(void *data, int which, const struct facts *f, bool known,
                 *(unsigned long long *)data = 0;
                 return CUDA_SUCCESS;
         case 17: /* memory pool */
-                *(CUmemoryPool *)data = NULL;
+                *(CUmemoryPool *)data = known ? pool_lender(f->base) : NULL;
                 return CUDA_SUCCESS;
         default:
                 return CUDA_ERROR_INVALID_VALUE;

@@ -88,6 +88,18 @@ void pool_freed(CUdeviceptr at)
         }
 }
 
+CUmemoryPool pool_lender(CUdeviceptr at)
+{
+        const struct loan *l;
+        CUmemoryPool pool;
+
+        pthread_mutex_lock(&pool_lock);
+        l = table_find(&loans, at);
+        pool = l && l->base == at ? l->pool : NULL;
+        pthread_mutex_unlock(&pool_lock);
+        return pool;
+}
+
 /* In a capture: the memory is there from now on and as long as the graph or an instance of it. */
 static CUresult capture_allocation(CUstream s, size_t bytes, CUdeviceptr *at)
 {
