@@ -130,6 +130,16 @@ static void device_text(const struct wire_STATUS_DEVICE *d, struct strbuf *b)
         sensors(d, b);
 }
 
+/* Its own limit, and the softer and the wider one where it has them. */
+static void limit_cell(const struct wire_STATUS_CLIENT *c, struct table *t)
+{
+        struct words w = {0};
+
+        table_add(t, "%s%s%s%s%s", c->limit_bytes ? bytes(&w, c->limit_bytes) : "none", c->soft_bytes ? ", soft " : "",
+                  c->soft_bytes ? bytes(&w, c->soft_bytes) : "", c->job_limit_bytes ? ", job " : "",
+                  c->job_limit_bytes ? bytes(&w, c->job_limit_bytes) : "");
+}
+
 static void client_row(const struct wire_STATUS_CLIENT *c, struct table *t)
 {
         struct words w = {0};
@@ -142,7 +152,7 @@ static void client_row(const struct wire_STATUS_CLIENT *c, struct table *t)
         table_add(t, "%.16s", c->job[0] ? c->job : "-");
         table_add(t, "%s%s", c->storage ? "stores" : wire_state_name(c->state), c->stuck ? " (stuck)" : "");
         table_add(t, "%s / %s", bytes(&w, snapshot_resident(c)), bytes(&w, snapshot_owned(c)));
-        table_add(t, "%s", c->limit_bytes ? bytes(&w, c->limit_bytes) : "none");
+        limit_cell(c, t);
         if (c->position)
                 table_add(t, "%u. for %s, %s", c->position, wire_reason_name(c->reason), duration(&w, c->wait_ns));
         else

@@ -52,6 +52,19 @@ static void test_empty(void **state)
         strbuf_done(&b);
 }
 
+static void test_soft_and_job_limits(void **state)
+{
+        struct snapshot s = test_world();
+        struct strbuf b = {0};
+
+        s.clients[0].soft_bytes = 100 << 20;
+        s.clients[1].job_limit_bytes = 220 << 20;
+        status_text(&s, &b);
+        assert_non_null(strstr(b.text, "    none, soft 100 MiB  "));
+        assert_non_null(strstr(b.text, "  200 MiB, job 220 MiB  "));
+        strbuf_done(&b);
+}
+
 /* Clients of a device that was not listed are shown all the same. */
 static void test_unknown_device(void **state)
 {
@@ -184,6 +197,7 @@ int main(void)
 {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_text),           cmocka_unit_test(test_empty),
+                cmocka_unit_test(test_soft_and_job_limits),
                 cmocka_unit_test(test_unknown_device), cmocka_unit_test(test_nothing_measured),
                 cmocka_unit_test(test_watched_device), cmocka_unit_test(test_extremes),
                 cmocka_unit_test(test_json),           cmocka_unit_test(test_json_of_nothing),
