@@ -169,11 +169,13 @@ const char *confine_work(const struct confine *c, const struct confine_task *t)
         return c->mode == CONFINE_BWRAP ? "/work" : t->work;
 }
 
-#define WORDS 512
+#define WORDS 2048
+
+#define TEXT_BYTES 65536
 
 struct words {
-        char **list;
-        size_t count;
+        char **list; /* WORDS of them, then TEXT_BYTES of text that some point to */
+        size_t count, used;
 };
 
 static void add(struct words *w, const char *word)
@@ -193,6 +195,25 @@ static void bind(struct words *w, const char *how, const char *path)
         add(w, how);
         add(w, path);
         add(w, path);
+}
+
+/* The folders above it, which bubblewrap would make for itself alone. */
+static void open_way(struct words *w, const char *path)
+{
+        for (const char *slash = strchr(path + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
+                char *to = (char *)(w->list + WORDS) + w->used;
+                size_t bytes = (size_t)(slash - path);
+
+                if (w->used + bytes + 1 > TEXT_BYTES)
+                        return;
+                memcpy(to, path, bytes);
+                to[bytes] = 0;
+                w->used += bytes + 1;
+                add(w, "--perms");
+                add(w, "0755");
+                add(w, "--dir");
+                add(w, to);
+        }
 }
 
 /* /bin and the like are links into /usr on merged systems, folders of their own elsewhere. */
@@ -235,10 +256,14 @@ static void add_device(struct words *w, const struct confine *c, const struct co
 
         for (size_t i = 0; i < ARRAY_SIZE(nodes); i++)
                 bind(w, i + 1 < ARRAY_SIZE(nodes) ? "--dev-bind-try" : "--ro-bind-try", nodes[i]);
-        if (t->berth_socket)
+        if (t->berth_socket) {
+                open_way(w, t->berth_socket);
                 bind(w, "--bind-try", t->berth_socket);
-        if (software && software[0] == '/')
+        }
+        if (software && software[0] == '/') {
+                open_way(w, software);
                 bind(w, "--bind-try", software);
+        }
 }
 
 char **confine_argv(const struct confine *c, const struct confine_task *t)
@@ -250,7 +275,7 @@ char **confine_argv(const struct confine *c, const struct confine_task *t)
                 "--proc", "/proc", "--dev", "/dev", "--perms", "1777", "--size", TMP_BYTES, "--tmpfs", "/dev/shm", "--perms", "1777", "--size", TMP_BYTES,
                 "--tmpfs", "/tmp", "--perms", "0755", "--dir", "/run/berth", NULL,
         };
-        struct words w = {.list = calloc(WORDS, sizeof *w.list)};
+        struct words w = {.list = calloc(1, WORDS * sizeof *w.list + TEXT_BYTES)};
 
         if (!w.list)
                 return NULL;
@@ -277,16 +302,25 @@ char **confine_argv(const struct confine *c, const struct confine_task *t)
         bind(&w, "--ro-bind-try", "/sys/devices/system/cpu");
         if (t->device)
                 add_device(&w, c, t);
-        for (const char *const *f = t->read; f && *f; f++)
+        for (const char *const *f = t->read; f && *f; f++) {
+                open_way(&w, *f);
                 bind(&w, "--ro-bind-try", *f);
-        for (const char *const *f = t->write; f && *f; f++)
+        }
+        for (const char *const *f = t->write; f && *f; f++) {
+                open_way(&w, *f);
                 bind(&w, "--bind-try", *f);
+        }
         add(&w, "--ro-bind");
         add(&w, c->task);
         add(&w, "/run/berth/berth-task");
         add(&w, "--bind");
         add(&w, t->work);
         add(&w, "/work");
+        /* What bubblewrap made itself lies in memory and belongs to an unprivileged worker's tasks: no place to write to. */
+        add(&w, "--remount-ro");
+        add(&w, "/dev");
+        add(&w, "--remount-ro");
+        add(&w, "/");
         add(&w, "--");
         add(&w, "/run/berth/berth-task");
         return w.list;

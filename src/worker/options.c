@@ -147,19 +147,28 @@ int options_each(const char *list, int (*fn)(void *context, const char *part), v
         return r;
 }
 
+static bool is_list(const char *name)
+{
+        static const char *const lists[] = {"pool", "labels", "types", "models", "read", "write"};
+
+        for (size_t i = 0; i < ARRAY_SIZE(lists); i++)
+                if (!strcmp(name, lists[i]))
+                        return true;
+        return false;
+}
+
 /* The command line wins; what may be given several times adds up. */
 static int apply(struct line *l, char message[CONFIG_MESSAGE])
 {
         for (size_t i = 0; i < l->count; i++) {
                 const struct config_entry *e = &entries[l->given[i].entry];
                 char value[2 * CONFIG_TEXT];
-                bool again = false;
+                bool again = false, adds = is_list(e->name);
                 int r;
 
                 for (size_t k = 0; k < i; k++)
-                        again |= l->given[k].entry == l->given[i].entry;
-                snprintf(value, sizeof value, "%s%s%s", again && e->type == CONFIG_STRING ? (const char *)l->o + e->offset : "",
-                         again && e->type == CONFIG_STRING ? "," : "", l->given[i].value);
+                        again |= adds && l->given[k].entry == l->given[i].entry;
+                snprintf(value, sizeof value, "%s%s%s", again ? (const char *)l->o + e->offset : "", again ? "," : "", l->given[i].value);
                 r = config_set(&options_table, l->o, e->section, e->name, value, message);
                 if (r < 0)
                         return r;

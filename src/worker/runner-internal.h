@@ -47,7 +47,7 @@ struct run {
         json_t *said_result;         /* of a function */
         char said_fail[512], said_exec[512];
         bool said_temporary, inside; /* inside: the confinement stood before anything of the task ran */
-        uint64_t started_ns, ended_ns, folder_at_ns, term_ns, cpu_ms, memory_peak, processes_peak;
+        uint64_t started_ns, ended_ns, folder_at_ns, end_ns, term_ns, cpu_ms, memory_peak, processes_peak;
         bool memory_valid;
         json_t *artifacts;
         uint64_t fetched_bytes, fetch_total, told_ns;

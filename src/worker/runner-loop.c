@@ -181,8 +181,9 @@ static void take_line(struct run *r, const char *text, size_t bytes)
         } else if (kind && words && !strcmp(kind, "fail") && r->spec.function) {
                 text_copy_clean(r->said_fail, sizeof r->said_fail, words);
                 r->said_temporary = json_is_true(json_object_get(o, "temporary"));
-        } else if (kind && !strcmp(kind, "inside")) {
+        } else if (kind && !strcmp(kind, "inside") && !r->inside) {
                 r->inside = true;
+                run_tell(r, json_pack("{s:s}", "m", "accepted"));
         } else if (kind && words && !strcmp(kind, "exec")) {
                 text_copy_clean(r->said_exec, sizeof r->said_exec, words);
                 r->said_temporary = json_is_true(json_object_get(o, "temporary"));
@@ -274,12 +275,16 @@ static void look(struct run *r)
 static void end_program(struct run *r)
 {
         uint64_t now = clock_now_ns();
-        bool gently = r->stopped || (r->killed && !strcmp(r->killed, "limit.wall"));
+        bool gently;
 
-        if (!r->term_ns && gently) {
+        r->end_ns = r->end_ns ? r->end_ns : now;
+        gently = r->stopped || (r->killed && !strcmp(r->killed, "limit.wall"));
+
+        if (gently && now - r->term_ns > NS_PER_S && now - r->end_ns < r->settings->grace_ms * NS_PER_MS) {
+                /* Again after a while: what was only being started did not hear the first. */
                 r->term_ns = now;
                 watch_signal(getpid(), SIGTERM, r->settings->confine.mode == CONFINE_BWRAP ? r->child : 0);
-        } else if (!gently || now - r->term_ns > r->settings->grace_ms * NS_PER_MS) {
+        } else if (!gently || now - r->end_ns >= r->settings->grace_ms * NS_PER_MS) {
                 watch_signal(getpid(), SIGKILL, 0);
         }
 }

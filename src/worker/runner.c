@@ -411,7 +411,6 @@ static void run_task(struct run *r)
                 }
         }
         if (n >= 0 && !r->stopped) {
-                run_tell(r, json_pack("{s:s}", "m", "accepted"));
                 run_loop(r);
         }
         if (n >= 0 && !r->stopped)

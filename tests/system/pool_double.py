@@ -259,6 +259,7 @@ class Pool:
         self.heard.append(m)
         if m["m"] == "hello":
             self.hellos.append(m)
+            self.credit = 0
             connection.worker = m.get("worker") or f"worker_{len(self.hellos)}"
             connection.send({"m": "welcome", "worker": connection.worker, "server": f"https://{self.host}:{self.port}", "lease_ms": self.lease_ms,
                              "heartbeat_ms": self.heartbeat_ms, "payload_bytes": 262144, "lost": self.lost})
@@ -291,9 +292,13 @@ class Pool:
     def connection(self):
         return self.wait(lambda: next((c for c in reversed(self.connections) if c.open and c.worker), None), "a worker is connected")
 
-    def lease(self, kind, payload, needs=None, connection=None):
+    def lease(self, kind, payload, needs=None, connection=None, blind=False):
+        """Gives a task once the worker offers a slot; blind: whether it does or not."""
+        if not blind:
+            self.wait(lambda: self.credit > 0, "a slot is offered")
         task = Task(len(self.tasks) + 1, kind, payload, needs)
         with self.changed:
+            self.credit -= 1
             self.tasks[task.id] = task
         self.give(task, connection)
         return task
