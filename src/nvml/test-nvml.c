@@ -76,8 +76,9 @@ static pid_t start(const char *run, int *ret_pipe, pid_t *ret_grandchild)
                         setenv("BERTH_RUN", run, 1);
                 else
                         unsetenv("BERTH_RUN");
-                /* The shell ends when its child has; both run until the pipe is closed. */
-                execl("/bin/sh", "sh", "-c", "cat <&9 >/dev/null & echo $!; wait", NULL);
+                /* The shell ends when its child has; both run until the pipe is closed. The child tells its number itself: in the middle of
+                 * an exec a process has no environment. */
+                execl("/bin/sh", "sh", "-c", "sh -c 'echo $$; read end' <&9 & wait", NULL);
                 _exit(127);
         }
         close(ends[0]);
