@@ -18,6 +18,8 @@ struct store_body {
         int (*release)(struct store *store, uint32_t queue);
         int (*owned)(struct store *store);
         int (*owner)(struct store *store, uint32_t queue, uint64_t *ret_epoch, char owner[256]);
+        int (*survey)(struct store *store, struct store_survey *ret_survey);                                   /* NULL: nobody shares it */
+        int (*changed)(struct store *store, uint64_t *cursor, store_row_fn row, void *context);                /* likewise */
         int (*sweep)(struct store *store, enum store_table table, int64_t now_ms, size_t limit, uint64_t *ret_count);
         int (*backup)(struct store *store, const char *path, int (*progress)(void *context, double share), void *context);
         int (*about)(struct store *store, char *text, size_t size);

@@ -36,6 +36,15 @@ static const int type_counts[STATEMENTS] = {10, 5, 1};
 static const char hold_text[] = "WITH held AS (SELECT 1 FROM queue WHERE (queue, epoch) IN (SELECT * FROM unnest($1::int[], $2::bigint[])) FOR SHARE)"
                                 " SELECT 1/(count(*) = cardinality($1))::int FROM held";
 
+/* Numbers of changes go up in the order of commits, as the one row of change_count is held until the transaction's end. */
+static const char count_text[] = "UPDATE change_count SET number = number + 1";
+static const char changed_text[] = "INSERT INTO change SELECT number, $1, $2, $3 FROM change_count ON CONFLICT DO NOTHING";
+
+static bool is_told(enum store_table table)
+{
+        return table == STORE_ACCOUNT || table == STORE_KEY || table == STORE_SESSION || table == STORE_SETTING || table == STORE_WORKER;
+}
+
 static void name_of(char name[40], enum store_table table, enum statement which)
 {
         snprintf(name, 40, "%s_%s", names[which], store_table_name(table));
@@ -100,6 +109,9 @@ int postgres_prepare(struct postgres_store *p)
                 }
         if (ok)
                 ok = PQsendPrepare(p->connection, "hold", hold_text, 0, NULL);
+        ok = ok && PQsendPrepare(p->connection, "count", count_text, 0, NULL) &&
+             PQsendPrepare(p->connection, "changed", changed_text, 3, (const Oid[]){POSTGRES_INT4, POSTGRES_UUID, POSTGRES_INT8});
+        sent += 2;
         if (!ok || !PQpipelineSync(p->connection))
                 return postgres_broken(p, "preparing", PQerrorMessage(p->connection));
         return read_answers(p, sent + 1, "preparing", &wrong);
@@ -184,6 +196,25 @@ static bool send_change(struct postgres_store *p, const struct store_change *cha
         return PQsendQueryPrepared(p->connection, name, q.count, q.values, q.lengths, q.formats, 1);
 }
 
+static bool send_told(struct postgres_store *p, const struct store_row *row)
+{
+        struct postgres_parameters q = {0};
+
+        postgres_add_int4(&q, (int32_t)row->table);
+        postgres_add_id(&q, &row->id);
+        postgres_add_int8(&q, (int64_t)p->life);
+        return PQsendQueryPrepared(p->connection, "changed", q.count, q.values, q.lengths, q.formats, 1);
+}
+
+static bool any_told(const struct store_batch *batches, size_t count)
+{
+        for (size_t b = 0; b < count; b++)
+                for (size_t c = 0; c < batches[b].count; c++)
+                        if (is_told(batches[b].changes[c].row.table))
+                                return true;
+        return false;
+}
+
 static bool send_text(struct postgres_store *p, const char *sql)
 {
         return PQsendQueryParams(p->connection, sql, 0, NULL, NULL, NULL, NULL, 0);
@@ -207,9 +238,20 @@ int postgres_commit(struct store *store, const uint64_t *epochs, const struct st
                 ok = ok && send_hold(p, queues, epochs);
                 sent++;
         }
+        if (any_told(batches, count)) {
+                ok = ok && PQsendQueryPrepared(p->connection, "count", 0, NULL, NULL, NULL, 1);
+                sent++;
+        }
         for (size_t b = 0; b < count; b++)
-                for (size_t c = 0; c < batches[b].count; c++, sent++)
+                for (size_t c = 0; c < batches[b].count; c++, sent++) {
+                        const struct store_row *row = &batches[b].changes[c].row;
+
                         ok = ok && send_change(p, &batches[b].changes[c]);
+                        if (is_told(row->table)) {
+                                ok = ok && send_told(p, row);
+                                sent++;
+                        }
+                }
         ok = ok && send_text(p, "COMMIT") && PQpipelineSync(p->connection);
         sent++;
         if (!ok)

@@ -12,6 +12,7 @@
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/random.h>
 
 /* --- errors --- */
 
@@ -304,6 +305,13 @@ static int set_up(struct postgres_store *p)
                  " set_config('default_transaction_isolation', 'read committed', false), set_config('client_min_messages', 'error', false)",
                  p->patience_ms / 2 + 1, p->patience_ms, p->store.read_only ? "on" : "off");
         r = postgres_run(p, sql, "setting up the connection");
+        /* A host that vanished, or a network that was cut, must not keep its claims: the server ends such a connection within 10 s (it sends nothing, so nothing
+         * else would tell it). On a Unix socket these do nothing. */
+        if (!r)
+                r = postgres_run(p,
+                                 "SELECT set_config('tcp_keepalives_idle', '3', false), set_config('tcp_keepalives_interval', '2', false),"
+                                 " set_config('tcp_keepalives_count', '3', false), set_config('tcp_user_timeout', '9000', false)",
+                                 "setting up the connection");
         if (!r)
                 r = postgres_run(p, "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') IN ('off', 'local')",
                                  "setting up the connection");
@@ -345,6 +353,8 @@ int postgres_connected(struct postgres_store *p)
                 r = postgres_prepare(p);
         if (!r)
                 r = postgres_resume_claims(p);
+        if (!r)
+                r = postgres_enlist(p);
         if (r && p->connection) { /* half set up is not connected */
                 char problem[STORE_MESSAGE];
 
@@ -397,6 +407,8 @@ static const struct store_body body = {
         .release = postgres_release,
         .owned = postgres_owned,
         .owner = postgres_owner,
+        .survey = postgres_survey,
+        .changed = postgres_changed,
         .sweep = postgres_sweep,
         .backup = postgres_backup,
         .about = about,
@@ -442,8 +454,13 @@ int postgres_open(const struct store_options *options, struct store **ret_store,
         p->store.read_only = options->read_only;
         p->patience_ms = options->patience_ms ? options->patience_ms : POSTGRES_PATIENCE_MS;
         snprintf(p->store.server, sizeof(p->store.server), "%s", options->server ? options->server : "");
+        snprintf(p->pin, sizeof(p->pin), "%s", options->pin ? options->pin : "");
+        if (getrandom(&p->life, sizeof(p->life), 0) != sizeof(p->life))
+                r = -EIO;
+        p->life >>= 1; /* a bigint there */
         p->url = strdup(options->url);
-        r = p->url ? postgres_connected(p) : -ENOMEM;
+        if (!r)
+                r = p->url ? postgres_connected(p) : -ENOMEM;
         if (r) {
                 snprintf(message, STORE_MESSAGE, "%s", *p->store.problem ? p->store.problem : error_text(r));
                 close_store(&p->store);

@@ -16,6 +16,7 @@
 #define POSTGRES_PATIENCE_MS 15000
 #define POSTGRES_LOCK_CLASS 0x42727468 /* "Brth": first half of our advisory locks' keys; the second is the queue, or the schema's: */
 #define POSTGRES_LOCK_SCHEMA 1000
+#define POSTGRES_LOCK_SERVERS 0x42727469 /* first half of the locks that show who is there; the second is the server's number */
 
 /* Types of parameters, by their numbers in pg_type. */
 enum { POSTGRES_BOOL = 16, POSTGRES_INT8 = 20, POSTGRES_INT4 = 23, POSTGRES_TEXT = 25, POSTGRES_UUID = 2950 };
@@ -41,6 +42,9 @@ struct postgres_store {
         char start[64];      /* when this connection's did */
         bool lost;           /* a claim was lost with a connection; until the next claim */
         bool unsafe;         /* the server runs with fsync off */
+        char pin[100];       /* of our certificate, for other servers */
+        int32_t number;      /* ours among the servers; 0: not there */
+        uint64_t life;       /* random: what this store writes is told from what others write */
 };
 
 /* postgres.c */
@@ -83,6 +87,12 @@ int postgres_owned(struct store *store);
 int postgres_owner(struct store *store, uint32_t queue, uint64_t *ret_epoch, char owner[256]);
 /* On a new connection: the claims of the one before, as far as they still hold. */
 must_check int postgres_resume_claims(struct postgres_store *p);
+
+/* postgres-servers.c */
+/* On a new connection: this server is there. */
+must_check int postgres_enlist(struct postgres_store *p);
+int postgres_survey(struct store *store, struct store_survey *ret_survey);
+int postgres_changed(struct store *store, uint64_t *cursor, store_row_fn row, void *context);
 
 /* postgres-list.c */
 int postgres_list(struct store *store, const struct store_query *query, store_row_fn row, void *context);

@@ -270,6 +270,35 @@ int store_sweep(struct store *store, enum store_table table, int64_t now_ms, siz
         return r ? r : store->body->sweep(store, table, now_ms, limit, ret_count);
 }
 
+/* --- company --- */
+
+int store_survey(struct store *store, struct store_survey *ret_survey)
+{
+        *ret_survey = (struct store_survey){0};
+        store->problem[0] = '\0';
+        if (store->body->survey)
+                return store->body->survey(store, ret_survey);
+        if (store->server[0] && !store->read_only)
+                memcpy(ret_survey->servers[ret_survey->server_count++].address, store->server, sizeof(store->server));
+        for (uint32_t q = 0; q < STORE_QUEUES; q++) {
+                ret_survey->queues[q].claimed = store->claimed[q];
+                if (store->claimed[q])
+                        memcpy(ret_survey->queues[q].owner, store->server, sizeof(store->server));
+        }
+        return 0;
+}
+
+int store_changed(struct store *store, uint64_t *cursor, store_row_fn row, void *context)
+{
+        store->problem[0] = '\0';
+        if (store->body->changed)
+                return store->body->changed(store, cursor, row, context);
+        if (*cursor)
+                return 0;
+        *cursor = 1;
+        return -ERANGE;
+}
+
 int store_about(struct store *store, char *text, size_t size)
 {
         store->problem[0] = '\0';

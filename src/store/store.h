@@ -82,6 +82,7 @@ struct store_options {
         const char *url;     /* "sqlite:PATH", or a libpq URL "postgresql://…"; a plain path is SQLite */
         bool read_only;
         const char *server;  /* this pool server's address for others, written beside its claims; may be NULL */
+        const char *pin;     /* what others know its certificate by; may be NULL */
         uint32_t patience_ms; /* PostgreSQL: how long the server may say nothing before it counts as gone; 0: 15 s */
 };
 
@@ -131,6 +132,26 @@ must_check int store_release(struct store *store, uint32_t queue);
 must_check int store_owned(struct store *store);
 /* Who owns the queue and since which epoch, as last written. -ENOENT: nobody ever did. */
 must_check int store_owner(struct store *store, uint32_t queue, uint64_t *ret_epoch, char owner[256]);
+
+/* Who shares this store, in one round trip. Servers: those that opened it with a `server` address and whose connection stands, in order of address, each
+ * address once. An entry ends with its connection, as claims do. SQLite: this one alone, if it has an address. */
+#define STORE_SERVERS 64
+struct store_survey {
+        struct {
+                char address[256], pin[100];
+        } servers[STORE_SERVERS];
+        size_t server_count;
+        struct {
+                bool claimed;        /* by anybody, now */
+                char owner[256];     /* who claimed it last; "": nobody ever did, or it had no address */
+        } queues[STORE_QUEUES];
+};
+must_check int store_survey(struct store *store, struct store_survey *ret_survey);
+
+/* What other servers changed of accounts, keys, sessions, settings and workers since *cursor: each such row once, as it is now (a row that is gone: its table and id,
+ * with spec and status NULL), then *cursor moves on. -ERANGE: *cursor was 0, or too much changed since: *cursor stands at now, and the tables are to be read
+ * whole. A commit of this store's own is not told. */
+must_check int store_changed(struct store *store, uint64_t *cursor, store_row_fn row, void *context);
 
 /* Deletes rows of the table whose until_ms is past (0 < until_ms <= now_ms), at most limit (0: all of them), the oldest first. Of STORE_TASK only rows of queues
  * that this store has claimed. */
