@@ -1,6 +1,6 @@
 """Memory that programs get otherwise than by cuMemAlloc: it moves, or it is counted and stays; it is never broken."""
 import pytest
-from conftest import MIB, built, result, work
+from conftest import MIB, PATIENCE, built, result, work
 
 
 def bare(node, name, *arguments):
