@@ -104,20 +104,34 @@ static void draw(struct watch *w)
         fflush(stdout);
 }
 
-static void say(struct watch *w, const struct followed *f, const json_t *data)
+/* One of several has changed. */
+static void say(struct watch *w, const struct followed *f)
 {
-        const char *error = json_string_value(json_object_get(json_object_get(data, "error"), "text"));
-        char clean[400] = "";
-
-        if (w->json || (w->single && !f->ended))
+        if (w->json || w->single || (!f->ended && w->live))
                 return;
         erase(w);
+        printf("%-24s %s\n", f->name, f->state);
+}
+
+/* How the one task ended, in full: events tell only that it did. */
+static int conclude(struct watch *w, char message[CLI_MESSAGE])
+{
+        struct pool_ask ask = {.method = "GET"};
+        char path[128], clean[400] = "";
+        const char *error;
+        int r;
+
+        snprintf(path, sizeof path, "/api/v1/tasks/%s", w->tasks[0].id);
+        ask.path = path;
+        r = pool_ask(w->c, &ask, &w->last, message);
+        if (r < 0 || w->json)
+                return r;
+        error = json_string_value(json_object_get(json_object_get(w->last, "error"), "text"));
         if (error)
                 text_copy_clean(clean, sizeof clean, error);
-        if (w->single)
-                fprintf(stderr, "%s%s%s\n", f->state, clean[0] ? ": " : "", clean);
-        else if (f->ended || !w->live)
-                printf("%-24s %s%s%s\n", f->name, f->state, clean[0] ? ": " : "", clean);
+        fflush(stdout);
+        fprintf(stderr, "%s%s%s\n", pool_text(w->last, "state"), clean[0] ? ": " : "", clean);
+        return 0;
 }
 
 /* The task's output, behind what was seen. */
@@ -167,11 +181,7 @@ static void take_task(struct watch *w, const json_t *data, const char *id)
         f->ended = has_ended(state);
         f->done = !strcmp(state, "done");
         w->left -= f->ended;
-        if (f->ended && w->single) {
-                json_decref(w->last);
-                w->last = json_deep_copy(data);
-        }
-        say(w, f, data);
+        say(w, f);
 }
 
 #define ENDED 1
@@ -248,7 +258,7 @@ static int follow(struct watch *w, char message[CLI_MESSAGE])
         }
         if (r >= 0 && w->single)
                 r = catch_up(w, &w->tasks[0], message);
-        return r;
+        return r < 0 || !w->single ? r : conclude(w, message);
 }
 
 static int verdict(const struct watch *w, bool exit_code)

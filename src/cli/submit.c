@@ -4,9 +4,11 @@
 
 #include "base/error.h"
 #include "base/strbuf.h"
+#include "base/text.h"
 
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #define BATCH 1000 /* tasks that the pool takes in one call */
@@ -71,6 +73,22 @@ static void add_item(json_t **array, const char *arg)
         json_array_append_new(*array, json_string(arg));
 }
 
+/* A time as it is; a duration as the time after it. */
+static void set_deadline(json_t *task, const char *arg)
+{
+        uint64_t ns;
+        char text[40];
+        time_t at;
+
+        if (text_parse_duration(arg, &ns) < 0) {
+                json_object_set_new(task, "deadline", json_string(arg));
+                return;
+        }
+        at = time(NULL) + (time_t)((ns + 999999999) / 1000000000);
+        strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", gmtime(&at));
+        json_object_set_new(task, "deadline", json_string(text));
+}
+
 static int parse(int key, char *arg, struct argp_state *state)
 {
         struct ask *a = state->input;
@@ -92,7 +110,7 @@ static int parse(int key, char *arg, struct argp_state *state)
                 json_object_set_new(need(&a->task), "priority", json_string(arg));
                 return 0;
         case KEY_DEADLINE:
-                json_object_set_new(need(&a->task), "deadline", json_string(arg));
+                set_deadline(need(&a->task), arg);
                 return 0;
         case KEY_ATTEMPTS:
                 json_object_set_new(need(&a->task), "attempts", json_integer(atoll(arg)));
@@ -204,7 +222,7 @@ static int send_files(struct pool_client *c, const struct ask *a, json_t *payloa
         if (r < 0 || !list)
                 json_decref(list);
         else
-                json_object_set_new(payload, "files_in", list);
+                json_object_set_new(payload, "files", list);
         return r;
 }
 
@@ -229,7 +247,7 @@ static json_t *one_task(const struct verb *self, struct pool_client *c, struct a
         if (a->env)
                 json_object_set(payload, "env", a->env);
         if (a->out)
-                json_object_set(payload, "files_out", a->out);
+                json_object_set(payload, "outputs", a->out);
         *ret = send_files(c, a, payload, message);
         if (*ret < 0) {
                 cli_error("%s", message);
