@@ -187,10 +187,11 @@ static void offer_setup(struct server *server, char *link, size_t size)
 
 static void announce(const struct server *server, const char *link)
 {
-        printf("pool: serving at %s\n", server->url);
-        if (server->fingerprint[0])
+        if (!options.local) /* else who started us tells it */
+                printf("pool: serving at %s\n", server->url);
+        if (!options.local && server->fingerprint[0])
                 printf("pool: fingerprint of the certificate (--pin): %s\n", server->fingerprint);
-        if (link[0])
+        if (!options.local && link[0])
                 printf("pool: nobody is admin yet; this link makes one, once: %s\n", link);
         fflush(stdout);
         if (options.ready_fd >= 0) {

@@ -298,7 +298,7 @@ static void count_descriptors(struct server *server)
         }
         if (limit.rlim_cur < wanted) {
                 server->connection_max = limit.rlim_cur > 2 * DESCRIPTORS_KEPT ? limit.rlim_cur - DESCRIPTORS_KEPT : limit.rlim_cur / 2;
-                log_notice("%zu connections at most: the system allows %llu descriptors, %llu are wanted (limits.connections)", server->connection_max,
+                log_debug("%zu connections at most: the system allows %llu descriptors, %llu are wanted (limits.connections)", server->connection_max,
                            (unsigned long long)limit.rlim_cur, (unsigned long long)wanted);
         }
 }

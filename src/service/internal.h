@@ -206,6 +206,7 @@ struct jobs;
 
 struct service {
         struct service_options options;
+        struct core_settings core_settings;
         char *url, *folder, *server;
         struct core *core;
         struct accounts *accounts;

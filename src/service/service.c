@@ -223,6 +223,8 @@ int service_open(const struct service_options *options, struct service **ret_ser
         if (!s)
                 return -ENOMEM;
         s->options = *options;
+        s->core_settings = options->core ? *options->core : core_default_settings;
+        s->options.core = &s->core_settings; /* the caller's may be gone after this call, like its texts */
         if (!s->options.log_bytes)
                 s->options.log_bytes = 4u << 20;
         if (s->options.log_bytes < 4096)
@@ -241,7 +243,7 @@ int service_open(const struct service_options *options, struct service **ret_ser
         s->url = strdup(options->store_url ? options->store_url : path);
         s->server = options->server ? strdup(options->server) : NULL;
         service_random(s, &seed, sizeof(seed));
-        s->core = core_new(options->core ? options->core : &core_default_settings, seed);
+        s->core = core_new(&s->core_settings, seed);
         r = s->folder && s->url && s->core ? 0 : -ENOMEM;
         if (!r)
                 r = events_open(s);

@@ -337,7 +337,7 @@ int on_renew(struct service_worker *c, const json_t *m)
 /* What the worker is to run. Everything that the task's head has (type, name, needs …) is in it. */
 void worker_lease_text(struct service *s, struct strbuf *b, const struct task *task, uint64_t nonce)
 {
-        const struct core_settings *settings = s->options.core ? s->options.core : &core_default_settings;
+        const struct core_settings *settings = &s->core_settings;
 
         put_literal(b, "{\"m\":\"lease\",\"task\":");
         put_id(b, "task", &task->id);

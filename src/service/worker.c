@@ -411,7 +411,7 @@ static void welcome(struct service_worker *c, const struct strbuf *lost)
         struct service *s = c->service;
         struct operation *op = operation_add(s, OPERATION_WELCOME);
         struct strbuf b = {0};
-        const struct core_settings *settings = s->options.core ? s->options.core : &core_default_settings;
+        const struct core_settings *settings = &s->core_settings;
 
         put_literal(&b, "{\"m\":\"welcome\",\"worker\":");
         put_id(&b, "worker", &c->worker->id);
