@@ -99,7 +99,7 @@ static bool begin_upload(struct request *r, const char *sha256, struct upload *u
 
         *u = (struct upload){.count = r->content_length, .total = r->content_length};
         if (range && range_parse_content(range, &u->first, &u->count, &u->total) < 0) {
-                reply_problem(r, "request.range", NULL, "Content-Range: \"bytes FIRST-LAST/TOTAL\" is taken, or \"bytes */0\".");
+                reply_problem(r, "request.malformed", NULL, "Content-Range: \"bytes FIRST-LAST/TOTAL\" is taken, or \"bytes */0\".");
                 return false;
         }
         if (u->count != r->content_length) {

@@ -541,13 +541,11 @@ void hub_stop(struct hub *hub)
                 {
                         struct connection *c = s->connection;
 
-                        if (s->socket) {
-                                socket_close(c, FRAME_CLOSE_AWAY, "the pool is stopping");
-                        } else {
-                                if (s->chunked)
-                                        connection_write(c, "0\r\n\r\n", 5);
-                                connection_finish(c);
-                        }
+                        if (s->socket)
+                                continue;
+                        if (s->chunked)
+                                connection_write(c, "0\r\n\r\n", 5);
+                        connection_finish(c);
                 }
         }
 }

@@ -16,6 +16,6 @@ void hub_listen(struct hub *hub);
 /* Delivers what was told since; a bounded amount, hub_has_more says whether some is left. */
 void hub_pump(struct hub *hub);
 bool hub_has_more(const struct hub *hub);
-/* Ends all streams in order. */
+/* Tells nothing more, and ends server-sent streams in order (sockets are the server's to end). */
 void hub_stop(struct hub *hub);
 size_t hub_subscribers(const struct hub *hub);

@@ -82,9 +82,15 @@ int head_field(http_parser *parser, const char *text, size_t length)
                 r->header_stage = 1;
                 r->name_length = 0;
         }
-        for (size_t i = 0; i < length; i++)
+        for (size_t i = 0; i < length; i++) {
+                /* The parser lets a blank pass, which others may read as something else. */
+                if (text[i] <= ' ' || text[i] == 0x7f) {
+                        reply_problem(r, "request.malformed", NULL, "A header's name holds a blank or a control character.");
+                        return -1;
+                }
                 if (r->name_length < sizeof r->name)
                         r->name[r->name_length++] = text[i];
+        }
         return 0;
 }
 
@@ -116,6 +122,11 @@ int head_value(http_parser *parser, const char *text, size_t length)
 
         if (r->header_stage != 2 && start_value(r) < 0)
                 return -1;
+        for (size_t i = 0; i < length; i++)
+                if (((unsigned char)text[i] < ' ' && text[i] != '\t') || text[i] == 0x7f) {
+                        reply_problem(r, "request.malformed", NULL, "A header's value holds a control character.");
+                        return -1;
+                }
         return r->header_now >= 0 ? head_add(r, text, length) : 0;
 }
 

@@ -4,6 +4,7 @@
 #include "gateway/connection.h"
 #include "gateway/events.h"
 #include "gateway/openapi.h"
+#include "gateway/socket.h"
 #include "gateway/tls.h"
 
 #include "base/clock.h"
@@ -225,6 +226,8 @@ void server_stop(struct server *server)
         {
                 if (c->user == &http_user && !c->request)
                         connection_finish(c);
+                else if (connection_is_socket(c))
+                        socket_close(c, FRAME_CLOSE_AWAY, "the pool is stopping");
         }
         hub_stop(server->hub);
         uv_timer_start(&server->tick, on_tick, 20, 50);
