@@ -2,6 +2,7 @@
 #include "gateway/events.h"
 
 #include "gateway/admit.h"
+#include "gateway/connection.h"
 #include "gateway/handlers.h"
 #include "gateway/range.h"
 #include "gateway/socket.h"
@@ -439,6 +440,7 @@ static void subscribe(struct request *r, const struct id *task, bool socket)
         struct connection *c = r->connection;
         struct hub *hub = r->server->hub;
         struct subscriber *s;
+        int buffer = (int)r->server->settings.event_buffer;
         uint64_t cursor = 0;
         bool resume;
 
@@ -456,6 +458,8 @@ static void subscribe(struct request *r, const struct id *task, bool socket)
         s->socket = socket;
         s->cursor = cursor;
         s->chunked = !r->http10;
+        /* What the kernel keeps for one that does not read is bounded, too. */
+        (void)setsockopt(c->fd, SOL_SOCKET, SO_SNDBUF, &buffer, sizeof buffer);
         if (socket ? !socket_open(r, PROTOCOL, 4096, &socket_user, s) : !admit_stream(r)) {
                 gone(s);
                 return;
