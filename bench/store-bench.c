@@ -4,7 +4,7 @@
  * worker that is free takes the oldest durable job, waits until the lease is durable, finishes it, and counts when that is durable. The clock stops at the last
  * counted job. Prints JSON lines; beside each figure what the disk itself does (one 8 KiB write and fdatasync at a time, in the same folder).
  *
- * usage: store-bench [--url URL] [--folder DIR] [--producers P] [--workers W] [--accounts A] [--seconds S] [--spec BYTES] [--wait-us N]
+ * usage: store-bench [--url URL | --postgres] [--folder DIR] [--producers P] [--workers W] [--accounts A] [--seconds S] [--spec BYTES] [--wait-us N]
  */
 #include "base/clock.h"
 #include "base/error.h"
@@ -221,7 +221,7 @@ static void run(struct bench *b, const char *url, const char *folder, double sec
 int main(int argc, char **argv)
 {
         static const struct option names[] = {
-                {"url", required_argument, NULL, 'u'},     {"folder", required_argument, NULL, 'f'},  {"producers", required_argument, NULL, 'p'},
+                {"postgres", no_argument, NULL, 'g'},      {"url", required_argument, NULL, 'u'},     {"folder", required_argument, NULL, 'f'},  {"producers", required_argument, NULL, 'p'},
                 {"accounts", required_argument, NULL, 'a'},
                 {"workers", required_argument, NULL, 'w'}, {"seconds", required_argument, NULL, 's'}, {"spec", required_argument, NULL, 'b'},
                 {"wait-us", required_argument, NULL, 'm'}, {NULL, 0, NULL, 0},
@@ -235,10 +235,12 @@ int main(int argc, char **argv)
         while ((c = getopt_long(argc, argv, "", names, NULL)) != -1) {
                 if (c == 'u')
                         url = optarg;
+                else if (c == 'g' && getenv("BERTH_TEST_POSTGRES")) /* tools/with-postgres */
+                        url = getenv("BERTH_TEST_POSTGRES");
                 else if (c == 'f')
                         folder = optarg;
-                else if (c == '?' || text_parse_u64(optarg, c == 'm' ? 0 : 1, c == 'b' ? sizeof(b.spec) : 10000, &value[c])) {
-                        fprintf(stderr, "usage: store-bench [--url URL] [--folder DIR] [--producers P] [--workers W] [--accounts A] [--seconds S] [--spec BYTES] [--wait-us N]\n");
+                else if (c == '?' || c == 'g' || text_parse_u64(optarg, c == 'm' ? 0 : 1, c == 'b' ? sizeof(b.spec) : 10000, &value[c])) {
+                        fprintf(stderr, "usage: store-bench [--url URL | --postgres] [--folder DIR] [--producers P] [--workers W] [--accounts A] [--seconds S] [--spec BYTES] [--wait-us N]\n");
                         return 2;
                 }
         }

@@ -402,7 +402,7 @@ static int look_through(struct sqlite_store *s)
 static int prepare_connection(struct sqlite_store *s)
 {
         int flags = SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE | (s->store.read_only ? SQLITE_OPEN_READONLY : SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE);
-        int code = sqlite3_open_v2(s->path, &s->db, flags, NULL), r;
+        int code = sqlite3_open_v2(s->path, &s->db, flags, s->store.read_only ? NULL : sqlite_log_vfs()), r;
 
         if (!s->db)
                 return -ENOMEM;
@@ -414,7 +414,7 @@ static int prepare_connection(struct sqlite_store *s)
         r = sqlite_run(s, "PRAGMA temp_store=MEMORY; PRAGMA cache_size=-65536");
         if (!r && !s->store.read_only)
                 /* The log is kept at its size and written over: growing a file costs the disk a second write at each commit. */
-                r = sqlite_run(s, "PRAGMA page_size=4096; PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA wal_autocheckpoint=4000; PRAGMA journal_size_limit=268435456");
+                r = sqlite_run(s, "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA wal_autocheckpoint=4000; PRAGMA journal_size_limit=268435456");
         if (!r)
                 r = look_through(s);
         if (!r)

@@ -48,6 +48,9 @@ must_check int sqlite_run(struct sqlite_store *s, const char *sql);
 /* Prepared once, kept. */
 must_check int sqlite_statement(struct sqlite_store *s, enum store_table table, enum sqlite_statement which, sqlite3_stmt **ret_statement);
 
+/* Name of the file layer that gathers writes to the log (sqlite-log.c), for the one connection that writes; NULL: SQLite's own. */
+const char *sqlite_log_vfs(void);
+
 int sqlite_list(struct store *store, const struct store_query *query, store_row_fn row, void *context);
 int sqlite_get(struct store *store, enum store_table table, const struct id *id, store_row_fn row, void *context);
 int sqlite_count(struct store *store, const struct store_query *query, uint64_t *ret_count);
