@@ -115,7 +115,6 @@ static void test_damage_is_named(void **state)
         const char *path;
         struct stat there;
 
-        fill(open_store(fresh_url(*state, url)), 0);
         path = url + strlen("sqlite:");
         /* Not a database at all, or one only by its first bytes. */
         for (int i = 0; i < 2; i++) {

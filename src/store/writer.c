@@ -276,7 +276,7 @@ static int commit_one_by_one(struct writer *w, const struct store_batch *batches
         return 0;
 }
 
-/* Commits the entries from `first` up to a call or the bound; returns what follows them. */
+/* Commits the entries from `first`, a batch, up to a call or the bound; returns what follows them. */
 static struct entry *commit_group(struct writer *w, struct entry *first, int *ret_error)
 {
         static const size_t max = GROUP_MAX;
@@ -286,10 +286,11 @@ static struct entry *commit_group(struct writer *w, struct entry *first, int *re
         size_t count = 0;
         int r;
 
-        for (; e && !e->fn && count < max; e = e->next) {
+        do {
                 batches[count++] = e->batch;
                 bytes += e->bytes;
-        }
+                e = e->next;
+        } while (e && !e->fn && count < max);
         r = commit(w, batches, count);
         if (is_the_batch(r))
                 r = commit_one_by_one(w, batches, count, number);
