@@ -21,6 +21,7 @@
 
 enum confine_mode { CONFINE_AUTO, CONFINE_OFF, CONFINE_BASIC, CONFINE_BWRAP };
 #define CONFINE_UID 1900000000U /* + slot: users of nobody else's, for root's tasks */
+#define CONFINE_GID 1900000000U /* the group of all of them, so that they can share what lies in shared folders */
 #define CONFINE_FOLDERS 16
 
 struct confine {

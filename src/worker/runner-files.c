@@ -48,7 +48,7 @@ static int put_in_place(struct run *r, const json_t *entry, struct run_failure *
 
         for (const char *slash = strchr(name, '/'); slash; slash = strchr(slash + 1, '/')) {
                 snprintf(path, sizeof path, "%.3800s/%.*s", r->work, (int)(slash - name), name);
-                if (mkdir(path, 0700) == 0 && own && chown(path, user, user) < 0)
+                if (mkdir(path, 0700) == 0 && own && chown(path, user, CONFINE_GID) < 0)
                         n = -errno;
         }
         snprintf(path, sizeof path, "%.3800s/%s", r->work, name);
@@ -69,7 +69,7 @@ static int put_in_place(struct run *r, const json_t *entry, struct run_failure *
                 if (r->fetched_bytes > r->spec.limits.disk_bytes)
                         n = -E_LIMIT;
         }
-        if (n >= 0 && own && fchown(fd, user, user) < 0)
+        if (n >= 0 && own && fchown(fd, user, CONFINE_GID) < 0)
                 n = -errno;
         if (n >= 0)
                 return 0;

@@ -137,7 +137,7 @@ static int make_folders(struct run *r)
         snprintf(r->work, sizeof r->work, "%.4060s/files", r->folder);
         snprintf(r->output, sizeof r->output, "%.4060s/output.log", r->folder);
         snprintf(r->cache, sizeof r->cache, "%.4060s/cache", r->settings->folder);
-        if (mkdir(r->folder, 0711) < 0 || mkdir(r->work, 0700) < 0 || chown(r->work, user, user == geteuid() ? getegid() : user) < 0)
+        if (mkdir(r->folder, 0711) < 0 || mkdir(r->work, 0700) < 0 || chown(r->work, user, user == geteuid() ? getegid() : CONFINE_GID) < 0)
                 return -errno;
         r->saved = open(r->output, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
         return r->saved < 0 ? -errno : 0;
@@ -207,7 +207,7 @@ static json_t *orders(const struct run *r, const struct confine_task *t)
 
         if (c->root) {
                 json_object_set_new(o, "uid", json_integer(CONFINE_UID + r->slot));
-                json_object_set_new(o, "gid", json_integer(CONFINE_UID + r->slot));
+                json_object_set_new(o, "gid", json_integer(CONFINE_GID));
         }
         json_object_set_new(o, "folder", json_string(confine_work(c, t)));
         json_object_set_new(o, "env", environment(r, t));

@@ -12,6 +12,7 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -143,6 +144,7 @@ int inside_lower(const json_t *orders, const char **ret_step)
                         return -errno;
                 if (setuid(0) == 0)
                         return -EPERM;
+                umask(007); /* tasks of all slots share a group */
         }
         /* As its user: a folder that is the task's alone may be closed to everybody else, root without rights included. */
         *ret_step = "work folder";

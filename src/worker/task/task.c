@@ -57,7 +57,7 @@ void task_advance(struct task *t, uint64_t bytes)
 /* Below a folder and through no link: what a payload names may not step aside. */
 static int open_beneath(int folder, const char *path, int flags)
 {
-        struct open_how how = {.flags = (uint64_t)flags | O_CLOEXEC, .mode = flags & O_CREAT ? 0600 : 0, .resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS};
+        struct open_how how = {.flags = (uint64_t)flags | O_CLOEXEC, .mode = flags & O_CREAT ? 0666 : 0, .resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS};
         int fd = (int)syscall(SYS_openat2, folder, path, &how, sizeof how);
 
         return fd < 0 ? -errno : fd;
@@ -102,7 +102,7 @@ static int make_parents(int root, const char *path)
                         return -ENAMETOOLONG;
                 memcpy(part, path, (size_t)(slash - path));
                 part[slash - path] = 0;
-                if (mkdirat(root, part, 0700) < 0 && errno != EEXIST)
+                if (mkdirat(root, part, 0777) < 0 && errno != EEXIST)
                         return -errno;
         }
         return 0;
@@ -139,7 +139,7 @@ int task_folder(struct task *t, const char *path, bool write)
                 return root;
         if (write && strcmp(rest, ".") != 0) {
                 r = make_parents(root, rest);
-                if (r < 0 || (mkdirat(root, rest, 0700) < 0 && errno != EEXIST))
+                if (r < 0 || (mkdirat(root, rest, 0777) < 0 && errno != EEXIST))
                         return task_fail(t, r < 0 ? r : -errno, "can't make \"%.200s\": %s", path, error_text(r < 0 ? r : -errno));
         }
         fd = open_beneath(root, rest, O_RDONLY | O_DIRECTORY);
