@@ -2,11 +2,8 @@
 #include "cuda/flight.h"
 
 #include "cuda/clean.h"
-#include "cuda/hand.h"
 #include "cuda/host.h"
 #include "cuda/lane.h"
-#include "cuda/memory.h"
-#include "cuda/sweep.h"
 #include "cuda/tier.h"
 
 /* Streams and events live in one context of the device; made on first use and again when that context ended. */
@@ -69,52 +66,16 @@ CUresult flight_start(struct device *d, struct unit *unit, enum route route)
         flight->route = route;
         flight->hashed = route == ROUTE_OUT && d->clean && unit->bytes >= CLEAN_BYTES &&
                          clean_begin(d, (d->flight_head + d->flights_n) % MOVE_WINDOW, &unit, 1);
-        flight->swept = route == ROUTE_SHELVE && !d->hand_over && sweep_add(flight, memory_find(unit->address)->address);
         unit->in_flight = true;
         d->flights_n++;
         return CUDA_SUCCESS;
-}
-
-/* The sweeper has given back the unit's memory. */
-static void gone(struct device *d, struct unit *unit)
-{
-        hand_release(unit);
-        unit->resident = false;
-        d->resident -= unit->bytes;
-}
-
-/* Waits for the copy, and for the sweeper where it has the flight. */
-static CUresult arrive(struct device *d, struct flight *flight)
-{
-        bool left;
-        CUresult r;
-
-        if (!flight->swept)
-                return real.cuEventSynchronize(flight->event);
-        r = sweep_wait(flight, &left);
-        if (left && flight->unit->resident)
-                gone(d, flight->unit);
-        return r;
-}
-
-void flight_stay(struct device *d)
-{
-        for (unsigned int i = 0; i < d->flights_n; i++) {
-                struct flight *flight = &d->flights[(d->flight_head + i) % MOVE_WINDOW];
-
-                if (!flight->swept)
-                        continue;
-                flight->swept = !sweep_cancel(flight);
-                if (flight->swept)
-                        (void)arrive(d, flight);
-        }
 }
 
 /* Waits for the oldest copy. After one to the host, the host's copy counts; after one to a shelf, it does not any more. */
 CUresult flight_land(struct device *d, struct unit **ret, enum route *ret_route)
 {
         struct flight *flight = &d->flights[d->flight_head];
-        CUresult r = arrive(d, flight);
+        CUresult r = real.cuEventSynchronize(flight->event);
 
         *ret = flight->unit;
         *ret_route = flight->route;

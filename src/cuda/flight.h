@@ -12,10 +12,7 @@ bool flight_ready(struct device *d);
 bool flight_leaves(enum route route);
 /* Starts a copy; there is room in the window. */
 CUresult flight_start(struct device *d, struct unit *unit, enum route route);
-/* Waits for the oldest copy and notes what is equal to what from now on. The copy's own result. What went to a shelf may have been taken off the
- * device already: then it is not resident any more, and the device's books say so; the grant is the caller's. */
+/* Waits for the oldest copy and notes what is equal to what from now on. The copy's own result. */
 CUresult flight_land(struct device *d, struct unit **ret, enum route *ret_route);
-/* The order to leave is withdrawn: from now on nothing that is still here is taken off the device by landing. */
-void flight_stay(struct device *d);
 /* Bytes on their way. */
 uint64_t flight_bytes(const struct device *d);

@@ -15,7 +15,6 @@
 #include "cuda/memory.h"
 #include "cuda/move.h"
 #include "cuda/say.h"
-#include "cuda/sweep.h"
 #include "cuda/tell.h"
 #include "cuda/tier.h"
 #include "cuda/trim.h"
@@ -402,7 +401,6 @@ void link_forked(bool used_driver)
         starting = resting = false;
         turn_forked();
         trim_forked();
-        sweep_forked();
         tier_forked();
         lane_on_wait = NULL;
         /* The driver refuses to work in such a child; everything passes, and it says so itself. */

@@ -25,9 +25,8 @@ bool memory_range(CUdeviceptr address, CUdeviceptr *ret_base, uint64_t *ret_byte
 
 /* Creates and maps a unit's memory, without access rights yet; use_gift: what another program handed over will do. */
 CUresult memory_back_unit(struct device *d, struct unit *unit, bool use_gift);
-/* Creates, maps and opens access to units that follow each other in a block. How many, from the first on: fewer than n, or none, when the driver
- * has no more memory. resident is set, the books are the caller's. Opening waits for copies that run, so it is done once for all. */
-uint32_t memory_map_units(struct device *d, struct unit *first, uint32_t n);
+/* Creates, maps and opens access to the unit's memory. The driver's result; resident is set on success, the books are the caller's. */
+CUresult memory_map_unit(struct device *d, struct unit *unit);
 CUresult memory_unmap_unit(struct unit *unit);
 /* After its copy in: as the program had set the access of memory that it mapped itself. */
 CUresult memory_protect_unit(struct unit *unit);

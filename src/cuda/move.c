@@ -22,7 +22,6 @@
 #define PROGRESS_BYTES (UINT64_C(256) << 20)
 #define HAND_BYTES (UINT64_C(16) << 20) /* smaller units are not worth a descriptor and a message each */
 #define DROP_BATCH 256
-#define COME_TOGETHER 8
 
 void (*move_on_evicted)(struct device *d, const struct move_progress *progress);
 void (*move_on_brought_in)(struct device *d, uint64_t returned, bool done, int status);
@@ -55,7 +54,6 @@ void move_evict(struct device *d, uint64_t bytes, bool hand_over)
 
 void move_come(struct device *d)
 {
-        flight_stay(d);
         if (!d->coming)
                 begin(d);
         d->coming = true;
@@ -65,7 +63,6 @@ void move_come(struct device *d)
 
 void move_stop(struct device *d)
 {
-        flight_stay(d);
         d->evicting = d->coming = false;
         d->evict_left = 0;
         hand_limit(d, 0);
@@ -232,7 +229,6 @@ static bool evict_step(struct device *d)
                 }
         }
         if (d->flights_n) {
-                uint64_t held = d->resident;
                 CUresult r = flight_land(d, &unit, &route);
 
                 /* A copy in that was overtaken by this order: what it came from is whole, whatever became of it. */
@@ -240,11 +236,9 @@ static bool evict_step(struct device *d)
                         unit->host_valid = true;
                 else if (flight_leaves(route) && r != CUDA_SUCCESS && !d->move_status)
                         d->move_status = -EIO;
-                if (d->resident < held)
-                        give_back(d, unit->bytes); /* the sweeper has taken it off */
-                else if (unit->resident && !d->move_status && !let_go(d, unit, &parcel))
+                if (!d->move_status && !let_go(d, unit, &parcel))
                         d->move_status = -EIO;
-                if (!unit->resident && flight_leaves(route))
+                else if (!d->move_status && flight_leaves(route))
                         count_moved(d, unit->bytes, true);
                 if (unit->resident && route == ROUTE_SHELVE)
                         tier_release(unit);
@@ -347,61 +341,30 @@ static struct unit *next_in(struct device *d)
         return next_unit(d, false);
 }
 
-/* How many units, from this one on, come in together: neighbours in its block for which there is room. The first goes alone, so that its copy
- * starts at once, and each time as many more as are on their way. */
-static uint32_t come_together(const struct device *d, const struct unit *unit)
-{
-        const struct block *block = memory_find(unit->address);
-        uint32_t at = (uint32_t)(unit - block->units), n = 1, most = d->flights_n + 1;
-        uint64_t spare = device_spare(d), bytes = unit->bytes;
-
-        most = most < COME_TOGETHER ? most : COME_TOGETHER;
-        if (hand_next(d))
-                return 1; /* gifts are used by size */
-        for (; n < most && at + n < block->units_n; n++) {
-                const struct unit *next = &block->units[at + n];
-
-                if (next->resident || next->in_flight || next->bytes > spare - bytes)
-                        break;
-                bytes += next->bytes;
-        }
-        return n;
-}
-
-/* Maps the unit and those that come with it, and starts their copies. False: that failed, and the move with it. */
-static bool bring_in(struct device *d, struct unit *unit)
-{
-        uint32_t n = memory_map_units(d, unit, come_together(d, unit)), started = 0;
-
-        d->move_status = n ? 0 : -ENOMEM;
-        for (uint32_t i = 0; i < n; i++) {
-                if (started == i && flight_start(d, &unit[i], tier_holds(&unit[i]) ? ROUTE_FETCH : ROUTE_IN) == CUDA_SUCCESS) {
-                        d->resident += unit[i].bytes;
-                        started++;
-                } else {
-                        memory_unmap_unit(&unit[i]);
-                        d->move_status = -EIO;
-                }
-        }
-        return !d->move_status;
-}
-
 static bool come_step(struct device *d)
 {
         struct unit *unit = NULL;
         bool tight = false;
         enum route route;
 
-        /* Not one by one as copies land: while copies run, opening takes as long for one unit as for several. */
-        while (!d->move_status && (!d->flights_n || d->flights_n + COME_TOGETHER <= MOVE_WINDOW) && (unit = next_in(d))) {
+        while (!d->move_status && d->flights_n < MOVE_WINDOW && (unit = next_in(d))) {
                 if (device_spare(d) < unit->bytes) {
                         tight = true;
                         break;
                 }
                 if (hand_next(d) != unit->bytes)
                         hand_limit(d, device_spare(d) - unit->bytes);
-                if (!bring_in(d, unit))
+                if (memory_map_unit(d, unit) != CUDA_SUCCESS) {
+                        d->move_status = -ENOMEM;
                         break;
+                }
+                d->resident += unit->bytes;
+                if (flight_start(d, unit, tier_holds(unit) ? ROUTE_FETCH : ROUTE_IN) != CUDA_SUCCESS) {
+                        d->resident -= unit->bytes;
+                        memory_unmap_unit(unit);
+                        d->move_status = -EIO;
+                        break;
+                }
         }
         if (d->flights_n) {
                 CUresult r = flight_land(d, &unit, &route);
@@ -409,9 +372,8 @@ static bool come_step(struct device *d)
                 if (!flight_leaves(route) && r == CUDA_SUCCESS)
                         r = memory_protect_unit(unit);
                 if (flight_leaves(route)) {
-                        /* An order to leave that was withdrawn: the unit is still here, or it was gone already and has to come. */
-                        if (unit->resident)
-                                tier_release(unit);
+                        /* An order to leave that was withdrawn: the unit is still here. */
+                        tier_release(unit);
                 } else if (r != CUDA_SUCCESS) {
                         /* What arrived is not to be trusted, what it came from is. */
                         if (memory_unmap_unit(unit) == CUDA_SUCCESS)
@@ -502,16 +464,13 @@ bool move_step(struct device *d)
                 enum route route;
                 CUresult r = flight_land(d, &unit, &route);
 
-                /* Orders were withdrawn while copies ran: let them land. A copy out leaves its unit resident, unless it was gone before that; a copy in is
-                 * complete. */
+                /* Orders were withdrawn while copies ran: let them land. A copy out leaves its unit resident; a copy in is complete. */
                 if (flight_leaves(route) || route == ROUTE_EMPTY || r != CUDA_SUCCESS)
                         ;
                 else if (memory_protect_unit(unit) != CUDA_SUCCESS)
                         r = CUDA_ERROR_UNKNOWN;
-                if (route == ROUTE_EMPTY ? r == CUDA_SUCCESS : flight_leaves(route) ? unit->resident : r == CUDA_SUCCESS)
+                if (route == ROUTE_EMPTY ? r == CUDA_SUCCESS : flight_leaves(route) || r == CUDA_SUCCESS)
                         tier_release(unit);
-                else if (flight_leaves(route))
-                        ;
                 else if (route != ROUTE_EMPTY && memory_unmap_unit(unit) == CUDA_SUCCESS)
                         d->resident -= unit->bytes;
                 more = d->flights_n;

@@ -67,22 +67,11 @@ struct block {
 /* Between the device, the host, and a shelf on a neighbour. */
 enum route { ROUTE_OUT, ROUTE_IN, ROUTE_SHELVE, ROUTE_FETCH, ROUTE_EMPTY };
 
-/* How a flight that the sweeper has (sweep.h) stands. */
-enum sweep { SWEEP_NOT, SWEEP_QUEUED, SWEEP_TAKEN, SWEEP_THROUGH };
-
 struct flight {
         struct unit *unit;
         CUevent event;
         enum route route;
         bool hashed; /* a hash of the unit is being made in the flight's slot */
-        bool swept;  /* the sweeper has it */
-
-        /* sweep.c, under its lock */
-        struct flight *swept_next;
-        CUdeviceptr group;
-        CUresult copied;
-        enum sweep sweep;
-        bool gone;
 };
 
 /* A physical unit from another program, not yet in use; see hand.h. */

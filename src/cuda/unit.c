@@ -26,30 +26,20 @@ CUresult memory_back_unit(struct device *d, struct unit *unit, bool use_gift)
         return CUDA_SUCCESS;
 }
 
-/* Of memory that the program mapped itself each unit is opened by itself: as it was. */
-static uint32_t map_own(struct block *block, struct unit *first, uint32_t n)
+CUresult memory_map_unit(struct device *d, struct unit *unit)
 {
-        for (uint32_t i = 0; i < n; i++)
-                if (vmm_map_unit(block, &first[i]) != CUDA_SUCCESS)
-                        return i;
-        return n;
-}
-
-uint32_t memory_map_units(struct device *d, struct unit *first, uint32_t n)
-{
-        struct block *block = memory_find(first->address);
-        uint64_t bytes = 0;
-        uint32_t mapped = 0;
+        struct block *block = memory_find(unit->address);
+        CUresult r;
 
         if (block && block->vmm)
-                return map_own(block, first, n);
-        for (; mapped < n && memory_back_unit(d, &first[mapped], true) == CUDA_SUCCESS; mapped++)
-                bytes += first[mapped].bytes;
-        if (!mapped || memory_access(d, first->address, bytes) == CUDA_SUCCESS)
-                return mapped;
-        while (mapped)
-                memory_unmap_unit(&first[--mapped]);
-        return 0;
+                return vmm_map_unit(block, unit);
+        r = memory_back_unit(d, unit, true);
+        if (r == CUDA_SUCCESS) {
+                r = memory_access(d, unit->address, unit->bytes);
+                if (r != CUDA_SUCCESS)
+                        memory_unmap_unit(unit);
+        }
+        return r;
 }
 
 CUresult memory_unmap_unit(struct unit *unit)

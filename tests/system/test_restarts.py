@@ -43,7 +43,7 @@ def test_the_daemon_is_killed_over_and_over(slow):
 
 
 def test_the_daemon_is_killed_over_and_over_while_memory_goes_to_a_neighbour(machine):
-    """Orders are withdrawn in the middle: what the sweeper took off the device already has to come back, what it did not stays."""
+    """Orders are withdrawn in the middle, and what lies on the neighbour is not lost by that."""
     node = machine(device__software_devices=2, client__unit="4MiB", slice__mode="fixed", slice__fixed="200ms").start()
     programs = two_in_turn(node, 150)
     for _ in range(6):
