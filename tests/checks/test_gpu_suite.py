@@ -61,6 +61,16 @@ def test_rows_that_were_not_measured_stay():
     assert rows["exchange_gbps"]["value"] is None  # a peer alone invents no figure of ours
 
 
+def test_kinds_that_were_not_run_stay_with_their_commit():
+    old = [dict(name="kinds_right", value=2, of=2, commit="old", date="d", machine="m", peers={},
+                rows=[dict(kind="a", right=True, moved_out=0), dict(kind="b", right=True, moved_out=1)])]
+    fresh = [dict(name="kinds_right", value=1, of=1, commit="new", peers={}, rows=[dict(kind="a", right=True, moved_out=5)]), dict(name="kinds_moved", value=1, of=1, peers={})]
+    rows = {r["name"]: r for r in figures.merge(old, fresh)}
+    assert (rows["kinds_right"]["value"], rows["kinds_right"]["of"], rows["kinds_right"]["commit"]) == (2, 2, "new")
+    assert [(r["kind"], r["moved_out"], r.get("commit")) for r in rows["kinds_right"]["rows"]] == [("a", 5, None), ("b", 1, "old")]
+    assert (rows["kinds_moved"]["value"], rows["kinds_moved"]["of"]) == (2, 2)
+
+
 def test_the_book_is_written_whole(tmp_path):
     path = tmp_path / "deep" / "out.json"
     book = figures.Book(path, "tests/gpu/run", "a card")

@@ -82,10 +82,24 @@ class Book:
         os.replace(new, self.path)
 
 
+def with_kinds(old, fresh):
+    """Of programs of every kind those that were not run this time stay, each with the commit that it was run on."""
+    mark = {name: old.get(name) for name in ('commit', 'date', 'machine')}
+    run = {r['kind'] for r in fresh['rows']}
+    stay = [{**mark, **r} for r in old.get('rows', []) if r['kind'] not in run]
+    rows = sorted(stay + fresh['rows'], key=lambda r: r['kind'])
+    return dict(fresh, rows=rows, value=sum(r['right'] for r in rows), of=len(rows)), sum(r['moved_out'] > 0 for r in rows)
+
+
 def merge(old, fresh, peers=None):
     """Fresh rows replace old ones of the same name; peers that were not measured this time are kept. Rows in the order of TABLE."""
     rows = {row['name']: dict(row) for row in old}
-    for row in fresh:
+    fresh = {row['name']: row for row in fresh}
+    if 'kinds_right' in fresh and 'kinds_right' in rows:
+        fresh['kinds_right'], moved = with_kinds(rows['kinds_right'], fresh['kinds_right'])
+        if 'kinds_moved' in fresh:
+            fresh['kinds_moved'] = dict(fresh['kinds_moved'], value=moved, of=fresh['kinds_right']['of'])
+    for row in fresh.values():
         before = rows.get(row['name'], {}).get('peers', {})
         rows[row['name']] = dict(row, peers={**before, **row.get('peers', {})})
     for name, others in (peers or {}).items():

@@ -1,7 +1,7 @@
 /* ordered.c: the rules of allocations in stream order, and a program that lives by them.
  *
  * First the rules, one by one: memory that was freed on a stream is another stream's only when that stream has got there, the same stream's at once, and nobody's by the
- * handle of a stream that has ended; what is freed twice is refused; pools count what they lent. Then, for --seconds, three streams allocate, fill, change, compare and
+ * handle of a stream that has ended; what is freed twice is refused; pools count what they lent. Then, as long as it is told (cu.h), three streams allocate, fill, change, compare and
  * free pieces of many sizes, so that an address that were handed out too early would be seen in what is in it; --memory is kept beside it and changed in every round.
  * One line of JSON; status 0: all right.
  */
@@ -143,12 +143,12 @@ int main(int argc, char **argv)
         static struct held held[STREAMS][PIECES];
         CUstream s[STREAMS];
         CUmemoryPool pool;
+        struct cu_course course;
         uint32_t value = 3;
         CUdeviceptr at;
-        double until;
 
         (void)argc;
-        cu_known(argv, "--memory= --most= --seconds=");
+        cu_known(argv, "--memory= --most= " CU_COURSE);
         memory = cu_size(argv, "--memory", 32 * MIB);
         most = cu_size(argv, "--most", 4 * MIB);
         cu_open(argv);
@@ -162,7 +162,7 @@ int main(int argc, char **argv)
         CU(cu.cuMemAllocAsync(&at, memory, s[0]));
         CU(cu_words(base.fill, at, memory / 4, value, s[0]));
         CU(cu.cuStreamSynchronize(s[0]));
-        for (until = cu_seconds() + (double)cu_number(argv, "--seconds", 3); cu_seconds() < until; rounds++) {
+        for (cu_course_begin(&course, argv, 500); cu_course_goes_on(&course, rounds); rounds++) {
                 turn(&held[rounds % STREAMS][rounds / STREAMS % PIECES], s[rounds % STREAMS], most, &random);
                 if (rounds % 8)
                         continue;

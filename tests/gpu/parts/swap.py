@@ -180,13 +180,21 @@ def sizes(s):
 
 
 def neighbour(s):
-    """Two devices: the memory goes to the other one's free memory over NVLink, not to the host."""
-    holder, taker = s.hold(real=True), s.hold()
-    holder.ask(f'alloc {s.size(60, 96)} {s.size(1, 16)}')
-    s.wait_backed(holder)
-    outs, ins = measure(s, holder, taker, 5)
-    both = [(o['bytes'] + i['bytes']) / (o['end'] - o['begin'] + i['end'] - i['begin']) / 1e9 for o, i in zip(outs[1:], ins[1:])]
-    s.figure('neighbour_gbps', round(statistics.median(both), 2), out=spread(outs), into=spread(ins),
+    """Two devices: the memory goes to the other one's free memory over NVLink, not to the host. With units of the usual size, and with larger ones."""
+    found = {}
+    for unit in ('', '256MiB') if not s.software else ('',):
+        if unit:
+            s.configure(client__unit=unit)
+        holder, taker = s.hold(real=True), s.hold()
+        holder.ask(f'alloc {s.size(60, 96)} {s.size(1, 16)}')
+        s.wait_backed(holder)
+        outs, ins = measure(s, holder, taker, 5 if not unit else 3)
+        both = [(o['bytes'] + i['bytes']) / (o['end'] - o['begin'] + i['end'] - i['begin']) / 1e9 for o, i in zip(outs[1:], ins[1:])]
+        found[unit] = dict(gbps=round(statistics.median(both), 2), out=spread(outs), into=spread(ins))
+        s.say(f'units of {unit or "the usual size"}: {found[unit]}')
+        s.check('the program ended well', holder.finish() == 0, holder.words())
+        taker.finish()
+        s.wait_gone(holder, taker)
+    s.figure('neighbour_gbps', found['']['gbps'], out=found['']['out'], into=found['']['into'], larger_units=found.get('256MiB'),
              method='60 GiB of a PyTorch process, out to the other device\'s free memory and back, all written before each time; bytes both ways over both times, decision to '
-                    'end; median of rounds 2 to 5; the first one makes its places there')
-    s.check('the program ended well', holder.finish() == 0, holder.words())
+                    'end; median of rounds 2 to 5; the first one makes its places there. larger_units: the same with client.unit = 256MiB, rounds 2 and 3')
