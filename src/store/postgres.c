@@ -362,6 +362,10 @@ int postgres_connected(struct postgres_store *p)
                 (void)postgres_broken(p, "", "");
                 memcpy(p->store.problem, problem, sizeof(problem));
         }
+        /* A database that is away for a while (renamed, restored, its rights being changed) is no fault of the batch at hand. */
+        if (r && p->opened && r != -E_VERSION)
+                r = -E_UNAVAILABLE;
+        p->opened = p->opened || !r;
         return r;
 }
 

@@ -40,6 +40,7 @@ struct postgres_store {
         int old_pid;         /* of a connection that broke, whose process may still run; 0: none */
         char old_start[64];  /* when that process began, as the server wrote it */
         char start[64];      /* when this connection's did */
+        bool opened;         /* it was connected before */
         bool lost;           /* a claim was lost with a connection; until the next claim */
         bool unsafe;         /* the server runs with fsync off */
         char pin[100];       /* of our certificate, for other servers */

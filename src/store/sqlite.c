@@ -47,7 +47,7 @@ static int number_of(struct sqlite_store *s, int code)
         case SQLITE_ERROR: /* no such table: of our statements none is wrong otherwise */
                 return -EBADMSG;
         case SQLITE_CANTOPEN:
-                return e == ENOSPC || e == EDQUOT ? -ENOSPC : e == ENOENT ? -ENOENT : e == EACCES ? -EACCES : -EIO;
+                return e == ENOSPC || e == EDQUOT ? -ENOSPC : -EIO; /* never -ENOENT: that is a row's */
         case SQLITE_READONLY:
         case SQLITE_PERM:
                 return -EROFS;

@@ -151,6 +151,28 @@ static void test_a_lost_connection_comes_back_with_its_claims(void **state)
         store_close(store);
 }
 
+static void test_a_database_that_is_away_is_waited_for(void **state)
+{
+        char url[300], sql[200], *name;
+        struct store *store = open_server(fresh_url(*state, url), "https://one", 0);
+        struct store_row row = setting_row(1, "one");
+        int r;
+
+        name = strstr(url, "dbname=") + strlen("dbname=");
+        end_connection(getenv("BERTH_TEST_POSTGRES"), store);
+        snprintf(sql, sizeof(sql), "ALTER DATABASE %s RENAME TO away", name);
+        on_server(getenv("BERTH_TEST_POSTGRES"), sql);
+        for (int i = 0; i < 3; i++)
+                assert_int_equal(put(store, NULL, &row), -E_UNAVAILABLE); /* not -ENOENT: the row is not to blame */
+        assert_non_null(strstr(store_problem(store), "does not exist"));
+        snprintf(sql, sizeof(sql), "ALTER DATABASE away RENAME TO %s", name);
+        on_server(getenv("BERTH_TEST_POSTGRES"), sql);
+        while ((r = put(store, NULL, &row)) == -E_UNAVAILABLE)
+                ;
+        assert_int_equal(r, 0);
+        store_close(store);
+}
+
 static void test_a_server_that_hangs_counts_as_gone(void **state)
 {
         char url[300], owner[256];
@@ -316,6 +338,7 @@ int main(void)
                 CASE(who_was_replaced_unnoticed_writes_nothing),
                 CASE(a_claim_waits_for_a_commit_under_way),
                 CASE(a_lost_connection_comes_back_with_its_claims),
+                CASE(a_database_that_is_away_is_waited_for),
                 CASE(a_server_that_hangs_counts_as_gone),
                 CASE(connections_killed_in_the_middle_lose_nothing),
                 CASE(servers_that_start_at_once_make_one_schema),

@@ -188,7 +188,7 @@ static int try_commit(struct writer *w, const struct store_batch *batches, size_
 {
         uint64_t epochs[STORE_QUEUES], began, took, rows = 0;
         bool changed;
-        int r;
+        int r, shown;
 
         pthread_mutex_lock(&w->lock);
         memcpy(epochs, w->epochs, sizeof(epochs));
@@ -207,16 +207,14 @@ static int try_commit(struct writer *w, const struct store_batch *batches, size_
                 if (took > w->state.commit_ns_max)
                         w->state.commit_ns_max = took;
         }
-        changed = false;
-        if (!is_the_batch(r)) {
-                changed = w->state.error != r;
-                w->state.error = r;
-                w->state.final = r && !may_pass(r);
-                w->state.failures += r != 0;
-                snprintf(w->problem, sizeof(w->problem), "%s", r ? (*store_problem(w->store) ? store_problem(w->store) : error_text(r)) : "");
-        }
+        shown = is_the_batch(r) ? 0 : r; /* the store is well if only a batch is not */
+        changed = w->state.error != shown;
+        w->state.error = shown;
+        w->state.final = shown && !may_pass(shown);
+        w->state.failures += shown != 0;
+        snprintf(w->problem, sizeof(w->problem), "%s", !shown ? "" : *store_problem(w->store) ? store_problem(w->store) : error_text(shown));
         pthread_mutex_unlock(&w->lock);
-        if (changed && r)
+        if (changed && shown)
                 wake(w);
         return r;
 }
