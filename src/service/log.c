@@ -42,7 +42,7 @@ static void note(char text[NOTE_BYTES + 1], uint64_t cut)
         memcpy(text + NOTE_BYTES - 2, "]\n", 3);
 }
 
-/* After a restart: how far the file came, as its own length and note say. */
+/* After a restart: how far the file came, as its own length and note say. Notes of gaps are taken for output: by so much the place may be wrong then. */
 static void look(struct service *s, struct task *task, int fd)
 {
         uint64_t half = s->options.log_bytes / 2;
