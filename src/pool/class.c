@@ -2,7 +2,7 @@
  * sides. Profiles hold only what some class needs (token.c), so there are about as many as kinds of workers, however many workers there are. */
 #include "pool/internal.h"
 
-struct class *class_find(const struct core *core, const struct ability *needs, uint32_t count)
+static struct class *class_find(const struct core *core, const struct ability *needs, uint32_t count)
 {
         struct class *c;
 
@@ -23,6 +23,20 @@ static const struct ability *profile_ability(const struct profile *p, uint32_t t
                         high = middle;
         }
         return low < p->abilities_n && p->abilities[low].token == token ? &p->abilities[low] : NULL;
+}
+
+/* Workers that have so much of it: exact for amounts that some class needs. */
+uint32_t class_count_ability(const struct core *core, uint32_t token, uint64_t amount)
+{
+        uint32_t workers = 0;
+
+        for (const struct profile *p = core->profiles_by_abilities; p; p = p->hh.next) {
+                const struct ability *a = profile_ability(p, token);
+
+                if (a && a->amount >= amount)
+                        workers += p->workers;
+        }
+        return workers;
 }
 
 static bool work_out(const struct class *c, const struct profile *p)
@@ -95,14 +109,19 @@ static void idle_take(struct core *core, struct class *c)
         c->idle = false;
 }
 
-/* One task more or less has these needs. */
-void class_use(struct core *core, struct class *c, int by)
+/* One task more or less of the account has these needs. Whose task is the first, his are the needs for as long as there are any. */
+void class_use(struct core *core, struct class *c, uint32_t account, int by)
 {
-        if (by > 0 && c->idle)
+        if (by > 0 && c->idle) {
                 idle_take(core, c);
+                c->maker = account;
+                ACCOUNT(core, account)->classes++;
+        }
         c->tasks += (uint32_t)by;
-        if (!c->tasks && !c->idle)
+        if (!c->tasks && !c->idle) {
                 idle_add(core, c);
+                ACCOUNT(core, c->maker)->classes--;
+        }
 }
 
 static void class_remove(struct core *core, struct class *c)
@@ -120,7 +139,7 @@ static void class_remove(struct core *core, struct class *c)
 }
 
 /* 0; -E_QUOTA: too many different needs at a time; -ENOMEM. */
-int class_make(struct core *core, const struct core_needs *needs, uint32_t *ret_class)
+static int class_make(struct core *core, const struct core_needs *needs, uint32_t *ret_class)
 {
         struct ability abilities[CORE_NEEDS];
         uint32_t count, number;
@@ -168,14 +187,25 @@ int class_make(struct core *core, const struct core_needs *needs, uint32_t *ret_
         return 0;
 }
 
+/* The class of these needs, made when there is none: also of needs that nobody meets, so that asking again costs little. */
+int class_of(struct core *core, const struct core_needs *needs, uint32_t *ret_class)
+{
+        struct ability abilities[CORE_NEEDS];
+        uint32_t count;
+        struct class *c = need_abilities(core, needs, false, abilities, &count) ? NULL : class_find(core, abilities, count);
+
+        if (!c)
+                return class_make(core, needs, ret_class);
+        *ret_class = c->number;
+        return 0;
+}
+
 /* --- profiles --- */
 
-static uint32_t profile_key(const struct core *core, const struct worker *w, struct ability **ret_key)
+static uint32_t profile_key(const struct core *core, const struct worker *w, struct ability key[CORE_HOLDINGS + 1])
 {
-        struct ability *key = calloc(w->holdings_n + 1, sizeof(*key));
         uint32_t n = 1;
 
-        core_memory(key ? 0 : -ENOMEM);
         key[0] = (struct ability){.token = NONE, .amount = w->private_pool ? w->account : NONE};
         for (uint32_t i = 0; i < w->holdings_n; i++) {
                 const struct token *token = TOKEN(core, w->holdings[i].token);
@@ -183,16 +213,17 @@ static uint32_t profile_key(const struct core *core, const struct worker *w, str
                 if (token->refs)
                         key[n++] = (struct ability){.token = token->number, .amount = token_floor(token, w->holdings[i].amount)};
         }
-        *ret_key = key;
         return n;
 }
 
-static struct profile *profile_make(struct core *core, struct ability *key, uint32_t count, uint64_t virtual_units)
+static struct profile *profile_make(struct core *core, const struct ability *abilities, uint32_t count, uint64_t virtual_units)
 {
+        struct ability *key = malloc(count * sizeof(*key));
         struct profile *p;
         uint32_t number;
 
-        core_memory(slab_take(&core->profiles, &number));
+        core_memory(key ? slab_take(&core->profiles, &number) : -ENOMEM);
+        memcpy(key, abilities, count * sizeof(*key));
         p = PROFILE(core, number);
         p->number = number;
         p->abilities = key;
@@ -285,18 +316,14 @@ void class_place(struct core *core, uint32_t worker)
 {
         struct worker *w = WORKER(core, worker);
         uint64_t virtual_units = w->profile == NONE ? core->virtual_units : PROFILE(core, w->profile)->virtual_units;
-        struct ability *key;
-        uint32_t count = profile_key(core, w, &key);
+        struct ability key[CORE_HOLDINGS + 1];
+        uint32_t count = profile_key(core, w, key);
         struct profile *p;
 
         HASH_FIND(hh, core->profiles_by_abilities, key, count * sizeof(*key), p);
-        if (p && p->number == w->profile) {
-                free(key);
+        if (p && p->number == w->profile)
                 return;
-        }
-        if (p)
-                free(key);
-        else
+        if (!p)
                 p = profile_make(core, key, count, virtual_units);
         class_leave(core, worker);
         w->profile = p->number;

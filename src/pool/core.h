@@ -191,8 +191,8 @@ must_check int core_key(struct core *core, const struct id *key, uint32_t max_le
 /* New work. 0 and the task's number, or refusal->error. data comes back with every action about it. */
 must_check int core_submit(struct core *core, uint64_t now, const struct core_task_spec *spec, void *data, uint32_t *ret_task,
                            struct core_refusal *ret_refusal);
-/* What core_submit would say, and how many workers could take it. Changes nothing. */
-int core_try(const struct core *core, const struct core_task_spec *spec, uint32_t *ret_workers, struct core_refusal *ret_refusal);
+/* What core_submit would say, and how many workers could take it. Changes nothing that can be seen. */
+int core_try(struct core *core, const struct core_task_spec *spec, uint32_t *ret_workers, struct core_refusal *ret_refusal);
 
 /* A task from the store at start (or of a queue taken over): as submitted, with the attempts it had; state HELD, QUEUED, BACKOFF (retry_at) or LEASED.
  * A LEASED one waits lease_ms for its worker to come back and claim it (core_resume), then goes the way of a lost lease. Dependencies that are

@@ -41,10 +41,23 @@ int fair_key(struct core *core, const struct id *id, uint32_t *ret_key)
         if (r)
                 return r;
         k = KEY(core, number);
-        *k = (struct key){.id = *id, .number = number};
+        *k = (struct key){.id = *id, .number = number, .account = NONE};
         HASH_ADD(hh, core->keys_by_id, id, sizeof(k->id), k);
         *ret_key = number;
         return 0;
+}
+
+/* A key is one account's. */
+bool fair_key_fits(const struct core *core, const struct core_task_spec *spec)
+{
+        struct account *a;
+        struct key *key;
+
+        HASH_FIND(hh, core->keys_by_id, &spec->key, sizeof(spec->key), key);
+        if (!key || key->account == NONE)
+                return true;
+        HASH_FIND(hh, core->accounts_by_id, &spec->account, sizeof(spec->account), a);
+        return a && a->number == key->account;
 }
 
 uint64_t fair_units(const struct account *a, uint64_t cost)
@@ -160,19 +173,11 @@ int core_key(struct core *core, const struct id *key, uint32_t max_leases)
         k = KEY(core, number);
         k->max_leases = max_leases;
         k->capped = max_leases && k->leased >= max_leases;
-        /* Rare: a key is some account's, but nobody has said which. */
-        for (a = core->accounts_by_id; a; a = a->hh.next) {
-                bool any = false;
-
-                for (uint32_t i = a->first_flow; i != NONE; i = FLOW(core, i)->next) {
-                        if (FLOW(core, i)->k.key != number)
-                                continue;
-                        fair_take_part(core, FLOW(core, i));
-                        any = true;
-                }
-                if (any)
-                        match_account(core, a->number);
-        }
+        a = k->account == NONE ? NULL : ACCOUNT(core, k->account);
+        for (uint32_t i = a ? a->first_flow : NONE; i != NONE; i = FLOW(core, i)->next)
+                fair_take_part(core, FLOW(core, i));
+        if (a)
+                match_account(core, a->number);
         return 0;
 }
 

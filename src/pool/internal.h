@@ -29,7 +29,9 @@
 
 #define NONE CORE_NONE
 #define CORE_STEP 1000        /* due things done in one call: the rest is due at once */
-#define CORE_CLASSES 4096     /* different needs at a time */
+#define CORE_CLASSES 4096     /* different needs at a time … */
+#define CORE_CLASSES_PER_ACCOUNT 512 /* … and of those, whose first task is one account's */
+#define CORE_HOLDINGS (CORE_TYPES + CORE_MODELS + CORE_LABELS + CORE_DEVICES + 4)
 #define CORE_ATTEMPTS 100     /* of a task, at most */
 #define CORE_UNITS 1000       /* of a counter for a millisecond at weight 100 × 100 */
 #define CORE_NEEDS (CORE_LABELS + 4)
@@ -70,7 +72,7 @@ struct holding {
 
 /* Tasks with equal needs. */
 struct class {
-        uint32_t number, tasks;
+        uint32_t number, tasks, maker;
         struct ability needs[CORE_NEEDS];
         uint32_t needs_n, model, type;   /* model: token or NONE */
         struct heap flows[CORE_BANDS];   /* that could run now, by their account's counter */
@@ -163,7 +165,7 @@ struct flow {
 struct account {
         struct id id;
         uint32_t number, weight, max_leases;
-        uint32_t leased, queued, unfinished;
+        uint32_t leased, queued, unfinished, classes;
         uint32_t first_flow, eligible;  /* eligible: flows that stand in their class's heap */
         uint32_t first_private;         /* profiles of its own workers */
         bool capped;
@@ -175,6 +177,7 @@ struct account {
 struct key {
         struct id id;
         uint32_t number, max_leases, leased;
+        uint32_t account;               /* whose, since its first task; NONE before */
         bool capped;
         UT_hash_handle hh;
 };
@@ -295,7 +298,6 @@ bool task_blames(const struct core *core, const struct task *t, const struct id 
 void task_timer(struct core *core, uint32_t task);
 void task_due(struct core *core, uint32_t task);
 void task_blame(struct core *core, uint32_t task, const struct id *worker, bool blame);
-int task_class(struct core *core, uint32_t task, struct class *c, const struct core_needs *needs);
 /* find.c */
 int find_add(struct core *core, uint32_t task);
 void find_remove(struct core *core, uint32_t task);
@@ -316,6 +318,7 @@ bool queue_age_one(struct core *core);
 /* fair.c */
 int fair_account(struct core *core, const struct id *id, uint32_t *ret_account);
 int fair_key(struct core *core, const struct id *id, uint32_t *ret_key);
+bool fair_key_fits(const struct core *core, const struct core_task_spec *spec);
 void fair_wake(struct core *core, struct account *a, const struct class *c);
 uint64_t fair_units(const struct account *a, uint64_t cost);
 void fair_count(struct core *core, struct account *a, struct key *k, int by);
@@ -335,13 +338,11 @@ void token_need(struct core *core, const struct ability *need, bool on);
 int need_check(const struct core_needs *needs, struct core_refusal *ret_refusal);
 /* The needs as tokens, sorted. make: unknown ones are made; else -ENOENT when one is unknown. */
 int need_abilities(struct core *core, const struct core_needs *needs, bool make, struct ability abilities[CORE_NEEDS], uint32_t *ret_count);
-uint32_t need_workers(const struct core *core, const struct ability *abilities, uint32_t count, uint32_t account, uint32_t limit);
-void need_refusal(const struct core *core, const struct core_needs *needs, uint32_t account, struct core_refusal *ret_refusal);
 void need_explain(const struct core *core, const struct class *c, uint32_t account, struct core_refusal *ret_refusal);
 /* class.c */
-struct class *class_find(const struct core *core, const struct ability *needs, uint32_t count);
-int class_make(struct core *core, const struct core_needs *needs, uint32_t *ret_class);
-void class_use(struct core *core, struct class *c, int by);
+int class_of(struct core *core, const struct core_needs *needs, uint32_t *ret_class);
+void class_use(struct core *core, struct class *c, uint32_t account, int by);
+uint32_t class_count_ability(const struct core *core, uint32_t token, uint64_t amount);
 bool class_fits(const struct class *c, const struct profile *p);
 uint32_t class_workers(const struct core *core, const struct class *c, uint32_t account, uint32_t *ret_slots);
 void class_place(struct core *core, uint32_t worker);

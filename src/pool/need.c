@@ -106,58 +106,13 @@ int need_abilities(struct core *core, const struct core_needs *needs, bool make,
         return r;
 }
 
-static bool meets(const struct worker *w, const struct ability *need)
-{
-        const struct holding *h = token_holding(w, need->token);
-
-        return h && h->amount >= need->amount;
-}
-
-static bool open_to(const struct worker *w, uint32_t account)
-{
-        return !w->private_pool || w->account == account;
-}
-
-/* Workers that meet all of it and are open to the account; counts up to limit. Goes through the holders of the rarest word. */
-uint32_t need_workers(const struct core *core, const struct ability *abilities, uint32_t count, uint32_t account, uint32_t limit)
-{
-        const struct token *rarest = NULL;
-        uint32_t found = 0;
-
-        for (uint32_t i = 0; i < count; i++) {
-                const struct token *token = TOKEN(core, abilities[i].token);
-
-                if (!rarest || token->holders_n < rarest->holders_n)
-                        rarest = token;
-        }
-        for (uint32_t i = 0; rarest && i < rarest->holders_n && found < limit; i++) {
-                const struct worker *w = WORKER(core, rarest->holders[i]);
-                bool fits = open_to(w, account);
-
-                for (uint32_t j = 0; j < count && fits; j++)
-                        fits = meets(w, &abilities[j]);
-                found += fits;
-        }
-        return found;
-}
-
-static void unmet(const struct core *core, struct core_refusal *refusal, uint32_t token, uint64_t amount, const char *text)
+static void unmet(const struct core *core, struct core_refusal *refusal, uint32_t matched, const char *text)
 {
         struct core_unmet *u = &refusal->unmet[refusal->unmet_count++];
 
-        *u = (struct core_unmet){.total = core->known_workers};
+        u->total = core->known_workers;
+        u->matched = matched;
         snprintf(u->need, sizeof(u->need), "%s", text);
-        if (token == NONE)
-                return;
-        if (!amount) {
-                u->matched = TOKEN(core, token)->holders_n;
-                return;
-        }
-        for (uint32_t i = 0; i < TOKEN(core, token)->holders_n; i++) {
-                const struct holding *h = token_holding(WORKER(core, TOKEN(core, token)->holders[i]), token);
-
-                u->matched += h && h->amount >= amount;
-        }
 }
 
 static void memory_text(char text[CORE_TEXT * 3], const char *device, uint64_t bytes)
@@ -191,51 +146,10 @@ static void sum_up(struct core_refusal *refusal, uint32_t total)
                          total);
 }
 
-/* Every need by itself, with how many workers meet it. */
-void need_refusal(const struct core *core, const struct core_needs *needs, uint32_t account, struct core_refusal *ret_refusal)
-{
-        char text[CORE_TEXT * 3];
-        uint32_t others = 0;
-
-        snprintf(text, sizeof(text), "type %s", needs->type);
-        unmet(core, ret_refusal, token_find(core, TOKEN_TYPE, needs->type, NULL), 0, text);
-        if (needs->device[0]) {
-                snprintf(text, sizeof(text), "device %s", needs->device);
-                unmet(core, ret_refusal, token_find(core, TOKEN_DEVICE, needs->device, NULL), 0, text);
-        }
-        if (needs->memory_bytes) {
-                memory_text(text, needs->device, needs->memory_bytes);
-                unmet(core, ret_refusal, token_find(core, TOKEN_DEVICE, needs->device, NULL), needs->memory_bytes, text);
-        }
-        if (needs->model[0]) {
-                snprintf(text, sizeof(text), "model %s", needs->model);
-                unmet(core, ret_refusal, token_find(core, TOKEN_MODEL, needs->model, NULL), 0, text);
-        }
-        for (uint32_t i = 0; i < needs->label_count; i++) {
-                snprintf(text, sizeof(text), "label %s=%s", needs->labels[i].name, needs->labels[i].value);
-                unmet(core, ret_refusal, token_find(core, TOKEN_LABEL, needs->labels[i].name, needs->labels[i].value), 0, text);
-        }
-        if (!id_is_none(&needs->worker)) {
-                struct worker *w;
-
-                HASH_FIND(hh, core->workers_by_id, &needs->worker, sizeof(needs->worker), w);
-                unmet(core, ret_refusal, NONE, 0, "that one worker");
-                ret_refusal->unmet[ret_refusal->unmet_count - 1].matched = w != NULL;
-        }
-        for (const struct profile *p = core->profiles_by_abilities; p; p = p->hh.next) {
-                if (p->owner != NONE && p->owner != account)
-                        others += p->workers;
-        }
-        if (others) {
-                unmet(core, ret_refusal, NONE, 0, "open to this account");
-                ret_refusal->unmet[ret_refusal->unmet_count - 1].matched = core->known_workers - others;
-        }
-        sum_up(ret_refusal, core->known_workers);
-}
-
-/* The same for a class, whose words are known. */
+/* Every need by itself, with how many workers meet it; an error when none meets all. */
 void need_explain(const struct core *core, const struct class *c, uint32_t account, struct core_refusal *ret_refusal)
 {
+        uint32_t others = core->known_workers;
         char text[CORE_TEXT * 3];
 
         for (uint32_t i = 0; i < c->needs_n; i++) {
@@ -245,12 +159,19 @@ void need_explain(const struct core *core, const struct class *c, uint32_t accou
                                    : token->name[0] == TOKEN_LABEL ? "label"
                                    : token->name[0] == TOKEN_WORKER ? "worker" : "device";
 
-                if (c->needs[i].amount)
-                        memory_text(text, token->name + 1, c->needs[i].amount);
-                else
+                if (!c->needs[i].amount || token->name[1]) {
                         snprintf(text, sizeof(text), "%s %.150s", kind, token->name + 1);
-                unmet(core, ret_refusal, token->number, c->needs[i].amount, text);
+                        unmet(core, ret_refusal, token->holders_n, text);
+                }
+                if (c->needs[i].amount) {
+                        memory_text(text, token->name + 1, c->needs[i].amount);
+                        unmet(core, ret_refusal, class_count_ability(core, token->number, c->needs[i].amount), text);
+                }
         }
+        for (const struct profile *p = core->profiles_by_abilities; p; p = p->hh.next)
+                others -= p->owner == NONE || p->owner == account ? p->workers : 0;
+        if (others)
+                unmet(core, ret_refusal, core->known_workers - others, "open to this account");
         if (!class_workers(core, c, account, NULL))
                 sum_up(ret_refusal, core->known_workers);
 }

@@ -26,7 +26,7 @@ static void restore_lease(struct core *core, uint32_t task, const struct core_re
 int core_restore(struct core *core, uint64_t now, const struct core_task_spec *spec, const struct core_restored *was, void *data, uint32_t *ret_task)
 {
         struct core_refusal refusal = {0};
-        uint32_t task;
+        uint32_t task, class;
         int r;
 
         core_at(core, now);
@@ -37,14 +37,18 @@ int core_restore(struct core *core, uint64_t now, const struct core_task_spec *s
                 return -EINVAL;
         if (core_find(core, &spec->id) != NONE)
                 return -EEXIST;
-        r = heap_reserve(&core->timers, core->tasks.live + 1);
+        if (!fair_key_fits(core, spec))
+                return -EINVAL;
+        r = class_of(core, &spec->needs, &class);
+        if (!r)
+                r = heap_reserve(&core->timers, core->tasks.live + 1);
         if (!r)
                 r = task_add(core, spec, data, &task);
         if (r)
                 return r;
-        r = task_class(core, task, NULL, &spec->needs);
-        if (!r)
-                r = depend_on(core, task, spec->after, spec->after_count, false);
+        TASK(core, task)->class = class;
+        class_use(core, CLASS(core, class), TASK(core, task)->account, 1);
+        r = depend_on(core, task, spec->after, spec->after_count, false);
         if (r) {
                 task_drop(core, task);
                 return r;

@@ -70,6 +70,8 @@ int task_add(struct core *core, const struct core_task_spec *spec, void *data, u
                 return r;
         }
         ACCOUNT(core, account)->unfinished++;
+        if (key != NONE)
+                KEY(core, key)->account = account;
         *ret_task = number;
         return 0;
 }
@@ -85,7 +87,7 @@ void task_drop(struct core *core, uint32_t task)
         if (t->blame != NONE)
                 slab_give(&core->blames, t->blame);
         if (t->class != NONE)
-                class_use(core, CLASS(core, t->class), -1);
+                class_use(core, CLASS(core, t->class), t->account, -1);
         if (t->state && t->state < CORE_DONE)
                 core->statistics.tasks[t->state]--;
         ACCOUNT(core, t->account)->unfinished--;
@@ -259,7 +261,7 @@ void task_due(struct core *core, uint32_t task)
         }
 }
 
-static int refuse(struct core *core, struct core_refusal *refusal, int error, const char *text)
+static int refuse(struct core_refusal *refusal, int error, const char *text)
 {
         refusal->error = error;
         snprintf(refusal->text, sizeof(refusal->text), "%s", text);
@@ -270,38 +272,35 @@ static int refuse(struct core *core, struct core_refusal *refusal, int error, co
 static int check_spec(const struct core *core, const struct core_task_spec *spec, struct core_refusal *refusal)
 {
         if (id_is_none(&spec->id))
-                return refuse(NULL, refusal, -EINVAL, "id: missing");
+                return refuse(refusal, -EINVAL, "id: missing");
         if (id_is_none(&spec->account))
-                return refuse(NULL, refusal, -EINVAL, "account: missing");
+                return refuse(refusal, -EINVAL, "account: missing");
         if (spec->band >= CORE_BANDS)
-                return refuse(NULL, refusal, -EINVAL, "priority: not one of urgent, high, normal, low, idle");
+                return refuse(refusal, -EINVAL, "priority: not one of urgent, high, normal, low, idle");
         if (spec->attempts > CORE_ATTEMPTS)
-                return refuse(NULL, refusal, -EINVAL, "attempts: more than 100");
+                return refuse(refusal, -EINVAL, "attempts: more than 100");
         if (spec->queue > UINT16_MAX)
-                return refuse(NULL, refusal, -EINVAL, "queue: no such queue");
+                return refuse(refusal, -EINVAL, "queue: no such queue");
         if (spec->deadline <= core->now)
-                return refuse(NULL, refusal, -EINVAL, "deadline: has passed");
+                return refuse(refusal, -EINVAL, "deadline: has passed");
         if (spec->not_before >= spec->deadline)
-                return refuse(NULL, refusal, -EINVAL, "not_before: not before the deadline");
+                return refuse(refusal, -EINVAL, "not_before: not before the deadline");
         if (spec->after_count > AFTER_MAX || (spec->after_count && !spec->after))
-                return refuse(NULL, refusal, -EINVAL, "after: more than 1000 tasks to wait for");
+                return refuse(refusal, -EINVAL, "after: more than 1000 tasks to wait for");
         return need_check(&spec->needs, refusal);
 }
 
-/* The class if there is one already. */
-static int judge(const struct core *core, const struct core_task_spec *spec, uint32_t *ret_workers, struct class **ret_class,
-                 struct core_refusal *refusal)
+/* All that can be said against it; *ret_class: its needs', made when there was none. */
+static int judge(struct core *core, const struct core_task_spec *spec, uint32_t *ret_workers, uint32_t *ret_class, struct core_refusal *refusal)
 {
-        struct ability needs[CORE_NEEDS];
         struct account *a;
-        struct class *c = NULL;
-        uint32_t count, workers = 0;
+        uint32_t account, made;
         int r = check_spec(core, spec, refusal);
 
         if (r)
                 return r;
         if (core_find(core, &spec->id) != NONE)
-                return refuse(NULL, refusal, -EEXIST, "id: there is such a task already");
+                return refuse(refusal, -EEXIST, "id: there is such a task already");
         for (uint32_t i = 0; i < spec->after_count; i++) {
                 if (core_find(core, &spec->after[i]) == NONE) {
                         snprintf(refusal->text, sizeof(refusal->text), "after[%" PRIu32 "]: no such unfinished task", i);
@@ -309,61 +308,39 @@ static int judge(const struct core *core, const struct core_task_spec *spec, uin
                 }
         }
         HASH_FIND(hh, core->accounts_by_id, &spec->account, sizeof(spec->account), a);
+        account = a ? a->number : NONE;
+        if (!id_is_none(&spec->key) && !fair_key_fits(core, spec))
+                return refuse(refusal, -EINVAL, "key: is another account's");
         if (core->tasks.live >= core->settings.max_tasks)
-                return refuse(NULL, refusal, -E_QUOTA, "the pool holds as many unfinished tasks as it may");
+                return refuse(refusal, -E_QUOTA, "the pool holds as many unfinished tasks as it may");
         if (a && a->unfinished >= core->settings.max_tasks_per_account)
-                return refuse(NULL, refusal, -E_QUOTA, "the account has as many unfinished tasks as it may");
-        /* Without making words: nothing of the books changes. */
-        if (!need_abilities((struct core *)core, &spec->needs, false, needs, &count)) {
-                c = class_find(core, needs, count);
-                workers = c ? class_workers(core, c, a ? a->number : NONE, NULL)
-                            : need_workers(core, needs, count, a ? a->number : NONE, ret_workers ? UINT32_MAX : 1);
-        }
-        if (ret_workers)
-                *ret_workers = workers;
-        if (ret_class)
-                *ret_class = c;
-        if (!workers && !spec->wait_for_workers) {
-                need_refusal(core, &spec->needs, a ? a->number : NONE, refusal);
+                return refuse(refusal, -E_QUOTA, "the account has as many unfinished tasks as it may");
+        r = class_of(core, &spec->needs, ret_class);
+        if (r)
+                return refuse(refusal, r, r == -E_QUOTA ? "too many different needs at a time in this pool" : "out of memory");
+        made = CLASS(core, *ret_class)->tasks ? 0 : 1;
+        if (a && made && a->classes >= CORE_CLASSES_PER_ACCOUNT)
+                return refuse(refusal, -E_QUOTA, "too many different needs at a time of this account");
+        *ret_workers = class_workers(core, CLASS(core, *ret_class), account, NULL);
+        if (!*ret_workers && !spec->wait_for_workers) {
+                need_explain(core, CLASS(core, *ret_class), account, refusal);
                 return refusal->error;
         }
         return 0;
 }
 
-int core_try(const struct core *core, const struct core_task_spec *spec, uint32_t *ret_workers, struct core_refusal *ret_refusal)
+int core_try(struct core *core, const struct core_task_spec *spec, uint32_t *ret_workers, struct core_refusal *ret_refusal)
 {
+        uint32_t class;
+
         *ret_refusal = (struct core_refusal){0};
         *ret_workers = 0;
-        return judge(core, spec, ret_workers, NULL, ret_refusal);
-}
-
-/* The class of these needs, made when there is none. */
-int task_class(struct core *core, uint32_t task, struct class *c, const struct core_needs *needs)
-{
-        uint32_t number;
-        int r;
-
-        if (c) {
-                number = c->number;
-        } else {
-                struct ability abilities[CORE_NEEDS];
-                uint32_t count;
-
-                c = need_abilities(core, needs, false, abilities, &count) ? NULL : class_find(core, abilities, count);
-                number = c ? c->number : NONE;
-                r = c ? 0 : class_make(core, needs, &number);
-                if (r)
-                        return r;
-        }
-        TASK(core, task)->class = number;
-        class_use(core, CLASS(core, number), 1);
-        return 0;
+        return judge(core, spec, ret_workers, &class, ret_refusal);
 }
 
 int core_submit(struct core *core, uint64_t now, const struct core_task_spec *spec, void *data, uint32_t *ret_task, struct core_refusal *ret_refusal)
 {
-        struct class *c = NULL;
-        uint32_t task;
+        uint32_t task, class, workers;
         int r;
 
         core_at(core, now);
@@ -371,21 +348,21 @@ int core_submit(struct core *core, uint64_t now, const struct core_task_spec *sp
         ret_refusal->error = 0;
         ret_refusal->text[0] = '\0';
         ret_refusal->unmet_count = 0;
-        r = judge(core, spec, NULL, &c, ret_refusal);
+        r = judge(core, spec, &workers, &class, ret_refusal);
         if (!r) {
                 r = heap_reserve(&core->timers, core->tasks.live + 1);
                 if (!r)
                         r = task_add(core, spec, data, &task);
                 if (r)
-                        refuse(core, ret_refusal, r, "out of memory");
+                        refuse(ret_refusal, r, "out of memory");
         }
         if (r)
                 goto refused;
-        r = task_class(core, task, c, &spec->needs);
-        if (!r)
-                r = depend_on(core, task, spec->after, spec->after_count, true);
+        TASK(core, task)->class = class;
+        class_use(core, CLASS(core, class), TASK(core, task)->account, 1);
+        r = depend_on(core, task, spec->after, spec->after_count, true);
         if (r) {
-                refuse(core, ret_refusal, r, r == -E_QUOTA ? "too many different needs at a time in this pool" : "out of memory");
+                refuse(ret_refusal, r, "out of memory");
                 task_drop(core, task);
                 goto refused;
         }

@@ -74,7 +74,7 @@ static bool check_spec(const struct core_worker_spec *spec)
 }
 
 struct list {
-        struct ability abilities[CORE_TYPES + CORE_MODELS + CORE_LABELS + CORE_DEVICES + 4];
+        struct ability abilities[CORE_HOLDINGS];
         uint32_t count;
 };
 
