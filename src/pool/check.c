@@ -105,8 +105,8 @@ static void check_flow(struct check *k, const struct flow *f)
                 wrong(k, 3, "flow %" PRIu32 " counts %" PRIu32 ", not %" PRIu32, f->number, f->count, n);
         if (part != (f->at != NONE))
                 wrong(k, 3, "flow %" PRIu32 " takes part: %d, should: %d", f->number, f->at != NONE, part);
-        if (f->at != NONE && (c->flows[f->k.band].entries[f->at].item != f->number || c->flows[f->k.band].entries[f->at].key != a->counter))
-                wrong(k, 5, "flow %" PRIu32 " stands at a counter that is not its account's", f->number);
+        if (part && (a->bands[f->k.band].turns[f->at].flow != f->number || c->bands[f->k.band].flows[f->class_at] != f->number))
+                wrong(k, 3, "flow %" PRIu32 " stands at another's place", f->number);
         if (f->at != NONE && !bit_get(core->band_classes[f->k.band], f->k.class))
                 wrong(k, 3, "class %" PRIu32 " has work in band %" PRIu32 " and is not marked", f->k.class, f->k.band);
 }
@@ -172,6 +172,12 @@ static void check_account(struct check *k, const struct account *a)
         const struct sums *s = &k->accounts[a->number];
         uint32_t cap = a->max_leases ? a->max_leases : k->core->settings.max_leases_per_account, eligible = 0;
 
+        for (uint32_t band = 0; band < CORE_BANDS; band++) {
+                const struct heap *turns = &k->core->turns[band];
+
+                if (a->bands[band].count && (turns->entries[a->bands[band].at].item != a->number || turns->entries[a->bands[band].at].key != a->counter))
+                        wrong(k, 5, "account %" PRIu32 " stands at a counter that is not its own", a->number);
+        }
         for (uint32_t i = a->first_flow; i != NONE; i = FLOW(k->core, i)->next)
                 eligible += FLOW(k->core, i)->at != NONE;
         if (s->queued != a->queued || s->leased != a->leased || s->unfinished != a->unfinished || eligible != a->eligible)

@@ -131,7 +131,7 @@ static void class_remove(struct core *core, struct class *c)
         for (struct profile *p = core->profiles_by_abilities; p; p = p->hh.next)
                 bit_set(p->classes, c->number, false);
         for (int i = 0; i < CORE_BANDS; i++)
-                heap_done(&c->flows[i]);
+                free(c->bands[i].flows);
         free(c->profiles);
         for (uint32_t i = 0; i < c->needs_n; i++)
                 token_need(core, &c->needs[i], false);

@@ -121,7 +121,12 @@ void core_free(struct core *core)
 
         if (!core)
                 return;
-        HASH_ITER(hh, core->accounts_by_id, a, a2) HASH_DELETE(hh, core->accounts_by_id, a);
+        HASH_ITER(hh, core->accounts_by_id, a, a2)
+        {
+                HASH_DELETE(hh, core->accounts_by_id, a);
+                for (int i = 0; i < CORE_BANDS; i++)
+                        free(a->bands[i].turns);
+        }
         HASH_ITER(hh, core->keys_by_id, k, k2) HASH_DELETE(hh, core->keys_by_id, k);
         HASH_ITER(hh, core->workers_by_id, w, w2)
         {
@@ -140,7 +145,7 @@ void core_free(struct core *core)
         {
                 HASH_DELETE(hh, core->classes_by_needs, c);
                 for (int i = 0; i < CORE_BANDS; i++)
-                        heap_done(&c->flows[i]);
+                        free(c->bands[i].flows);
                 free(c->profiles);
         }
         HASH_ITER(hh, core->profiles_by_abilities, p, p2)
@@ -164,6 +169,8 @@ void core_free(struct core *core)
         free(core->bucket_chunks);
         for (struct slab *s = &core->tasks; s <= &core->places; s++)
                 slab_done(s);
+        for (int i = 0; i < CORE_BANDS; i++)
+                heap_done(&core->turns[i]);
         heap_done(&core->timers);
         heap_done(&core->worker_timers);
         free(core->ready_profiles);

@@ -65,12 +65,12 @@ uint64_t fair_units(const struct account *a, uint64_t cost)
         return cost * CORE_UNITS * 100 / a->weight;
 }
 
-/* Its flows stand in their classes' heaps by its counter. */
 void fair_counter(struct core *core, struct account *a, uint64_t counter)
 {
+        if (counter == a->counter)
+                return;
         a->counter = counter;
-        for (uint32_t i = a->first_flow; i != NONE; i = FLOW(core, i)->next)
-                queue_flow_place(core, FLOW(core, i));
+        queue_account_place(core, a);
 }
 
 /* Called before an account's work of this class could run, when none could until now. */
@@ -102,10 +102,9 @@ static uint32_t cap(const struct core *core, const struct account *a)
         return a->max_leases ? a->max_leases : core->settings.max_leases_per_account;
 }
 
-/* A flow stands in its class's heap when it is not empty and no cap says no. */
+/* A flow could run when it is not empty and no cap says no. */
 void fair_take_part(struct core *core, struct flow *f)
 {
-        struct class *c = CLASS(core, f->k.class);
         struct account *a = ACCOUNT(core, f->k.account);
         bool part = f->count && !a->capped && !(f->k.key != NONE && KEY(core, f->k.key)->capped);
 
@@ -115,7 +114,7 @@ void fair_take_part(struct core *core, struct flow *f)
                 return;
         }
         if (part)
-                fair_wake(core, a, c);
+                fair_wake(core, a, CLASS(core, f->k.class));
         a->eligible += part ? 1U : -1U;
         queue_flow_enter(core, f, part);
 }

@@ -28,7 +28,7 @@
 #include <uthash.h>
 
 #define NONE CORE_NONE
-#define CORE_STEP 1000        /* due things done in one call: the rest is due at once */
+#define CORE_STEP 256        /* due things done in one call: the rest is due at once */
 #define CORE_CLASSES 4096     /* different needs at a time … */
 #define CORE_CLASSES_PER_ACCOUNT 512 /* … and of those, whose first task is one account's */
 #define CORE_HOLDINGS (CORE_TYPES + CORE_MODELS + CORE_LABELS + CORE_DEVICES + 4)
@@ -75,7 +75,7 @@ struct class {
         uint32_t number, tasks, maker;
         struct ability needs[CORE_NEEDS];
         uint32_t needs_n, model, type;   /* model: token or NONE */
-        struct heap flows[CORE_BANDS];   /* that could run now, by their account's counter */
+        struct { uint32_t *flows, count, size; } bands[CORE_BANDS]; /* flows that could run now */
         uint32_t queued[CORE_BANDS];
         uint64_t *profiles;              /* bits: which fit */
         uint32_t profile_words;
@@ -157,16 +157,23 @@ struct flow {
         uint32_t number, count;
         uint32_t first, last;           /* the line, ascending by id, none with a deadline */
         struct heap urgent;
-        uint32_t at;                    /* in its class's heap; NONE: passed over */
+        uint32_t at, class_at;          /* among its account's and its class's that could run; NONE: passed over */
         uint32_t next, previous;        /* of the account */
         UT_hash_handle hh;
+};
+
+/* A flow that could run, as its account lists it: dense, because a worker looks through them for what fits it. */
+struct turn {
+        uint64_t order;                 /* of its head: earlier deadline, else earlier id */
+        uint32_t class, flow;
 };
 
 struct account {
         struct id id;
         uint32_t number, weight, max_leases;
         uint32_t leased, queued, unfinished, classes;
-        uint32_t first_flow, eligible;  /* eligible: flows that stand in their class's heap */
+        uint32_t first_flow, eligible;  /* eligible: flows that could run */
+        struct { struct turn *turns; uint32_t count, size, at; } bands[CORE_BANDS]; /* at: in the heap of accounts that take turns in the band */
         uint32_t first_private;         /* profiles of its own workers */
         bool capped;
         uint64_t counter, outstanding;  /* units; outstanding: charged ahead, part of the counter */
@@ -226,6 +233,7 @@ struct core {
         uint32_t bucket_chunks_n, buckets;
         struct heap timers, worker_timers;
         struct line ages[CORE_BANDS];   /* queued tasks of a band in the order they came in */
+        struct heap turns[CORE_BANDS];  /* accounts that have something that could run, by counter */
         uint64_t band_classes[CORE_BANDS][CORE_CLASSES / 64]; /* bits: classes with a flow that could run */
         uint64_t *ready_profiles;       /* bits */
         uint32_t ready_words, ready_profiles_n, known_workers, any_device;
@@ -310,6 +318,7 @@ void queue_in(struct core *core, uint32_t task);
 void queue_out(struct core *core, uint32_t task);
 uint32_t queue_head(const struct core *core, const struct flow *f);
 void queue_flow_place(struct core *core, struct flow *f);
+void queue_account_place(struct core *core, struct account *a);
 void queue_flow_enter(struct core *core, struct flow *f, bool on);
 void queue_band(struct core *core, uint32_t task, uint32_t band);
 void queue_deadline(struct core *core, uint32_t task, uint64_t deadline);

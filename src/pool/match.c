@@ -1,12 +1,15 @@
 /* match.c: a worker for a task, a task for a worker. One of the two was not there before, so one look is enough: a task that becomes able to run looks
  * for a ready worker, a worker that becomes ready looks for a task; what did not fit before still does not.
  *
- * Nothing is scanned that grows with tasks or workers: a task looks at the best ready worker of each profile that fits its class, a worker at the best
- * flow of each class that fits its profile and has something queued. */
+ * Nothing is scanned that grows with tasks or workers: a task looks at the best ready worker of each profile that fits its class; a worker goes
+ * through the accounts in order of their turns, until one has something that fits: nearly always the first. Where few accounts have, it looks at
+ * theirs instead, by class. */
 #include "pool/internal.h"
 
 #define LOOK_PROFILES 256 /* ready profiles looked at for one task */
 #define LOOK_AROUND 4     /* further tasks or workers looked at, for one that this task has not failed on */
+#define LOOK_ACCOUNTS 32  /* accounts gone through in order, before it is done by class */
+#define LOOK_RESIDENT 4   /* accounts looked at for work whose model is resident, once one has work that fits */
 
 /* --- the ready ones --- */
 
@@ -206,11 +209,8 @@ void match_account(struct core *core, uint32_t account)
         while (again && core->ready_profiles_n && a->eligible) {
                 again = false;
                 for (uint32_t band = 0; band < CORE_BANDS && !again; band++) {
-                        for (uint32_t i = a->first_flow; i != NONE && !again; i = FLOW(core, i)->next) {
-                                const struct flow *f = FLOW(core, i);
-
-                                again = f->k.band == band && f->at != NONE && match_task(core, queue_head(core, f));
-                        }
+                        for (uint32_t i = 0; i < a->bands[band].count && !again; i++)
+                                again = match_task(core, queue_head(core, FLOW(core, a->bands[band].turns[i].flow)));
                 }
         }
 }
@@ -240,46 +240,109 @@ static uint32_t task_for(const struct core *core, const struct flow *f, const st
 }
 
 struct pick {
-        struct heap_entry entry;
+        uint64_t key, order;        /* of the best so far: its account's counter (less the favour for what is resident), its turn's order */
         uint32_t task, avoided;
+        uint32_t account;
         bool resident;
 };
 
-static void consider_flow(const struct core *core, const struct worker *w, struct heap_entry entry, bool resident, struct pick *best)
+/* The flow, if it goes before the best so far. */
+static void consider_turn(const struct core *core, const struct worker *w, uint32_t account, const struct turn *turn, struct pick *best)
 {
-        uint64_t slack = core->settings.resident_ms * CORE_UNITS;
+        const struct class *c = CLASS(core, turn->class);
+        bool resident = w->residents_n && c->model != NONE && resident_of(w, c->model);
+        uint64_t slack = core->settings.resident_ms * CORE_UNITS, key = ACCOUNT(core, account)->counter;
         uint32_t task;
 
         if (resident)
-                entry.key = entry.key > slack ? entry.key - slack : 0;
+                key = key > slack ? key - slack : 0;
         if (best->task != NONE) {
-                /* Of one account, what needs no loading goes first; ageing sees to the rest. */
-                bool same = entry.second == best->entry.second && resident != best->resident && slack && entry.third >> 63 && best->entry.third >> 63;
+                /* Of one account, what needs no loading goes before what came earlier, but not before a deadline; ageing sees to the rest. */
+                bool same = account == best->account && turn->order >> 63 && best->order >> 63 && slack;
 
-                if (same ? !resident : !heap_before(&entry, &best->entry))
+                if (same && resident != best->resident ? !resident
+                    : account == best->account         ? turn->order >= best->order
+                                                       : key > best->key || (key == best->key && account > best->account))
                         return;
         }
-        task = task_for(core, FLOW(core, entry.item), w, &best->avoided);
-        if (task == NONE)
-                return;
-        best->entry = entry;
-        best->task = task;
-        best->resident = resident;
+        task = task_for(core, FLOW(core, turn->flow), w, &best->avoided);
+        if (task != NONE)
+                *best = (struct pick){key, turn->order, task, best->avoided, account, resident};
 }
 
-static void consider_class(const struct core *core, const struct worker *w, uint32_t number, uint32_t band, struct pick *best)
+static void consider_account(const struct core *core, const struct worker *w, uint32_t account, uint32_t band, struct pick *best)
 {
-        const struct class *c = CLASS(core, number);
-        const struct heap *flows = &c->flows[band];
-        bool resident = c->model != NONE && resident_of(w, c->model);
+        const uint64_t *fits = PROFILE(core, w->profile)->classes;
+        const struct account *a = ACCOUNT(core, account);
 
-        for (uint32_t i = 0; i < flows->count && i <= LOOK_AROUND; i++) {
-                uint32_t avoided = best->avoided;
+        for (uint32_t i = 0; i < a->bands[band].count; i++) {
+                const struct turn *turn = &a->bands[band].turns[i];
 
-                consider_flow(core, w, flows->entries[i], resident, best);
-                if (avoided == best->avoided)
-                        return; /* the first was looked at and was either better or not */
+                if (!bit_get(fits, turn->class))
+                        continue;
+                if (best->task != NONE && best->account == account && turn->order >= best->order && (best->resident || !w->residents_n))
+                        continue;
+                consider_turn(core, w, account, turn, best);
         }
+}
+
+/* The accounts of the band in order of their counters: the least of those whose parent in the heap was seen is next. False: not all were gone through. */
+static bool go_through_accounts(const struct core *core, const struct worker *w, uint32_t band, struct pick *best)
+{
+        const struct heap *turns = &core->turns[band];
+        uint32_t open[LOOK_ACCOUNTS + LOOK_RESIDENT + 2], open_n = 0, beyond = 0;
+        uint64_t slack = w->residents_n ? core->settings.resident_ms * CORE_UNITS : 0;
+
+        if (turns->count)
+                open[open_n++] = 0;
+        for (uint32_t seen = 0; open_n; seen++) {
+                uint32_t least = 0, at;
+
+                if (best->task != NONE && (!slack || best->resident || beyond++ == LOOK_RESIDENT))
+                        return true;
+                if (seen == LOOK_ACCOUNTS)
+                        return best->task != NONE;
+                for (uint32_t i = 1; i < open_n; i++) {
+                        if (heap_before(&turns->entries[open[i]], &turns->entries[open[least]]))
+                                least = i;
+                }
+                at = open[least];
+                open[least] = open[--open_n];
+                if (best->task != NONE && turns->entries[at].key > best->key + slack)
+                        return true;
+                consider_account(core, w, turns->entries[at].item, band, best);
+                if (at * 2 + 1 < turns->count)
+                        open[open_n++] = at * 2 + 1;
+                if (at * 2 + 2 < turns->count)
+                        open[open_n++] = at * 2 + 2;
+        }
+        return true;
+}
+
+static void go_through_classes(const struct core *core, const struct worker *w, uint32_t band, struct pick *best)
+{
+        const struct profile *p = PROFILE(core, w->profile);
+
+        for (uint32_t i = 0; i < CORE_CLASSES / 64; i++) {
+                for (uint64_t bits = p->classes[i] & core->band_classes[band][i]; bits; bits &= bits - 1) {
+                        const struct class *c = CLASS(core, i * 64 + (uint32_t)__builtin_ctzll(bits));
+
+                        for (uint32_t j = 0; j < c->bands[band].count; j++) {
+                                const struct flow *f = FLOW(core, c->bands[band].flows[j]);
+
+                                consider_turn(core, w, f->k.account, &ACCOUNT(core, f->k.account)->bands[band].turns[f->at], best);
+                        }
+                }
+        }
+}
+
+static bool anything(const struct core *core, const struct profile *p, uint32_t band)
+{
+        uint64_t any = 0;
+
+        for (uint32_t i = 0; i < CORE_CLASSES / 64; i++)
+                any |= p->classes[i] & core->band_classes[band][i];
+        return any;
 }
 
 /* The task that goes to the worker next, or NONE. */
@@ -289,20 +352,10 @@ uint32_t match_next(const struct core *core, const struct worker *w)
         struct pick best = {.task = NONE, .avoided = NONE};
 
         for (uint32_t band = 0; band < CORE_BANDS && best.task == NONE; band++) {
-                if (p->owner != NONE) {
-                        for (uint32_t i = ACCOUNT(core, p->owner)->first_flow; i != NONE; i = FLOW(core, i)->next) {
-                                const struct flow *f = FLOW(core, i);
-                                const struct class *c = CLASS(core, f->k.class);
-
-                                if (f->k.band == band && f->at != NONE && class_fits(c, p))
-                                        consider_flow(core, w, c->flows[band].entries[f->at], c->model != NONE && resident_of(w, c->model), &best);
-                        }
-                        continue;
-                }
-                for (uint32_t i = 0; i < CORE_CLASSES / 64; i++) {
-                        for (uint64_t bits = p->classes[i] & core->band_classes[band][i]; bits; bits &= bits - 1)
-                                consider_class(core, w, i * 64 + (uint32_t)__builtin_ctzll(bits), band, &best);
-                }
+                if (p->owner != NONE)
+                        consider_account(core, w, p->owner, band, &best);
+                else if (core->turns[band].count && anything(core, p, band) && !go_through_accounts(core, w, band, &best))
+                        go_through_classes(core, w, band, &best);
         }
         return best.task != NONE ? best.task : best.avoided;
 }

@@ -1,16 +1,11 @@
-/* queue.c: what is queued. Tasks of one account and key, of one class, in one band are a flow; flows that could run stand in their class's heap by their
- * account's counter. Inside a flow: earlier deadline, then earlier id. Most tasks have no deadline and come in order of their ids: they stand in a plain
+/* queue.c: what is queued. Tasks of one account and key, of one class, in one band are a flow. Accounts with flows that could run stand in their band's heap
+ * by their counters, so that a counter that changes moves one entry a band, however much its account has queued. Inside a flow: earlier deadline, then earlier id. Most tasks have no deadline and come in order of their ids: they stand in a plain
  * line, so that ten million of them cost no heap. Ageing: queued tasks of a band stand in the order they came into it, so that the first is due first. */
 #include "pool/internal.h"
 
 static void moved_task(void *context, uint32_t item, uint32_t at)
 {
         TASK((struct core *)context, item)->heap_at = at;
-}
-
-static void moved_flow(void *context, uint32_t item, uint32_t at)
-{
-        FLOW((struct core *)context, item)->at = at;
 }
 
 static bool task_before(const struct task *a, const struct task *b)
@@ -32,32 +27,102 @@ uint32_t queue_head(const struct core *core, const struct flow *f)
         return f->first;
 }
 
-static struct heap_entry flow_entry(const struct core *core, const struct flow *f)
+static uint64_t order_of(const struct core *core, const struct flow *f)
 {
         const struct task *head = TASK(core, queue_head(core, f));
-        uint64_t order = head->deadline != CORE_NEVER ? head->deadline >> 1 : UINT64_C(1) << 63 | id_half(&head->id, 0) >> 1;
 
-        return (struct heap_entry){.key = ACCOUNT(core, f->k.account)->counter, .second = f->k.account, .third = order, .item = f->number};
+        return head->deadline != CORE_NEVER ? head->deadline >> 1 : UINT64_C(1) << 63 | id_half(&head->id, 0) >> 1;
 }
 
-/* Its counter or its head changed. */
+/* Its head changed. */
 void queue_flow_place(struct core *core, struct flow *f)
 {
         if (f->at != NONE)
-                heap_change(&CLASS(core, f->k.class)->flows[f->k.band], f->at, flow_entry(core, f), moved_flow, core);
+                ACCOUNT(core, f->k.account)->bands[f->k.band].turns[f->at].order = order_of(core, f);
 }
 
+struct band_context {
+        struct core *core;
+        uint32_t band;
+};
+
+static void moved_account(void *context, uint32_t item, uint32_t at)
+{
+        struct band_context *c = context;
+
+        ACCOUNT(c->core, item)->bands[c->band].at = at;
+}
+
+static void turns_add(struct core *core, struct account *a, struct flow *f)
+{
+        struct band_context context = {core, f->k.band};
+        __auto_type band = &a->bands[f->k.band];
+
+        if (band->count == band->size) {
+                uint32_t size = band->size ? band->size * 2 : 4;
+                struct turn *turns = realloc(band->turns, size * sizeof(*turns));
+
+                core_memory(turns ? 0 : -ENOMEM);
+                band->turns = turns;
+                band->size = size;
+        }
+        f->at = band->count++;
+        band->turns[f->at] = (struct turn){order_of(core, f), f->k.class, f->number};
+        if (band->count == 1) {
+                core_memory(heap_reserve(&core->turns[f->k.band], core->turns[f->k.band].count + 1));
+                heap_add(&core->turns[f->k.band], (struct heap_entry){.key = a->counter, .item = a->number}, moved_account, &context);
+        }
+}
+
+static void turns_take(struct core *core, struct account *a, struct flow *f)
+{
+        struct band_context context = {core, f->k.band};
+        __auto_type band = &a->bands[f->k.band];
+
+        band->turns[f->at] = band->turns[--band->count];
+        if (f->at < band->count)
+                FLOW(core, band->turns[f->at].flow)->at = f->at;
+        f->at = NONE;
+        if (!band->count)
+                heap_take(&core->turns[f->k.band], band->at, moved_account, &context);
+}
+
+/* The account's counter changed. */
+void queue_account_place(struct core *core, struct account *a)
+{
+        for (uint32_t band = 0; band < CORE_BANDS; band++) {
+                struct band_context context = {core, band};
+
+                if (a->bands[band].count)
+                        heap_change(&core->turns[band], a->bands[band].at, (struct heap_entry){.key = a->counter}, moved_account, &context);
+        }
+}
+
+/* The flow could run, or no longer. */
 void queue_flow_enter(struct core *core, struct flow *f, bool on)
 {
-        struct heap *heap = &CLASS(core, f->k.class)->flows[f->k.band];
+        struct account *a = ACCOUNT(core, f->k.account);
+        __auto_type band = &CLASS(core, f->k.class)->bands[f->k.band];
 
         if (on) {
-                core_memory(heap_reserve(heap, heap->count + 1));
-                heap_add(heap, flow_entry(core, f), moved_flow, core);
+                turns_add(core, a, f);
+                if (band->count == band->size) {
+                        uint32_t size = band->size ? band->size * 2 : 4, *flows = realloc(band->flows, size * sizeof(*flows));
+
+                        core_memory(flows ? 0 : -ENOMEM);
+                        band->flows = flows;
+                        band->size = size;
+                }
+                f->class_at = band->count++;
+                band->flows[f->class_at] = f->number;
         } else {
-                heap_take(heap, f->at, moved_flow, core);
+                turns_take(core, a, f);
+                band->flows[f->class_at] = band->flows[--band->count];
+                if (f->class_at < band->count)
+                        FLOW(core, band->flows[f->class_at])->class_at = f->class_at;
+                f->class_at = NONE;
         }
-        bit_set(core->band_classes[f->k.band], f->k.class, heap->count > 0);
+        bit_set(core->band_classes[f->k.band], f->k.class, band->count > 0);
 }
 
 static struct flow *flow_of(struct core *core, const struct task *t)
@@ -73,7 +138,7 @@ static struct flow *flow_of(struct core *core, const struct task *t)
         f = FLOW(core, number);
         f->k = key.k;
         f->number = number;
-        f->first = f->last = f->at = f->previous = NONE;
+        f->first = f->last = f->at = f->class_at = f->previous = NONE;
         f->next = a->first_flow;
         if (f->next != NONE)
                 FLOW(core, f->next)->previous = number;

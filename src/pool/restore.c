@@ -33,7 +33,7 @@ int core_restore(struct core *core, uint64_t now, const struct core_task_spec *s
         if (was->state < CORE_HELD || was->state > CORE_BACKOFF || id_is_none(&spec->id) || id_is_none(&spec->account) || spec->band >= CORE_BANDS ||
             spec->attempts > CORE_ATTEMPTS || was->attempt > CORE_ATTEMPTS || spec->queue > UINT16_MAX || need_check(&spec->needs, &refusal))
                 return -EINVAL;
-        if (was->state == CORE_LEASED && (!was->attempt || id_is_none(&was->worker)))
+        if (was->state == CORE_LEASED && (!was->attempt || !was->nonce || id_is_none(&was->worker)))
                 return -EINVAL;
         if (core_find(core, &spec->id) != NONE)
                 return -EEXIST;

@@ -26,8 +26,8 @@ static uint32_t position(const struct core *core, const struct task *t)
                         mine = (mine + f->count) / 2;
         }
         others = c->queued[t->band_now] - f->count;
-        if (c->flows[t->band_now].count > 1 && others > mine * (c->flows[t->band_now].count - 1))
-                others = mine * (c->flows[t->band_now].count - 1);
+        if (c->bands[t->band_now].count > 1 && others > mine * (c->bands[t->band_now].count - 1))
+                others = mine * (c->bands[t->band_now].count - 1);
         before += mine + others;
         return before > UINT32_MAX ? UINT32_MAX : (uint32_t)before;
 }
