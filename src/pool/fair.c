@@ -127,11 +127,13 @@ void fair_count(struct core *core, struct account *a, struct key *k, int by)
         a->leased += (uint32_t)by;
         capped = cap(core, a) && a->leased >= cap(core, a);
         changed |= capped != a->capped;
+        a->freed |= a->capped && !capped;
         a->capped = capped;
         if (k) {
                 k->leased += (uint32_t)by;
                 capped = k->max_leases && k->leased >= k->max_leases;
                 changed |= capped != k->capped;
+                a->freed |= k->capped && !capped;
                 k->capped = capped;
         }
         for (uint32_t i = changed ? a->first_flow : NONE; i != NONE; i = FLOW(core, i)->next)
@@ -175,8 +177,10 @@ int core_key(struct core *core, const struct id *key, uint32_t max_leases)
         a = k->account == NONE ? NULL : ACCOUNT(core, k->account);
         for (uint32_t i = a ? a->first_flow : NONE; i != NONE; i = FLOW(core, i)->next)
                 fair_take_part(core, FLOW(core, i));
-        if (a)
+        if (a) {
+                a->freed = true;
                 match_account(core, a->number);
+        }
         return 0;
 }
 

@@ -175,7 +175,7 @@ struct account {
         uint32_t first_flow, eligible;  /* eligible: flows that could run */
         struct { struct turn *turns; uint32_t count, size, at; } bands[CORE_BANDS]; /* at: in the heap of accounts that take turns in the band */
         uint32_t first_private;         /* profiles of its own workers */
-        bool capped;
+        bool capped, freed;             /* freed: a cap let go of it, and its tasks have not looked for workers since */
         uint64_t counter, outstanding;  /* units; outstanding: charged ahead, part of the counter */
         uint64_t service, charged;      /* ms: measured of what ended; sum of charges (for the check) */
         UT_hash_handle hh;

@@ -200,12 +200,13 @@ bool match_task(struct core *core, uint32_t task)
         return true;
 }
 
-/* The account may have more leases than it could: its tasks look for workers, best first. */
+/* If the account may have more leases than it could, its tasks look for workers, best first. */
 void match_account(struct core *core, uint32_t account)
 {
         struct account *a = ACCOUNT(core, account);
-        bool again = true;
+        bool again = a->freed;
 
+        a->freed = false;
         while (again && core->ready_profiles_n && a->eligible) {
                 again = false;
                 for (uint32_t band = 0; band < CORE_BANDS && !again; band++) {
