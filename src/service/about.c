@@ -52,8 +52,13 @@ void service_about(struct service *s, const struct account_caller *caller, servi
                 ours += s->queues[i].state == QUEUE_OURS;
         put_literal(&b, "{\"object\":\"pool\",\"server\":");
         put_string(&b, s->server ? s->server : "", s->server ? strlen(s->server) : 0);
-        strbuf_add(&b, ",\"version\":\"%s\",\"uptime_s\":%llu,\"queues\":{\"ours\":%u,\"total\":%d},", BERTH_VERSION,
+        strbuf_add(&b, ",\"version\":\"%s\",\"uptime_s\":%llu,\"queues\":{\"ours\":%u,\"total\":%d},\"servers\":[", BERTH_VERSION,
                    (unsigned long long)((s->now_ns - s->started_ns) / 1000000000), ours, STORE_QUEUES);
+        for (size_t i = 0; i < s->survey.server_count; i++) {
+                put_text(&b, i ? "," : "");
+                put_string(&b, s->survey.servers[i].address, strlen(s->survey.servers[i].address));
+        }
+        put_literal(&b, "],");
         service_counts(s, &b);
         put_literal(&b, ",\"store\":{\"kind\":");
         put_string(&b, s->store_kind, strlen(s->store_kind));
@@ -116,7 +121,7 @@ void service_snapshot(struct service *s, const struct account_caller *caller, se
                         put_literal(&b, ",");
                 task_view(&b, task, &task->shown, false);
         }
-        strbuf_add(&b, "],\"unfinished_left_out\":%u,\"workers_list\":[", left_out);
+        strbuf_add(&b, "],\"partial\":%s,\"unfinished_left_out\":%u,\"workers_list\":[", all && service_is_partial(s) ? "true" : "false", left_out);
         HASH_ITER(by_id, s->workers, worker, next_worker) {
                 if (worker->number == CORE_NONE || (!account_may(caller, RIGHT_WORKER_READ) && !id_equal(&worker->account, &caller->account)))
                         continue;
@@ -193,6 +198,10 @@ void service_metrics(struct service *s, struct strbuf *b)
         metric(b, "pool_waits", "gauge", "Requests that wait for a task to end.", n->waits);
         metric(b, "pool_memory_bytes", "gauge", "Held by unfinished tasks.", s->task_bytes);
         metric(b, "pool_queues", "gauge", "Queues of the store that this server owns.", ours);
+        metric(b, "pool_servers", "gauge", "Pool servers that share the store and others can reach.", s->survey.server_count);
+        metric(b, "pool_queues_taken_total", "counter", "Queues claimed since the start.", n->queues_taken);
+        metric(b, "pool_queues_given_total", "counter", "Queues given up to other servers.", n->queues_given);
+        metric(b, "pool_rows_told_total", "counter", "Rows of accounts, keys, sessions and workers that other servers changed.", n->rows_told);
         metric(b, "pool_store_commits_total", "counter", "Commits.", w->commits);
         metric(b, "pool_store_rows_total", "counter", "Rows in them.", w->rows);
         metric(b, "pool_store_failures_total", "counter", "Commits that failed and were tried again.", w->failures);

@@ -10,6 +10,7 @@
 
 #include "base/strbuf.h"
 #include "service/service.h"
+#include "service/spread.h"
 #include "service/text.h"
 #include "store/writer.h"
 
@@ -190,10 +191,18 @@ struct event_log {
 
 struct counters {
         uint64_t submitted, batches, answered, refused_store, refused_full, worker_messages, worker_unknown, worker_malformed, worker_quota, stale, acks, progress_dropped,
-                log_bytes, log_dropped, log_cut, events_known, events_pushed, objects, object_bytes, wrong_digests, foreign, turns, operations, waits, resumed, lost_unlisted;
+                log_bytes, log_dropped, log_cut, events_known, events_pushed, objects, object_bytes, wrong_digests, foreign, turns, operations, waits, resumed, lost_unlisted, queues_taken, queues_given, rows_told;
 };
 
-enum queue_state { QUEUE_FOREIGN, QUEUE_OURS };
+/* LEAVING: given up; what was accepted before becomes durable, then another server may claim it. */
+enum queue_state { QUEUE_FOREIGN, QUEUE_LEAVING, QUEUE_OURS };
+
+/* A lease of a queue that was given up: its worker is not told that it is lost, as it goes on elsewhere. */
+struct moved_lease {
+        UT_hash_handle by_id;
+        struct id id;
+        uint64_t until_ms;
+};
 
 struct queue {
         enum queue_state state;
@@ -207,7 +216,7 @@ struct jobs;
 struct service {
         struct service_options options;
         struct core_settings core_settings;
-        char *url, *folder, *server;
+        char *url, *folder, *server, *pin;
         struct core *core;
         struct accounts *accounts;
         struct writer *writer;
@@ -244,7 +253,13 @@ struct service {
         uint64_t queues_due_ms, sweep_due_ms;
         int64_t sweep_unix_ms;
         uint64_t refused;          /* number of a batch that the store refused; set by the writer's thread */
-        bool queues_busy, sweeping, reopening, reopen_busy, shared;
+        bool queues_busy, sweeping, reopening, reopen_busy, shared, taken_away;
+        struct spread spread;
+        struct store_survey survey; /* as last looked at */
+        uint64_t changes;           /* cursor of store_changed */
+        struct moved_lease *moved;
+        char secrets_mark[65];      /* of our secrets: all servers of a store have the same */
+        int look_error;             /* of the last look, so that it is told once */
         unsigned int backups;
         struct counters counters;
         struct strbuf scratch, line;
@@ -346,6 +361,8 @@ struct worker *worker_find(struct service *s, const struct id *id);
 void worker_free(struct service *s, struct worker *worker);
 void worker_view(struct strbuf *b, struct service *s, const struct worker *worker);
 int worker_row_restore(struct service *s, const struct store_row *row);
+/* Another server changed it. */
+void worker_row_changed(struct service *s, const struct store_row *row);
 const char *worker_state_name(const struct worker *worker);
 void connection_release(struct service_worker *connection);
 void connection_send(struct service_worker *connection, const struct strbuf *text);
@@ -404,6 +421,15 @@ int object_grant(struct service *s, const char *sha256, const struct id *account
 int queues_open(struct service *s, struct store *store, char message[SERVICE_MESSAGE]);
 void queues_turn(struct service *s);
 int writer_open(struct service *s, struct store *store);
+
+/* move.c */
+/* Out of memory's decisions: the core knows nothing of these queues' tasks any more; leases among them are remembered as moved. */
+void queues_forget(struct service *s, uint32_t queues);
+/* Gives queues up: what was accepted becomes durable, then they are free. Does nothing while that can't be begun. */
+void queues_give_up(struct service *s, uint32_t queues);
+bool lease_moved(struct service *s, const struct id *task);
+void lease_moved_back(struct service *s, const struct id *task);
+void moved_sweep(struct service *s, bool all);
 
 /* about.c */
 void service_counts(struct service *s, struct strbuf *b);

@@ -1,6 +1,7 @@
-/* queue.c: which queues are ours. At the start, and again and again while another server has some, the free ones are claimed and their unfinished tasks taken in.
- * What was taken from us, or a store that is beyond help, ends this life of the service: all that is in memory is forgotten, who waits for an answer is
- * told to ask again, workers are sent to connect anew, and the store is opened from scratch. */
+/* queue.c: which queues are ours. At the start, and twice a second, this server looks who shares the store and which queues are free (spread.h decides which to claim and
+ * which to give up), takes in the unfinished tasks of what it claimed, and what the others changed of accounts, keys, sessions and workers. What was taken from
+ * us, or a store that is beyond help, ends this life of the service: all that is in memory is forgotten, who waits for an answer is told to ask again, workers
+ * are sent to connect anew, and the store is opened from scratch. */
 #include "base/error.h"
 #include "base/log.h"
 #include "service/internal.h"
@@ -8,7 +9,7 @@
 #include <stdio.h>
 
 #define LOG_ROOM "service"
-#define CLAIM_MS 1000
+#define LOOK_MS 500
 #define SWEEP_MS 60000
 #define SWEPT_AT_ONCE 1000
 
@@ -23,13 +24,17 @@ struct claim {
         struct job job; /* when a job does it */
         struct service *service;
         struct store *store;
-        char *url, *server, message[STORE_MESSAGE];
-        uint32_t wanted, got;
-        bool first, accounts;
+        char *url, *server, *pin, message[STORE_MESSAGE];
+        uint32_t ours, got;
+        bool first, whole;    /* whole: what the others changed is read whole */
         int error;
+        uint64_t changes, now_ms, tasks[STORE_QUEUES];
         uint64_t epochs[STORE_QUEUES];
-        char owners[STORE_QUEUES][256];
+        struct store_survey survey;
+        struct spread spread;
+        struct spread_decision decision;
         struct row_copy *rows, **last;
+        unsigned int told;
 };
 
 static const char *copy_text(char **at, const char *text, size_t bytes)
@@ -70,31 +75,67 @@ static int keep_table(struct claim *claim, enum store_table table, const uint32_
                           claim);
 }
 
+static int keep_changed(void *context, const struct store_row *row)
+{
+        struct claim *claim = context;
+
+        claim->told++;
+        return keep_row(context, row);
+}
+
+/* The free ones that are for us. When something can't be read after that, they are free again. */
+static int claim_free(struct claim *claim)
+{
+        char owner[256];
+        int r = 0;
+
+        for (unsigned int i = 0; i < STORE_QUEUES && !r; i++) {
+                if (!(claim->decision.claim & 1u << i))
+                        continue;
+                r = store_claim(claim->store, i, &claim->epochs[i], owner);
+                if (!r)
+                        claim->got |= 1u << i;
+                else if (r == -EBUSY) /* somebody was faster */
+                        snprintf(claim->survey.queues[i].owner, sizeof(claim->survey.queues[i].owner), "%s", owner);
+                r = r == -EBUSY ? 0 : r;
+        }
+        return r;
+}
+
 static void claim_run(struct claim *claim)
 {
         static const uint32_t unfinished[] = {CORE_HELD, CORE_QUEUED, CORE_LEASED, CORE_BACKOFF};
-        static const enum store_table accounts[] = {STORE_ACCOUNT, STORE_KEY, STORE_SESSION, STORE_SETTING};
-        int r = 0;
+        static const enum store_table changing[] = {STORE_ACCOUNT, STORE_KEY, STORE_SESSION, STORE_SETTING, STORE_WORKER};
+        int r;
 
         claim->last = &claim->rows;
-        for (unsigned int i = 0; i < STORE_QUEUES && !r; i++) {
-                if (!(claim->wanted & 1u << i))
-                        continue;
-                r = store_claim(claim->store, i, &claim->epochs[i], claim->owners[i]);
-                if (!r)
-                        claim->got |= 1u << i;
-                if (r == -EBUSY)
-                        r = 0;
+        r = claim->first ? 0 : store_owned(claim->store);
+        if (!r)
+                r = store_survey(claim->store, &claim->survey);
+        if (!r) {
+                spread_decide(&claim->spread, &claim->survey, claim->server ? claim->server : "", claim->ours, claim->tasks, claim->now_ms, &claim->decision);
+                r = claim_free(claim);
         }
-        for (size_t i = 0; i < ARRAY_SIZE(accounts) && !r && (claim->first || claim->accounts); i++)
-                r = keep_table(claim, accounts[i], NULL, 0, 0);
-        if (!r && (claim->first || claim->got))
-                r = keep_table(claim, STORE_WORKER, NULL, 0, 0);
+        if (!r)
+                r = store_changed(claim->store, &claim->changes, keep_changed, claim);
+        if (r == -ERANGE) {
+                claim->whole = true;
+                r = 0;
+        }
+        for (size_t i = 0; i < ARRAY_SIZE(changing) && !r; i++)
+                if (claim->whole || (changing[i] == STORE_WORKER && claim->got))
+                        r = keep_table(claim, changing[i], NULL, 0, 0);
         if (!r && (claim->first || claim->got))
                 r = keep_table(claim, STORE_FEED, NULL, 0, 0);
         if (!r && claim->got)
                 r = keep_table(claim, STORE_TASK, unfinished, ARRAY_SIZE(unfinished), claim->got);
+        for (unsigned int i = 0; i < STORE_QUEUES && r; i++)
+                if (claim->got & 1u << i)
+                        (void)!store_release(claim->store, i); /* if not, it goes with its connection */
+        claim->got = r ? 0 : claim->got;
         claim->error = r;
+        if (r)
+                snprintf(claim->message, sizeof(claim->message), "%s", store_problem(claim->store));
 }
 
 static int restore(struct service *s, const struct store_row *row)
@@ -103,14 +144,18 @@ static int restore(struct service *s, const struct store_row *row)
         case STORE_TASK:
                 return task_row_restore(s, row);
         case STORE_WORKER:
-                return worker_row_restore(s, row);
+                if (worker_find(s, &row->id) || !row->spec)
+                        worker_row_changed(s, row);
+                else
+                        return worker_row_restore(s, row);
+                return 0;
         case STORE_FEED:
                 return feed_row_restore(s, row);
         case STORE_ACCOUNT:
         case STORE_KEY:
         case STORE_SESSION:
         case STORE_SETTING:
-                return accounts_load(s->accounts, row);
+                return row->spec ? accounts_load(s->accounts, row) : 0; /* gone: it had ended before */
         case STORE_AUDIT:
         case STORE_ANSWER:
         case STORE_OBJECT:
@@ -120,17 +165,56 @@ static int restore(struct service *s, const struct store_row *row)
         return 0;
 }
 
+/* A lease that its worker, connected here already, did not show us when it came: it is asked to come again, and to say what it runs. */
+static void ask_worker(struct service *s, const struct id *id)
+{
+        struct task *task = task_find(s, id);
+        struct worker *worker = task && task->now.state == CORE_LEASED ? worker_find(s, &task->now.worker) : NULL;
+
+        lease_moved_back(s, id);
+        if (worker && worker->connection)
+                connection_end(worker->connection, "pool.moved", "a task that you run is this server's now: connect anew");
+}
+
+static void free_rows(struct claim *claim)
+{
+        for (struct row_copy *copy = claim->rows, *next; copy; copy = next) {
+                next = copy->next;
+                free(copy);
+        }
+        claim->rows = NULL;
+}
+
+static void note_owners(struct service *s, const struct claim *claim, bool good)
+{
+        for (unsigned int i = 0; i < STORE_QUEUES; i++) {
+                struct queue *queue = &s->queues[i];
+
+                if (claim->got & 1u << i && good) {
+                        queue->state = QUEUE_OURS;
+                        queue->epoch = claim->epochs[i];
+                        snprintf(queue->owner, sizeof(queue->owner), "%s", s->server ? s->server : "");
+                        if (s->writer)
+                                writer_set_epoch(s->writer, i, queue->epoch);
+                        s->counters.queues_taken++;
+                } else if (queue->state == QUEUE_FOREIGN) {
+                        snprintf(queue->owner, sizeof(queue->owner), "%s", claim->survey.queues[i].claimed ? claim->survey.queues[i].owner : "");
+                        if (s->server && !strcmp(queue->owner, s->server))
+                                queue->owner[0] = '\0'; /* who can't be asked by asking us */
+                }
+        }
+}
+
 /* What was claimed becomes ours. -EBADMSG: a row that can't be read, named in message. */
 static int claim_take(struct service *s, struct claim *claim, char message[SERVICE_MESSAGE])
 {
-        unsigned int taken = 0, tasks = 0;
+        unsigned int tasks = 0;
         int result = claim->error;
         char text[ID_TEXT];
 
-        for (struct row_copy *copy = claim->rows, *next; copy; copy = next) {
-                int r = result ? 0 : restore(s, &copy->row);
+        for (struct row_copy *copy = claim->rows; copy && !result; copy = copy->next) {
+                int r = restore(s, &copy->row);
 
-                next = copy->next;
                 tasks += copy->row.table == STORE_TASK;
                 if (copy->row.table == STORE_TASK && memcmp(&copy->row.id, &s->last_id, sizeof(s->last_id)) > 0)
                         s->last_id = copy->row.id;
@@ -139,48 +223,61 @@ static int claim_take(struct service *s, struct claim *claim, char message[SERVI
                                  store_table_name(copy->row.table), error_text(r));
                         result = r;
                 }
-                free(copy);
         }
-        claim->rows = NULL;
-        for (unsigned int i = 0; i < STORE_QUEUES; i++) {
-                struct queue *queue = &s->queues[i];
-
-                if (!(claim->wanted & 1u << i))
-                        continue;
-                if (claim->got & 1u << i && !result) {
-                        queue->state = QUEUE_OURS;
-                        queue->epoch = claim->epochs[i];
-                        snprintf(queue->owner, sizeof(queue->owner), "%s", s->server ? s->server : "");
-                        if (s->writer)
-                                writer_set_epoch(s->writer, i, queue->epoch);
-                        taken++;
-                } else {
-                        queue->state = QUEUE_FOREIGN;
-                        snprintf(queue->owner, sizeof(queue->owner), "%s", claim->owners[i]);
-                }
+        for (struct row_copy *copy = claim->rows; copy && !result && !claim->first; copy = copy->next)
+                if (copy->row.table == STORE_TASK)
+                        ask_worker(s, &copy->row.id);
+        if (claim->error) {
+                free_rows(claim);
+                return result;
         }
-        if (taken)
-                log_info("%u of %d queues are ours, %u unfinished tasks taken in", taken, STORE_QUEUES, tasks);
+        note_owners(s, claim, !result);
+        s->survey = claim->survey;
+        s->spread = claim->spread;
+        s->counters.rows_told += claim->told;
+        if (!result)
+                s->changes = claim->changes;
+        if (claim->got && !result)
+                log_info("%d of %d queues are claimed, %u unfinished tasks taken in", __builtin_popcount(claim->got), STORE_QUEUES, tasks);
+        if (claim->got && result && s->writer)
+                queues_give_up(s, claim->got);
+        free_rows(claim);
         act_drain(s);
         return result;
 }
 
+static struct claim *claim_new(struct service *s)
+{
+        struct claim *claim = calloc(1, sizeof(*claim));
+
+        if (!claim)
+                return NULL;
+        claim->service = s;
+        claim->url = s->url;
+        claim->server = s->server;
+        claim->pin = s->pin;
+        claim->now_ms = s->now_ms + 1;
+        claim->changes = s->changes;
+        claim->spread = s->spread;
+        for (unsigned int i = 0; i < STORE_QUEUES; i++) {
+                claim->ours |= s->queues[i].state == QUEUE_OURS ? 1u << i : 0;
+                claim->tasks[i] = s->queues[i].tasks;
+        }
+        return claim;
+}
+
 int queues_open(struct service *s, struct store *store, char message[SERVICE_MESSAGE])
 {
-        struct claim *claim scoped_free = calloc(1, sizeof(*claim));
-        int r;
+        struct claim *claim scoped_free = claim_new(s);
 
         if (!claim)
                 return -ENOMEM;
-        claim->service = s;
         claim->store = store;
-        claim->wanted = (1u << STORE_QUEUES) - 1;
         claim->first = true;
         claim_run(claim);
         if (claim->error < 0)
-                snprintf(message, SERVICE_MESSAGE, "the store can't be read: %s", store_problem(store));
-        r = claim_take(s, claim, message);
-        return r;
+                snprintf(message, SERVICE_MESSAGE, "the store can't be read: %.400s", claim->message);
+        return claim_take(s, claim, message);
 }
 
 /* Again and again, in the writer's thread: the claims live on its connection. */
@@ -197,21 +294,26 @@ static void claim_done(struct service *s, void *context, int error)
 {
         struct claim *claim = context;
         char message[SERVICE_MESSAGE] = "";
+        int r;
 
         s->queues_busy = false;
         if (error) {
-                /* This writer is gone, and the claim with it. */
-                for (struct row_copy *copy = claim->rows, *next; copy; copy = next) {
-                        next = copy->next;
-                        free(copy);
-                }
-        } else if (claim_take(s, claim, message) < 0) {
-                log_error("queues were not taken over: %s", message[0] ? message : error_text(claim->error));
+                free_rows(claim); /* this writer is gone, and the claim with it */
+                free(claim);
+                return;
         }
+        r = claim_take(s, claim, message);
+        if (r < 0 && r != s->look_error)
+                log_error("the store was not looked through for what others did: %s", message[0] ? message : claim->message[0] ? claim->message : error_text(r));
+        s->look_error = r;
+        if (r == -ESTALE) /* another server took a queue while our connection was away */
+                s->taken_away = true;
+        if (!r && claim->decision.release)
+                queues_give_up(s, claim->decision.release & claim->ours);
         free(claim);
 }
 
-static void claim_more(struct service *s)
+static void look(struct service *s)
 {
         struct claim *claim;
         struct operation *op;
@@ -220,14 +322,9 @@ static void claim_more(struct service *s)
         pending_flush(s);
         if (s->queues_busy || s->pending_count)
                 return;
-        claim = calloc(1, sizeof(*claim));
+        claim = claim_new(s);
         if (!claim)
                 return;
-        claim->service = s;
-        claim->accounts = true;
-        for (unsigned int i = 0; i < STORE_QUEUES; i++)
-                if (s->queues[i].state == QUEUE_FOREIGN)
-                        claim->wanted |= 1u << i;
         if (writer_call(s->writer, claim_call, claim, &number) < 0) {
                 free(claim);
                 return;
@@ -292,6 +389,9 @@ static void forget_all(struct service *s, int error)
         operations_fail(s, error);
         s->pending_count = 0;
         strbuf_clear(&s->texts);
+        queues_forget(s, UINT32_MAX);
+        moved_sweep(s, true); /* these are lost, not moved */
+        act_drain(s);
         HASH_ITER(by_id, s->tasks, task, next) {
                 while (task->waits) {
                         struct service_wait *wait = task->waits;
@@ -301,8 +401,6 @@ static void forget_all(struct service *s, int error)
                         answer_error(s, done, context, error);
                         service_wait_cancel(wait);
                 }
-                if (task->number != CORE_NONE)
-                        core_forget(s->core, task->number);
                 task_free(s, task);
         }
 }
@@ -311,7 +409,7 @@ static void reopen_run(struct job *job, struct store *none)
 {
         struct claim *claim = (struct claim *)(void *)((char *)job - offsetof(struct claim, job));
 
-        job->error = store_open(&(struct store_options){.url = claim->url, .server = claim->server}, &claim->store, claim->message);
+        job->error = store_open(&(struct store_options){.url = claim->url, .server = claim->server, .pin = claim->pin}, &claim->store, claim->message);
         if (!job->error) {
                 claim_run(claim);
                 job->error = claim->error;
@@ -361,10 +459,7 @@ static void reopen_finish(struct service *s, struct job *job)
         if (!r)
                 r = claim_take(s, claim, message);
         else
-                for (struct row_copy *copy = claim->rows, *next; copy; copy = next) {
-                        next = copy->next;
-                        free(copy);
-                }
+                free_rows(claim);
         if (!r)
                 r = writer_open(s, take(claim->store));
         if (r < 0) {
@@ -372,32 +467,24 @@ static void reopen_finish(struct service *s, struct job *job)
                 forget_all(s, -ESTALE);
                 if (claim->store)
                         store_close(claim->store);
-                s->queues_due_ms = s->now_ms + CLAIM_MS;
+                s->queues_due_ms = s->now_ms + LOOK_MS;
         } else {
                 s->reopening = false;
                 log_notice("the store is back");
         }
         s->reopen_busy = false;
-        free(claim->url);
-        free(claim->server);
         free(claim);
 }
 
 static void reopen(struct service *s)
 {
-        struct claim *claim = calloc(1, sizeof(*claim));
+        struct claim *claim = claim_new(s);
 
         if (!claim)
                 return;
         claim->job = (struct job){.run = reopen_run, .finish = reopen_finish};
-        claim->service = s;
-        claim->accounts = true;
-        claim->url = strdup(s->url);
-        claim->server = s->server ? strdup(s->server) : NULL;
-        claim->wanted = (1u << STORE_QUEUES) - 1;
-        if (!claim->url || jobs_put(s->files, &claim->job) < 0) {
-                free(claim->url);
-                free(claim->server);
+        claim->changes = 0; /* everything anew */
+        if (jobs_put(s->files, &claim->job) < 0) {
                 free(claim);
                 return;
         }
@@ -406,12 +493,11 @@ static void reopen(struct service *s)
 
 void queues_turn(struct service *s)
 {
-        bool foreign = false;
-
-        if (!s->reopening && (s->writer_state.final || __atomic_load_n(&s->refused, __ATOMIC_ACQUIRE))) {
+        if (!s->reopening && (s->taken_away || s->writer_state.final || __atomic_load_n(&s->refused, __ATOMIC_ACQUIRE))) {
                 log_error("what is in memory is no longer what the store holds (%s): starting anew from the store",
                           s->writer_state.error ? error_text(s->writer_state.error) : "a refused batch");
                 s->reopening = true;
+                s->taken_away = false;
                 forget_all(s, -ESTALE);
                 writer_stop(take(s->writer), 0);
                 memset(&s->writer_state, 0, sizeof(s->writer_state));
@@ -426,19 +512,31 @@ void queues_turn(struct service *s)
                         reopen(s);
                 return;
         }
-        for (unsigned int i = 0; i < STORE_QUEUES; i++)
-                foreign |= s->queues[i].state == QUEUE_FOREIGN;
         if (s->shared && s->now_ms >= s->queues_due_ms) {
-                s->queues_due_ms = s->now_ms + CLAIM_MS;
-                claim_more(s);
-        } else if (!s->shared && foreign && s->now_ms >= s->queues_due_ms) {
-                s->queues_due_ms = s->now_ms + CLAIM_MS;
-                claim_more(s);
+                s->queues_due_ms = s->now_ms + LOOK_MS;
+                look(s);
         }
         if (s->now_ms >= s->sweep_due_ms) {
                 s->sweep_due_ms = s->now_ms + SWEEP_MS;
                 sweep(s);
+                moved_sweep(s, false);
         }
+}
+
+bool service_is_partial(const struct service *s)
+{
+        for (unsigned int i = 0; i < STORE_QUEUES; i++)
+                if (s->queues[i].state != QUEUE_OURS)
+                        return true;
+        return false;
+}
+
+const char *service_server_pin(const struct service *s, const char *address)
+{
+        for (size_t i = 0; i < s->survey.server_count; i++)
+                if (!strcmp(s->survey.servers[i].address, address))
+                        return s->survey.servers[i].pin;
+        return "";
 }
 
 int service_owner(struct service *s, const struct id *account, char address[256])

@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "service/internal.h"
 
+#include <openssl/evp.h>
 #include <stdio.h>
 #include <sys/random.h>
 #include <sys/stat.h>
@@ -142,6 +143,20 @@ int service_store_error(const struct service *s)
 
 /* Opening. */
 
+/* What secrets are told from others by: 32 random bytes can't be found out from it. */
+static void mark_secrets(struct service *s, const struct account_secrets *secrets)
+{
+        static const char purpose[] = "berth: mark of a pool's secrets";
+        uint8_t text[sizeof(purpose) + sizeof(secrets->secret)], digest[32];
+
+        memcpy(text, purpose, sizeof(purpose));
+        memcpy(text + sizeof(purpose), secrets->secret, sizeof(secrets->secret));
+        EVP_Digest(text, sizeof(text), digest, NULL, EVP_sha256(), NULL);
+        for (size_t i = 0; i < sizeof(digest); i++)
+                snprintf(s->secrets_mark + 2 * i, 3, "%02x", digest[i]);
+        explicit_bzero(text, sizeof(text));
+}
+
 static int open_accounts(struct service *s, char message[SERVICE_MESSAGE])
 {
         struct account_secrets secrets;
@@ -154,7 +169,9 @@ static int open_accounts(struct service *s, char message[SERVICE_MESSAGE])
                 snprintf(message, SERVICE_MESSAGE, "%s: %s", path, why[0] ? why : error_text(r));
                 return r;
         }
-        r = accounts_new(&(struct accounts_options){.issuer = s->server ? s->server : "berth", .secret = secrets.secret, .sign_seed = secrets.sign_seed,
+        mark_secrets(s, &secrets);
+        /* Tokens of one server are good at all servers of its store. */
+        r = accounts_new(&(struct accounts_options){.issuer = s->server && strncmp(s->url, "postgres", 8) ? s->server : "berth", .secret = secrets.secret, .sign_seed = secrets.sign_seed,
                                                     .sign_seed_before = secrets.has_before ? secrets.sign_seed_before : NULL},
                          &s->accounts);
         account_secrets_wipe(&secrets);
@@ -171,6 +188,36 @@ static int highest_id(void *context, const struct store_row *row)
         return 0;
 }
 
+static int mark_of(void *context, const struct store_row *row)
+{
+        snprintf(context, 80, "%.*s", (int)row->spec_bytes, row->spec ? row->spec : "");
+        return 0;
+}
+
+/* Servers with different secrets would refuse each other's keys and tokens: the first one leaves a mark, the others compare. */
+static int check_secrets(struct service *s, struct store *store, char message[SERVICE_MESSAGE])
+{
+        const struct store_query query = {.table = STORE_SETTING, .kind = -1, .text_key = "secrets", .limit = 1};
+        struct store_change put = {.kind = STORE_PUT, .row = {.table = STORE_SETTING, .id = service_new_id(s), .text_key = "secrets", .status = "{}", .status_bytes = 2}};
+        char mark[80] = "", ours[80];
+        int r = store_list(store, &query, mark_of, mark);
+
+        put.row.spec_bytes = (size_t)snprintf(ours, sizeof(ours), "{\"mark\":\"%s\"}", s->secrets_mark);
+        put.row.spec = ours;
+        if (!r && !mark[0]) {
+                r = store_commit(store, NULL, &(struct store_batch){&put, 1}, 1);
+                if (r == -EEXIST) /* another one in this moment */
+                        r = store_list(store, &query, mark_of, mark);
+        }
+        if (r < 0)
+                snprintf(message, SERVICE_MESSAGE, "the store can't be read: %s", store_problem(store));
+        else if (mark[0] && strcmp(mark, ours)) {
+                snprintf(message, SERVICE_MESSAGE, "the secrets in %s/secrets are not those of this store's other pool servers: copy that file from one of them", s->folder);
+                r = -E_CONFIG;
+        }
+        return r;
+}
+
 static int open_store(struct service *s, char message[SERVICE_MESSAGE])
 {
         struct store *store scoped(store_close) = NULL;
@@ -178,7 +225,7 @@ static int open_store(struct service *s, char message[SERVICE_MESSAGE])
         struct id last = {0};
         int r;
 
-        r = store_open(&(struct store_options){.url = s->url, .server = s->server}, &store, why);
+        r = store_open(&(struct store_options){.url = s->url, .server = s->server, .pin = s->pin}, &store, why);
         if (r < 0) {
                 snprintf(message, SERVICE_MESSAGE, "%s", why[0] ? why : error_text(r));
                 return r;
@@ -194,6 +241,9 @@ static int open_store(struct service *s, char message[SERVICE_MESSAGE])
                 return r;
         }
         s->last_id = last;
+        r = s->shared ? check_secrets(s, store, message) : 0;
+        if (r < 0)
+                return r;
         r = queues_open(s, store, message);
         if (r < 0)
                 return r;
@@ -242,6 +292,7 @@ int service_open(const struct service_options *options, struct service **ret_ser
         s->folder = strdup(options->folder);
         s->url = strdup(options->store_url ? options->store_url : path);
         s->server = options->server ? strdup(options->server) : NULL;
+        s->pin = options->pin ? strdup(options->pin) : NULL;
         service_random(s, &seed, sizeof(seed));
         s->core = core_new(&s->core_settings, seed);
         r = s->folder && s->url && s->core ? 0 : -ENOMEM;
@@ -292,6 +343,7 @@ static void free_all(struct service *s)
         answers_free(s);
         feed_free(s);
         objects_free(s);
+        moved_sweep(s, true);
         HASH_ITER(by_id, s->account_records, account, next_account) {
                 HASH_DELETE(by_id, s->account_records, account);
                 free(account);
@@ -314,6 +366,7 @@ static void free_all(struct service *s)
         free(s->folder);
         free(s->url);
         free(s->server);
+        free(s->pin);
         free(s);
 }
 

@@ -7,7 +7,9 @@
  * refused (503 with retry_after), running work goes on, and answers wait.
  *
  * Queues (store.h): accounts are spread over STORE_QUEUES by id. This server serves those that it claimed; for others service_owner names the
- * server to go to. Taking a queue over: claim, load its unfinished tasks, go on; LEASED tasks wait for their workers to come back.
+ * server to go to. Taking a queue over: claim, load its unfinished tasks, go on; LEASED tasks wait for their workers to come back (who is connected here is asked to
+ * connect anew, and says what it runs). Several servers on one PostgreSQL share the queues fairly (spread.h): each looks twice a second who is there, which
+ * queues are free, and what the others changed of accounts, keys, sessions and workers.
  */
 #pragma once
 
@@ -37,6 +39,7 @@ struct service_options {
         const char *store_url;           /* as store_open takes it; NULL: FOLDER/pool.db */
         const char *folder;              /* logs/, objects/, secrets; made with mode 0700 when missing */
         const char *server;              /* our address as others reach it ("https://host:port"); NULL: alone */
+        const char *pin;                 /* what they know our certificate by (libcurl's "sha256//…"); NULL: none */
         const struct core_settings *core;
         uint64_t event_bytes;            /* of the event log in memory; 0: 32 MiB */
         uint64_t log_bytes;              /* of one task's log; 0: 4 MiB. More is counted and cut in the middle */
@@ -171,3 +174,10 @@ struct strbuf;
 void service_metrics(struct service *service, struct strbuf *text);
 /* Server that owns the account's queue: 0 (us), -EAGAIN (another: its address), -E_UNAVAILABLE (nobody now). */
 must_check int service_owner(struct service *service, const struct id *account, char address[256]);
+/* The same of a task: error as service_owner's (0 also for one that is not there: we say so). False, and done is not called: it is here. */
+typedef void (*service_place_fn)(void *context, int error, const char *address);
+bool service_task_place(struct service *service, const struct id *task, service_place_fn done, void *context);
+/* What the certificate of the server at that address is known by; "" when it has none, or is not there. */
+const char *service_server_pin(const struct service *service, const char *address);
+/* True when other servers have some of the queues: lists over all accounts are then this server's part. */
+bool service_is_partial(const struct service *service);

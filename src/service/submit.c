@@ -303,6 +303,11 @@ void submit_now(struct submit *u, const json_t *body)
         struct submission *ones, one;
         struct id *ids, id;
 
+        /* Once more: the store may have been asked since. */
+        if (u->service->queues[service_queue_of(&u->caller->account)].state != QUEUE_OURS) {
+                submit_failed(u, -ESTALE);
+                return;
+        }
         if (!list) {
                 memset(&one, 0, sizeof(one));
                 submit_all(u, body, 1, &one, &id);

@@ -20,6 +20,10 @@ static struct task *changeable(struct service *s, const struct account_caller *c
                 answer_problem(s, done, context, 409, "task.ended", "it ended already", NULL);
                 return NULL;
         }
+        if (s->queues[task->queue].state != QUEUE_OURS) {
+                answer_error(s, done, context, -ESTALE);
+                return NULL;
+        }
         return task;
 }
 

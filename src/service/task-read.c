@@ -10,7 +10,7 @@
 
 #define LIST_BYTES (8u << 20)
 
-enum want { WANT_VIEW, WANT_WAIT, WANT_LOG };
+enum want { WANT_VIEW, WANT_WAIT, WANT_LOG, WANT_PLACE };
 
 struct read_job {
         struct job job;
@@ -20,6 +20,7 @@ struct read_job {
         struct service_wait *wait;
         service_done_fn done;
         service_file_fn file;
+        service_place_fn place;
         void *context;
         struct strbuf text;
         uint32_t attempt;
@@ -33,6 +34,8 @@ static int read_row(void *context, const struct store_row *row)
 
         read->found = true;
         read->account = row->account;
+        if (read->want == WANT_PLACE)
+                return 0;
         if (read->want != WANT_LOG)
                 return task_row_view(&read->text, row, true);
         status = row->status ? json_loadb(row->status, row->status_bytes, 0, NULL) : NULL;
@@ -71,7 +74,15 @@ static void read_finish(struct service *s, struct job *job)
 {
         struct read_job *read = (struct read_job *)job;
         int error = job->error;
+        char address[256] = "";
 
+        if (read->want == WANT_PLACE) {
+                if (!error)
+                        error = service_owner(s, &read->account, address);
+                read->place(read->context, error == -ENOENT ? 0 : error == -EAGAIN ? error : error ? -E_UNAVAILABLE : 0, address);
+                free(read);
+                return;
+        }
         if (!error && (!read->found || !task_readable(&read->caller, &read->account)))
                 error = -ENOENT;
         if (read->want == WANT_LOG) {
@@ -208,6 +219,41 @@ void service_task_log(struct service *s, const struct account_caller *caller, co
         r = read_put(s, (struct read_job){.want = WANT_LOG, .caller = *caller, .id = *id, .file = done, .context = context});
         if (r < 0)
                 answer_file_error(s, done, context, -E_UNAVAILABLE);
+}
+
+struct place_error {
+        service_place_fn done;
+        void *context;
+};
+
+static void tell_no_place(struct service *s, void *context, int error)
+{
+        struct place_error *p = context;
+
+        p->done(p->context, -E_UNAVAILABLE, "");
+        free(p);
+}
+
+bool service_task_place(struct service *s, const struct id *id, service_place_fn done, void *context)
+{
+        struct place_error *p;
+        struct task *task;
+        struct operation *op;
+
+        service_time(s);
+        task = task_find(s, id);
+        if (!s->shared || (task && s->queues[task->queue].state == QUEUE_OURS) || !service_is_partial(s))
+                return false;
+        if (read_put(s, (struct read_job){.want = WANT_PLACE, .id = *id, .place = done, .context = context}) == 0)
+                return true;
+        p = malloc(sizeof(*p));
+        if (!p)
+                abort();
+        *p = (struct place_error){done, context};
+        op = operation_now(s, OPERATION_CALL);
+        op->call = tell_no_place;
+        op->context = p;
+        return true;
 }
 
 /* Lists. */

@@ -83,6 +83,8 @@ void message_tell_lease(struct service *s, struct service_worker *c, enum operat
 
 void message_stale(struct service_worker *c, const struct id *task, uint64_t nonce)
 {
+        if (lease_moved(c->service, task))
+                return;
         c->service->counters.stale++;
         message_tell_lease(c->service, c, OPERATION_STALE, task, nonce);
 }

@@ -215,6 +215,21 @@ static void row_put(struct service *s, struct worker *worker)
         strbuf_done(&status);
 }
 
+static void worker_drained(struct service *s, struct worker *worker, bool on)
+{
+        struct strbuf b = {0};
+
+        worker->drained = on;
+        worker->version_number++;
+        if (worker->number != CORE_NONE)
+                (void)!core_worker_drain(s->core, s->now_ms, worker->number, on);
+        if (worker->connection) {
+                strbuf_add(&b, "{\"m\":\"drain\",\"on\":%s}", on ? "true" : "false");
+                connection_send(worker->connection, &b);
+                strbuf_done(&b);
+        }
+}
+
 /* A worker that joined some server before: not here now, but known, so that its leases find it. */
 int worker_row_restore(struct service *s, const struct store_row *row)
 {
@@ -243,6 +258,29 @@ int worker_row_restore(struct service *s, const struct store_row *row)
         json_decref(spec);
         json_decref(status);
         return r;
+}
+
+void worker_row_changed(struct service *s, const struct store_row *row)
+{
+        struct worker *worker = worker_find(s, &row->id);
+        json_t *status = row->status ? json_loadb(row->status, row->status_bytes, 0, NULL) : NULL;
+        bool drained = json_is_true(json_object_get(status, "drained"));
+
+        if (worker && !row->spec) {
+                /* Removed at another server. */
+                if (worker->connection)
+                        connection_end(worker->connection, "worker.removed", "an operator removed this worker");
+                worker = worker_find(s, &row->id);
+                if (worker && worker->number != CORE_NONE)
+                        core_worker_leave(s->core, s->now_ms, worker->number);
+                else if (worker)
+                        worker_free(s, worker);
+        } else if (worker && worker->drained != drained) {
+                worker_drained(s, worker, drained);
+        } else if (!worker && row->spec) {
+                (void)!worker_row_restore(s, row);
+        }
+        json_decref(status);
 }
 
 /* Connections. */
@@ -377,7 +415,7 @@ static void settle_leases(struct service *s, struct worker *worker, const json_t
                 struct task *task;
                 struct id id;
 
-                if (id_parse("task", short_text(item, "task"), &id) < 0)
+                if (id_parse("task", short_text(item, "task"), &id) < 0 || lease_moved(s, &id))
                         continue;
                 task = task_find(s, &id);
                 if (task && task->now.state == CORE_LEASED && id_equal(&task->now.worker, &worker->id) &&
@@ -418,15 +456,9 @@ static void welcome(struct service_worker *c, const struct strbuf *lost)
         put_literal(&b, ",\"server\":");
         put_string(&b, s->server ? s->server : "", s->server ? strlen(s->server) : 0);
         put_literal(&b, ",\"servers\":[");
-        for (unsigned int i = 0, n = 0; i < STORE_QUEUES; i++) {
-                bool seen = !s->queues[i].owner[0];
-
-                for (unsigned int k = 0; k < i && !seen; k++)
-                        seen = !strcmp(s->queues[k].owner, s->queues[i].owner);
-                if (seen)
-                        continue;
-                put_text(&b, n++ ? "," : "");
-                put_string(&b, s->queues[i].owner, strlen(s->queues[i].owner));
+        for (size_t i = 0; i < s->survey.server_count; i++) {
+                put_text(&b, i ? "," : "");
+                put_string(&b, s->survey.servers[i].address, strlen(s->survey.servers[i].address));
         }
         strbuf_add(&b, "],\"lease_ms\":%llu,\"heartbeat_ms\":%llu,\"payload_bytes\":%llu,\"lost\":[", (unsigned long long)settings->lease_ms,
                    (unsigned long long)(settings->suspect_ms / 3), (unsigned long long)s->options.payload_bytes);
@@ -513,18 +545,8 @@ int worker_join(struct service_worker *c, const json_t *hello, struct worker *wo
 
 void worker_drain(struct service *s, struct worker *worker, bool on)
 {
-        struct strbuf b = {0};
-
-        worker->drained = on;
-        worker->version_number++;
-        if (worker->number != CORE_NONE)
-                (void)!core_worker_drain(s->core, s->now_ms, worker->number, on);
+        worker_drained(s, worker, on);
         row_put(s, worker);
-        if (worker->connection) {
-                strbuf_add(&b, "{\"m\":\"drain\",\"on\":%s}", on ? "true" : "false");
-                connection_send(worker->connection, &b);
-                strbuf_done(&b);
-        }
         act_drain(s);
 }
 
