@@ -162,8 +162,19 @@ static void greet(const char *local, const char *folder, bool worker)
 
 struct paths {
         char folder[440], pool[480], worker[480], local[480], token[480];
-        char url[512], pin[128];
+        char url[512], pin[128], listen[256];
 };
+
+/* Port 0 was any port; a pool that is started again takes the one it had, where the worker and the file of keys look for it. */
+static void keep_port(struct child *child, struct paths *p)
+{
+        const char *line = child->line, *host = strstr(line, "://"), *port = host ? strrchr(host + 3, ':') : NULL;
+        size_t n = strlen(p->listen);
+
+        if (n < 2 || strcmp(p->listen + n - 2, ":0") || !port)
+                return;
+        snprintf(p->listen + n - 2, sizeof p->listen - n + 2, ":%.*s", (int)strspn(port + 1, "0123456789"), port + 1);
+}
 
 /* The worker's address and fingerprint of the pool, from the file that the pool wrote when it was ready. */
 static int read_local(struct paths *p, char message[CLI_MESSAGE])
@@ -200,7 +211,8 @@ static int start_all(struct supervise *s, const struct ask *a, struct paths *p, 
         if (r < 0)
                 return r;
         push_pair(child, "--folder", p->pool);
-        push_pair(child, "--listen", a->listen ? a->listen : "127.0.0.1:7780");
+        snprintf(p->listen, sizeof p->listen, "%.250s", a->listen ? a->listen : "127.0.0.1:7780");
+        push_pair(child, "--listen", p->listen);
         push_pair(child, "--local", p->local);
         push_pair(child, "--tls", a->tls);
         push_pair(child, "--store", a->store);
@@ -208,6 +220,7 @@ static int start_all(struct supervise *s, const struct ask *a, struct paths *p, 
         child->needs_ready = true;
         child->patience_ms = 120000; /* a large store is checked and loaded */
         r = supervise_start(s, child, message);
+        keep_port(child, p);
         if (r >= 0)
                 r = read_local(p, message);
         if (r < 0 || a->no_worker)

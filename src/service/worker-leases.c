@@ -95,14 +95,14 @@ static void finish_result(struct service_worker *c, struct task *task, uint64_t 
         message_tell_lease(s, c, OPERATION_ACK, &id, nonce);
 }
 
-/* A result with artifacts: each must be there, and uploaded by the worker's own account. */
+/* A result with artifacts: each must be there, and uploaded by the worker's own account; or it is an input of the task that came out unchanged. */
 struct artifact_job {
         struct job job;
         struct service_worker *connection;
-        struct id task, account;
+        struct id task, account, owner;
         uint64_t nonce;
         json_t *message;
-        bool missing;
+        bool missing, inputs[ARTIFACTS];
         char sha256[65];
 };
 
@@ -129,6 +129,10 @@ static void artifact_run(struct job *job, struct store *store)
 
                 object_row_id(json_string_value(json_object_get(item, "sha256")), &a->account, &row);
                 r = store_get(store, STORE_OBJECT, &row, artifact_row, &found);
+                if (r == -ENOENT && a->inputs[i]) {
+                        object_row_id(json_string_value(json_object_get(item, "sha256")), &a->owner, &row);
+                        r = store_get(store, STORE_OBJECT, &row, artifact_row, &found);
+                }
                 if (r < 0 && r != -ENOENT) {
                         job->error = r;
                         return;
@@ -137,6 +141,20 @@ static void artifact_run(struct job *job, struct store *store)
                         a->missing = true;
                         snprintf(a->sha256, sizeof(a->sha256), "%s", json_string_value(json_object_get(item, "sha256")));
                 }
+        }
+}
+
+/* Which of the artifacts the payload names as inputs. */
+static void mark_inputs(struct artifact_job *a, const struct task *task)
+{
+        const json_t *item;
+        char wanted[80];
+        size_t i;
+
+        a->owner = task->account;
+        json_array_foreach(json_object_get(a->message, "artifacts"), i, item) {
+                snprintf(wanted, sizeof(wanted), "\"sha256\":\"%.64s\"", json_string_value(json_object_get(item, "sha256")));
+                a->inputs[i] = strstr(task->payload, wanted);
         }
 }
 
@@ -242,6 +260,7 @@ int on_result(struct service_worker *c, const json_t *m)
                 return message_malformed(c, "the pool is out of memory");
         *job = (struct artifact_job){.job = {.run = artifact_run, .finish = artifact_finish}, .connection = c, .task = id, .account = c->caller.account,
                                      .nonce = nonce, .message = json_incref((json_t *)m)};
+        mark_inputs(job, task);
         if (jobs_put(s->reader, &job->job) < 0) {
                 json_decref(job->message);
                 free(job);
