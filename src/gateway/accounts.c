@@ -82,7 +82,7 @@ struct account_now account_now_of(struct request *r, uint8_t random[64], char ad
 {
         address[0] = 0;
         if (r->connection)
-                connection_address(r->connection, address);
+                snprintf(address, 64, "%s", r->connection->address);
         return server_account_now(r->server, random, address);
 }
 

@@ -61,12 +61,9 @@ bool admit_stranger(struct request *r)
 static int identify(struct request *r, const char *credential, struct account_caller *caller)
 {
         struct server *server = r->server;
-        char address[64];
         uint8_t random[64];
-        struct account_now now;
+        struct account_now now = server_account_now(server, random, r->connection->address);
 
-        connection_address(r->connection, address);
-        now = server_account_now(server, random, address);
         return account_identify(server->accounts, &now, credential, strlen(credential), caller);
 }
 
@@ -94,13 +91,10 @@ static void ignore(void *context, const struct service_answer *answer)
 static void audit_refusal(struct request *r)
 {
         struct account_changes changes = {0};
-        char address[64];
         uint8_t random[64];
-        struct account_now now;
+        struct account_now now = server_account_now(r->server, random, r->connection->address);
         int e;
 
-        connection_address(r->connection, address);
-        now = server_account_now(r->server, random, address);
         e = account_audit(r->server->accounts, &now, &r->caller, r->route->name, r->path.text, -EPERM, &changes);
         if (changes.count) {
                 service_commit(r->server->service, &changes, ignore, NULL);

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <openssl/err.h>
 #include <openssl/ssl.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/sendfile.h>
 #include <sys/socket.h>
@@ -228,7 +229,7 @@ static void end(struct connection *c)
         if (c->user->gone)
                 c->user->gone(c);
         c->user = &lingering;
-        c->paused = false;
+        c->paused = c->held = false;
         connection_deadline(c, LINGER_MS);
 }
 
@@ -302,6 +303,9 @@ static void on_event(uv_poll_t *handle, int status, int events)
         if (!c->handshaken)
                 shake_hands(c);
         c->tls_wants_write = c->tls_wants_write && !c->handshaken;
+        /* Only one that sends while it is paused is no longer listened to: most wait for their answer, and cost no change of what is watched. */
+        if (!c->dead && c->paused && (events & UV_READABLE))
+                c->held = true;
         if (!c->dead && c->handshaken && !c->paused)
                 take_input(c);
         if (!c->dead && (events & UV_WRITABLE))
@@ -312,7 +316,7 @@ static void on_event(uv_poll_t *handle, int status, int events)
 
 static void watch(struct connection *c)
 {
-        int events = (c->paused ? 0 : UV_READABLE) | (c->writing || c->tls_wants_write ? UV_WRITABLE : 0);
+        int events = (c->held ? 0 : UV_READABLE) | (c->writing || c->tls_wants_write ? UV_WRITABLE : 0);
 
         if (c->peer_ended)
                 events &= ~UV_READABLE;
@@ -325,7 +329,7 @@ static void watch(struct connection *c)
                 connection_kill(c);
 }
 
-struct connection *connection_new(struct server *server, int fd, struct limit_party *network)
+struct connection *connection_new(struct server *server, int fd, struct limit_party *network, const char *address)
 {
         struct connection *c = calloc(1, sizeof *c);
 
@@ -340,6 +344,7 @@ struct connection *connection_new(struct server *server, int fd, struct limit_pa
         c->file = -1;
         c->network = network;
         c->stranger = true;
+        snprintf(c->address, sizeof c->address, "%s", address);
         network->connections++;
         network->holds++;
         c->handshaken = !server->tls;
@@ -435,23 +440,12 @@ void connection_deadline(struct connection *c, uint64_t ms)
         c->deadline = ms ? server_now(c->server) + ms : 0;
 }
 
-void connection_address(const struct connection *c, char text[64])
-{
-        struct sockaddr_storage address;
-        socklen_t length = sizeof address;
-        uint8_t key[16];
-
-        text[0] = 0;
-        if (getpeername(c->fd, (struct sockaddr *)&address, &length) == 0)
-                limit_address((struct sockaddr *)&address, key, text);
-}
-
 static void go_on(struct connection *c)
 {
         char *in = c->in;
         size_t length = c->in_length;
 
-        c->paused = false;
+        c->paused = c->held = false;
         c->in = NULL;
         c->in_length = 0;
         if (length)

@@ -32,13 +32,14 @@ struct connection {
         size_t out_begin, out_end, out_size, in_length;
         uint64_t deadline, write_deadline; /* 0: none */
         uint64_t moved;                   /* when bytes went or came last */
+        char address[46];
         http_parser parser;
         struct request *request;          /* being read or answered */
-        bool dead, paused, finishing, handshaken, dirty, resume_due, stranger, peer_ended, tls_wants_write, writing;
+        bool dead, paused, held, finishing, handshaken, dirty, resume_due, stranger, peer_ended, tls_wants_write, writing;
 };
 
 /* Takes the descriptor over. NULL: it was closed again, for lack of memory. */
-struct connection *connection_new(struct server *server, int fd, struct limit_party *network);
+struct connection *connection_new(struct server *server, int fd, struct limit_party *network, const char *address);
 /* Appends; sent when the loop is about to sleep. Out of memory kills it. */
 void connection_write(struct connection *connection, const void *data, size_t length);
 static inline size_t connection_buffered(const struct connection *connection)
@@ -56,6 +57,5 @@ void connection_pause(struct connection *connection, const uint8_t *data, size_t
 void connection_resume(struct connection *connection);
 /* Milliseconds from now; 0: none. */
 void connection_deadline(struct connection *connection, uint64_t ms);
-void connection_address(const struct connection *connection, char text[64]);
 /* The server's turn: flushes and resumes all that is due. */
 void connections_flush(struct server *server);

@@ -77,6 +77,8 @@ struct server {
         char date[40];                    /* "Date:" header's value, of this second */
         uint64_t date_at;
         uint8_t *scratch;                 /* what one read brings */
+        uint8_t chance[256];              /* random bytes, not used yet: the first chance_left */
+        size_t chance_left;
         char *openapi;                    /* made at start */
         size_t openapi_bytes;
 };
@@ -97,4 +99,4 @@ static inline void server_turn_soon(struct server *server)
         server->turn_due = true;
 }
 /* For account calls: clocks, fresh random bytes (into random), address may be NULL. */
-struct account_now server_account_now(const struct server *server, uint8_t random[64], const char *address);
+struct account_now server_account_now(struct server *server, uint8_t random[64], const char *address);

@@ -34,15 +34,22 @@ uint64_t server_now(const struct server *server)
         return uv_now(server->loop);
 }
 
-struct account_now server_account_now(const struct server *server, uint8_t random[64], const char *address)
+struct account_now server_account_now(struct server *server, uint8_t random[64], const char *address)
 {
         struct timespec t;
 
-        if (getrandom(random, 64, 0) != 64) {
-                /* Only before the kernel's generator was ever ready; nothing secret may be made then. */
-                log_error("no random bytes from the system");
-                abort();
+        if (server->chance_left < 64) {
+                if (getrandom(server->chance, sizeof server->chance, 0) != sizeof server->chance) {
+                        /* Only before the kernel's generator was ever ready; nothing secret may be made then. */
+                        log_error("no random bytes from the system");
+                        abort();
+                }
+                server->chance_left = sizeof server->chance;
         }
+        /* Each byte is handed out once. */
+        server->chance_left -= 64;
+        memcpy(random, server->chance + server->chance_left, 64);
+        explicit_bzero(server->chance + server->chance_left, 64);
         clock_gettime(CLOCK_REALTIME, &t);
         return (struct account_now){.unix_ms = (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000, .monotonic_ms = clock_now_ns() / NS_PER_MS, .random = random,
                                     .address = address};
@@ -66,7 +73,7 @@ static void accept_one(struct server *server, int fd, const struct sockaddr_stor
         (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
         (void)setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &one, sizeof one);
         (void)setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &patience, sizeof patience);
-        c = connection_new(server, fd, network);
+        c = connection_new(server, fd, network, text);
         if (!c)
                 return;
         server->counters.accepted++;

@@ -16,7 +16,7 @@ static struct account_now now_of(struct request *r, uint8_t random[64], char add
 {
         address[0] = 0;
         if (r->connection)
-                connection_address(r->connection, address);
+                snprintf(address, 64, "%s", r->connection->address);
         return server_account_now(r->server, random, address);
 }
 

@@ -60,7 +60,6 @@ void handle_worker_socket(struct request *r)
         struct server *server = r->server;
         struct connection *c = r->connection;
         struct link *link = calloc(1, sizeof *link);
-        char address[64];
 
         if (!link) {
                 reply_problem(r, "pool.busy", NULL, "Out of memory.");
@@ -71,8 +70,7 @@ void handle_worker_socket(struct request *r)
                 free(link);
                 return;
         }
-        connection_address(c, address);
-        link->worker = service_worker_open(server->service, admit_caller(c), address, to_worker, ended, link);
+        link->worker = service_worker_open(server->service, admit_caller(c), c->address, to_worker, ended, link);
         if (!link->worker)
                 socket_close(c, FRAME_CLOSE_AGAIN, "not now");
         server_turn_soon(server);
