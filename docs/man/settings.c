@@ -1,7 +1,9 @@
-/* settings.c: puts the table of settings into the manual: standard output is the page named by the argument, with the
+/* settings.c: puts the table of settings into the manual: standard output is the page named by the first argument, with the
  * line @SETTINGS@ replaced. */
+#include "base/sample.h"
 #include "base/strbuf.h"
-#include "cli/sample.h"
+#include "gateway/settings.h"
+#include "wire/settings.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -14,12 +16,12 @@ int main(int argc, char **argv)
         FILE *page;
         int found = 0;
 
-        if (argc != 2) {
-                fprintf(stderr, "usage: %s PAGE\n", argv[0]);
+        if (argc != 3) {
+                fprintf(stderr, "usage: %s PAGE node|pool\n", argv[0]);
                 return 2;
         }
         page = fopen(argv[1], "r");
-        sample_manual(&settings);
+        sample_manual(strcmp(argv[2], "pool") ? &settings_table : &gateway_settings_table, &settings);
         if (!page || settings.failed) {
                 fprintf(stderr, "%s: %s\n", argv[1], page ? "out of memory" : strerror(errno));
                 return 1;

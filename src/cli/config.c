@@ -1,9 +1,9 @@
 /* config.c: `berth config`: the daemon's settings as its files give them. The daemon itself is not asked. */
 #include "cli/cli.h"
 
+#include "base/sample.h"
 #include "base/error.h"
 #include "base/strbuf.h"
-#include "cli/sample.h"
 #include "wire/settings.h"
 
 #include <jansson.h>
@@ -161,7 +161,10 @@ static int run(const struct verb *self, int argc, char **argv)
         if (!strcmp(c.what, "sample")) {
                 if (c.file)
                         return cli_usage(self, "sample takes no file; redirect its output");
-                sample_config(&b);
+                sample_config(&settings_table,
+                              "# berthd.conf: settings of the node daemon, see berthd.conf(5). Every setting stands here at its default;\n"
+                              "# take away the \";\" to change one, then `berth config check FILE' and `berth reload'.\n",
+                              &b);
                 return print(&b);
         }
         return cli_usage(self, "there is no \"config %s\"; there is show, check FILE and sample", c.what);

