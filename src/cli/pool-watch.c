@@ -203,7 +203,7 @@ static int event(void *context, const char *type, const json_t *whole)
                 fflush(stdout);
         }
         if (!strcmp(type, "snapshot")) {
-                json_array_foreach(json_object_get(data, "tasks"), i, one) take_task(w, one, NULL);
+                json_array_foreach(json_object_get(data, "unfinished"), i, one) take_task(w, one, NULL);
                 if (json_object_get(data, "state"))
                         take_task(w, data, id);
         } else {

@@ -83,7 +83,8 @@ void limit_sweep(struct limit_table *table, uint64_t now_ms)
 
         HASH_ITER(hh, table->parties, party, next)
         {
-                if (party->connections || party->in_flight || party->holds || !limit_is_full(&party->requests, now_ms, party->per_minute))
+                if (party->connections || party->in_flight || party->holds || !limit_is_full(&party->requests, now_ms, party->per_minute) ||
+                    !limit_is_full(&party->tasks, now_ms, party->tasks_per_minute))
                         continue;
                 HASH_DEL(table->parties, party);
                 free(party);

@@ -34,7 +34,8 @@ bool limit_is_full(const struct limit_bucket *bucket, uint64_t now_ms, uint64_t 
 struct limit_party {
         uint8_t key[16];
         struct limit_bucket requests;
-        uint64_t per_minute;     /* as last used, for knowing when the record may go */
+        struct limit_bucket tasks;
+        uint64_t per_minute, tasks_per_minute; /* as last used, for knowing when the record may go */
         uint32_t connections, in_flight;
         uint32_t holds;          /* pointers to it that others keep */
         UT_hash_handle hh;

@@ -15,6 +15,23 @@ static bool task_part(struct request *r, struct id *ret_id)
         return request_id_part(r, 0, "task", ret_id);
 }
 
+/* Tasks of the account in a minute, each of a batch counted. False: answered. */
+static bool may_submit(struct request *r)
+{
+        uint64_t most = r->caller.limits.tasks_per_minute, count = json_array_size(json_object_get(r->json, "tasks"));
+        struct limit_party *account = most ? limit_party(&r->server->parties, r->caller.account.bytes) : NULL;
+        struct limit_state told;
+
+        if (!account)
+                return true;
+        account->tasks_per_minute = most;
+        if (limit_take(&account->tasks, server_now(r->server), most, count ? count : 1, &told))
+                return true;
+        r->allowance.retry_s = told.retry_s;
+        reply_problem(r, "limit.tasks", NULL, "More than %llu tasks in a minute.", (unsigned long long)most);
+        return false;
+}
+
 void handle_submit(struct request *r)
 {
         const char *key = request_header(r, HEADER_IDEMPOTENCY_KEY);
@@ -32,6 +49,8 @@ void handle_submit(struct request *r)
                 reply_problem(r, "request.malformed", NULL, "Idempotency-Key: 1 to 255 characters.");
                 return;
         }
+        if (!dry_run && !may_submit(r))
+                return;
         request_begin(r);
         service_submit(r->server->service, &r->caller, r->json, key, dry_run, request_done, r);
 }

@@ -242,6 +242,13 @@ def test_limits(tmp_path):
         assert [a.status for a in got] == [200] * 5 + [429]
         assert got[0].headers["ratelimit-policy"] == '"requests";q=5;w=60' and got[4].headers["ratelimit"].startswith('"requests";r=0;t=')
         assert int(got[5].headers["retry-after"]) <= 12 and got[5].json["retry_after"] >= 1
+        # Tasks of an account, each of a batch counted; what is only tried is free.
+        _, few = small.account("few-tasks", limits={"tasks_per_minute": 3})
+        task = {"type": "command", "payload": 1, "wait_for_workers": True}
+        assert small.ask("POST", "/api/v1/tasks", {"tasks": [task] * 2}, token=few).status == 202
+        assert small.ask("POST", "/api/v1/tasks?dry_run=true", {"tasks": [task] * 2}, token=few).status == 200
+        assert small.ask("POST", "/api/v1/tasks", {"tasks": [task] * 2}, token=few).code == "limit.tasks"
+        assert small.ask("POST", "/api/v1/tasks", task, token=few).status == 202
         # Guessing keys: the address's allowance ends, those who are known go on.
         wrong = [small.ask("GET", "/api/v1/me", token="berth_" + "a" * 49).status for _ in range(40)]
         assert wrong[0] == 401 and wrong[-1] == 429
