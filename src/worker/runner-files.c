@@ -15,7 +15,7 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
-#define OUTPUTS 1000
+#define OUTPUTS 99 /* and output.log: a pool takes 100 */
 #define WALKED 200000
 #define DEPTH 64
 #define FUNCTION_FOLDER "out"
@@ -164,7 +164,7 @@ static int walk_folder(struct walk *w, int folder, const char *below, int depth)
                 if (fd < 0)
                         continue;
                 if (w->taken++ >= OUTPUTS)
-                        n = failed(w->failure, -E2BIG, "output", false, false, "more than 1000 files match outputs");
+                        n = failed(w->failure, -E2BIG, "output", false, false, "more than 99 files match outputs; pack them into one");
                 else if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode))
                         n = send_output(w->r, fd, w->r->spec.function && !strncmp(path, FUNCTION_FOLDER "/", 4) ? path + 4 : path, w->failure);
                 close(fd);
