@@ -45,12 +45,14 @@ static bool find_program(const char *name, const char *build_folder, const char 
         char *slash;
 
         if (n > 0) {
+                char beside[PATH_MAX];
+
                 self[n] = 0;
                 slash = strrchr(self, '/');
                 *slash = 0;
-                if (snprintf(path, PATH_MAX, "%s/%s", self, name) < PATH_MAX && access(path, X_OK) == 0)
+                if (snprintf(beside, sizeof beside, "%s/%s", self, name) < PATH_MAX && access(beside, X_OK) == 0 && realpath(beside, path))
                         return true;
-                if (snprintf(path, PATH_MAX, "%s/%s/%s", self, build_folder, name) < PATH_MAX && access(path, X_OK) == 0)
+                if (snprintf(beside, sizeof beside, "%s/%s/%s", self, build_folder, name) < PATH_MAX && access(beside, X_OK) == 0 && realpath(beside, path))
                         return true;
         }
         if (snprintf(path, PATH_MAX, "%s/%s", installed, name) < PATH_MAX && access(path, X_OK) == 0)
@@ -128,9 +130,9 @@ static void describe(struct confine *c)
                 "", "none (limits only)", "basic: no namespaces", "bubblewrap: own mount, pid, ipc, uts and network namespaces",
         };
 
-        snprintf(c->words, sizeof c->words, "%s%s%s; memory and processes of a task: %s", what[c->mode],
+        snprintf(c->words, sizeof c->words, "%s%s%s; memory and processes of a task are watched", what[c->mode],
                  c->mode == CONFINE_OFF ? "" : c->root ? ", another user" : c->mode == CONFINE_BWRAP ? ", user namespace" : ", the worker's user",
-                 c->filter ? ", system call filter" : "", c->cgroup[0] ? "held by a cgroup" : "watched, and held per process");
+                 c->filter ? ", system call filter" : "");
 }
 
 int confine_find(enum confine_mode asked, struct confine *ret, char message[SPEC_MESSAGE])
@@ -166,7 +168,7 @@ int confine_find(enum confine_mode asked, struct confine *ret, char message[SPEC
 
 const char *confine_work(const struct confine *c, const struct confine_task *t)
 {
-        return c->mode == CONFINE_BWRAP ? "/work" : t->work;
+        return c->mode == CONFINE_BWRAP ? "/task" : t->work;
 }
 
 #define WORDS 2048
@@ -315,7 +317,7 @@ char **confine_argv(const struct confine *c, const struct confine_task *t)
         add(&w, "/run/berth/berth-task");
         add(&w, "--bind");
         add(&w, t->work);
-        add(&w, "/work");
+        add(&w, "/task");
         /* What bubblewrap made itself lies in memory and belongs to an unprivileged worker's tasks: no place to write to. */
         add(&w, "--remount-ro");
         add(&w, "/dev");

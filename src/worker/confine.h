@@ -1,13 +1,12 @@
 /* confine.h: what stands around a task, found out by trying, and the command line that makes it so.
  *
  *   bubblewrap  own mount, pid, ipc, uts and (unless the task asks for it) network namespaces; of the system only programs and libraries, read-only; a /tmp of its
- *               own; its work folder as /work. Of an unprivileged worker: in a user namespace. Of root: as another user (uid of the slot).
+ *               own; its work folder as /task. Of an unprivileged worker: in a user namespace. Of root: as another user (uid of the slot).
  *   basic       no namespaces: the work folder as the current one, limits, no new privileges, system call filter (no internet sockets unless asked for);
  *               of root: another user. The task sees the files that its user may read.
  *   off         limits only, as the worker's user.
  *
- * In all of them berth-task stands between: limits, user, filter (task/inside.c). Memory and processes of the whole task are held by a cgroup where
- * one can be made, else they are watched (watch.h), and the words below say which.
+ * In all of them berth-task stands between: limits, user, filter (task/inside.c). Memory, processes and folder of the whole task are watched (watch.h).
  */
 #pragma once
 
@@ -30,7 +29,6 @@ struct confine {
         bool filter;               /* system call filter */
         char bwrap[PATH_MAX], task[PATH_MAX]; /* programs: bwrap, berth-task */
         char berth[PATH_MAX];      /* `berth`, for tasks that need a device; "": not found */
-        char cgroup[PATH_MAX];     /* folder in which a task's cgroup can be made; "": none */
         char words[512];           /* what is in force, for log and labels */
 };
 
@@ -47,5 +45,5 @@ struct confine_task {
 };
 /* The words to execute, as a list ended by NULL, in one block: free() it. NULL: no memory. */
 char **confine_argv(const struct confine *c, const struct confine_task *t);
-/* What the program finds as its work folder: "/work" or the folder itself. */
+/* What the program finds as its work folder: "/task" or the folder itself. */
 const char *confine_work(const struct confine *c, const struct confine_task *t);

@@ -7,7 +7,7 @@
 
 struct options {
         char pool[CONFIG_TEXT], pin[CONFIG_TEXT], ca[CONFIG_TEXT], token_file[CONFIG_TEXT], name[CONFIG_TEXT], labels[CONFIG_TEXT], types[CONFIG_TEXT], models[CONFIG_TEXT];
-        char folder[CONFIG_TEXT], read[CONFIG_TEXT], write[CONFIG_TEXT], cgroup[CONFIG_TEXT], slots[CONFIG_TEXT];
+        char folder[CONFIG_TEXT], read[CONFIG_TEXT], write[CONFIG_TEXT], slots[CONFIG_TEXT];
         uint32_t confine, log_level;
         bool private_pool, network;
         uint64_t memory, disk, wall, cpu, processes, cache, log_bytes, log_rate, drain, grace;

@@ -1,7 +1,7 @@
 /* watch.h: what a task's processes take: memory, time, processes, room on disk; and ending all of them.
  *
  * A task is every descendant of one process. Read from /proc and the folder itself, several times a second; what can't be read is not valid, never 0.
- * Where no cgroup holds a task, these figures are what its limits are compared with, so it may exceed one by what it can take between two looks.
+ * These figures are what a task's limits are compared with, so it may exceed one by what it can take between two looks.
  */
 #pragma once
 
