@@ -14,7 +14,7 @@ import subprocess
 import tempfile
 
 import pytest
-from conftest import BUILD, PATIENCE, SANITIZER, Process, built, machine, program, wait_until  # noqa: F401 (fixtures)
+from conftest import BUILD, PATIENCE, SANITIZER, Node, Process, built, program, wait_until
 from pool_double import Pool
 
 SECRET = "berth_verysecretkey"
@@ -555,20 +555,29 @@ def test_settings_file_and_ready_fd(pool, start, tmp_path):
 # Devices
 
 
-def test_a_task_with_a_device_runs_under_its_limit(pool, start, machine, base):
-    """The node daemon and its software device, seen through the confinement."""
-    node = machine(device__software_memory="256MiB").start()
-    for path in (node.folder, node.folder / "device", *(node.folder / "device").iterdir()):
-        path.chmod(0o777)  # as /dev/nvidia0 is: the software device's files are its maker's alone
+def test_a_task_with_a_device_runs_under_its_limit(pool, start, base):
+    """The node daemon and its software device, seen through the confinement. All of one user, as that device wants it."""
+    node = Node(base / "node", device__software_memory="256MiB")
+    for path in (base, node.folder, *node.folder.rglob("*")):
+        os.chown(path, 4711, 4711)
+    daemon = Process("berthd", base, ["setpriv", "--reuid=4711", "--regid=4711", "--clear-groups", "--", built("src/node/berthd")], node.environment)
+    try:
+        wait_until(lambda: not daemon.running or node.berth("status", "--json").returncode == 0, "the daemon answers")
+        with_a_device(pool, start, node, daemon)
+    finally:
+        daemon.end()
+
+
+def with_a_device(pool, start, node, daemon):
     shared = {name: node.environment[name] for name in ("BERTH_SOCKET", "BERTH_SOFTWARE_DIR")}
-    start(pool, "--slots", "1", "--read", BUILD, environment=shared)
+    start(pool, "--slots", "1", "--read", BUILD, environment=shared, user=4711)
     hello = pool.wait(lambda: pool.hellos and pool.hellos[0], "a hello")
     gpu = next(d for d in hello["devices"] if d["kind"] == "gpu")
     assert 0 < gpu["memory_bytes"] <= 256 * MIB and gpu["name"]
     work = command(program("work"), "--memory", "64MiB", "--chunk", "16MiB", "--seed", "1", "--rounds", "2")
     end = good(pool.run("command", {**work, "device": {"memory": "128MiB"}}))
     assert json.loads(end["result"]["stdout"].splitlines()[-1]), end
-    node.wait_log("work")
+    wait_until(lambda: "work" in daemon.err, "the daemon saw it")
     # Over its limit: the driver's plain out-of-memory.
     end = pool.run("command", {**work, "device": {"memory": "32MiB"}})
     assert end["m"] == "fail" and end["error"]["code"] == "exit", end
