@@ -179,24 +179,33 @@ const struct verb verb_drain = {
 
 /* ---- why --------------------------------------------------------------------------------------------------------- */
 
+static json_int_t number(const json_t *o, const char *name)
+{
+        return json_integer_value(json_object_get(o, name));
+}
+
+#define D JSON_INTEGER_FORMAT
+
 static void because(const struct ask *a, const json_t *answer, struct strbuf *b)
 {
         const json_t *one;
-        char number[16];
+        char text[16];
         size_t i;
 
-        strbuf_add(b, "%s\n", pool_text(answer, "why"));
-        if (json_integer_value(json_object_get(answer, "position")) > 0)
-                strbuf_add(b, "  position   %" JSON_INTEGER_FORMAT "\n", json_integer_value(json_object_get(answer, "position")));
+        strbuf_add(b, "%s\n", pool_text(answer, "text"));
+        if (json_object_get(answer, "worker") && json_object_get(answer, "slots")) {
+                strbuf_add(b, "  slots      %" D ", %" D " of them free\n", number(answer, "slots"), number(answer, "ready"));
+                strbuf_add(b, "  queued     %" D " in the pool, %" D " of them it could take\n", number(answer, "queued"), number(answer, "fitting"));
+                return;
+        }
+        if (number(answer, "position") > 0)
+                strbuf_add(b, "  position   %" D "\n", number(answer, "position"));
         if (json_is_number(json_object_get(answer, "eta_ms")))
-                strbuf_add(b, "  starts in  about %s\n",
-                           text_duration((uint64_t)json_number_value(json_object_get(answer, "eta_ms")) * 1000000, number, sizeof number));
+                strbuf_add(b, "  starts in  about %s\n", text_duration((uint64_t)json_number_value(json_object_get(answer, "eta_ms")) * 1000000, text, sizeof text));
         if (json_is_integer(json_object_get(answer, "fitting")))
-                strbuf_add(b, "  workers    %" JSON_INTEGER_FORMAT " could take it, %" JSON_INTEGER_FORMAT " of them are free\n",
-                           json_integer_value(json_object_get(answer, "fitting")), json_integer_value(json_object_get(answer, "fitting_ready")));
+                strbuf_add(b, "  workers    %" D " could take it, %" D " of them are free\n", number(answer, "fitting"), number(answer, "fitting_ready"));
         json_array_foreach(json_object_get(answer, "unmet"), i, one)
-                strbuf_add(b, "  %-26s %" JSON_INTEGER_FORMAT " of %" JSON_INTEGER_FORMAT " workers\n", pool_text(one, "need"),
-                           json_integer_value(json_object_get(one, "matched")), json_integer_value(json_object_get(one, "total")));
+                strbuf_add(b, "  %-26s %" D " of %" D " workers\n", pool_text(one, "need"), number(one, "matched"), number(one, "total"));
         (void)a;
 }
 

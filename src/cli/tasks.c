@@ -98,7 +98,7 @@ static void one(const json_t *task, struct strbuf *b)
                         text_copy_clean(clean, sizeof clean, json_string_value(value));
                 else
                         text = json_dumps(value, JSON_ENCODE_ANY | JSON_COMPACT | JSON_REAL_PRECISION(6) | JSON_ENSURE_ASCII);
-                strbuf_add(b, "%-12s %s\n", name, text ? text : clean);
+                strbuf_add(b, "%-16s %s\n", name, text ? text : clean);
         }
 }
 

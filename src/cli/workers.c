@@ -73,7 +73,7 @@ static void list(const json_t *answer, struct strbuf *b)
                 table_add(&t, "%s", name);
                 table_add(&t, "%s", pool_text(one, "state"));
                 add_number(&t, one, "slots");
-                add_number(&t, one, "leases");
+                table_add(&t, "%zu", json_array_size(json_object_get(one, "leases")));
                 table_add(&t, "%s", devices[0] ? devices : "-");
                 add_number(&t, one, "done");
                 add_number(&t, one, "failed");
