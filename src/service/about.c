@@ -28,12 +28,12 @@ void service_health(struct service *s, struct service_health *ret)
 void service_counts(struct service *s, struct strbuf *b)
 {
         struct core_statistics c;
-        unsigned int away = 0;
-        struct worker *worker, *next;
+        unsigned int away = HASH_CNT(by_id, s->workers);
 
         core_statistics(s->core, &c);
-        HASH_ITER(by_id, s->workers, worker, next)
-                away += worker->number == CORE_NONE;
+        /* Those that the core knows are not away. */
+        for (size_t i = 0; i < ARRAY_SIZE(c.workers); i++)
+                away -= c.workers[i] < away ? (unsigned int)c.workers[i] : away;
         put_literal(b, "\"tasks\":{");
         for (uint32_t i = CORE_HELD; i <= CORE_EXPIRED; i++)
                 strbuf_add(b, "%s\"%s\":%llu", i > CORE_HELD ? "," : "", task_state_name(i), (unsigned long long)c.tasks[i]);

@@ -351,9 +351,51 @@ static void what_the_pool_says_of_itself(void **state)
         test_worker_close(&w);
 }
 
+static void workers_are_listed_in_pages(void **state)
+{
+        static struct test_worker many[23];
+        struct service_list list = {.limit = 5};
+        char last[ID_TEXT] = "", name[16];
+        struct test_answer answer = {0};
+        size_t seen = 0;
+        bool more = true;
+
+        for (size_t i = 0; i < ARRAY_SIZE(many); i++) {
+                snprintf(name, sizeof(name), "w%zu", i);
+                test_join(&many[i], &farm, name, 1, NULL);
+        }
+        while (more) {
+                const json_t *data;
+
+                service_workers(service, &admin, &list, test_answer_fn, &answer);
+                test_until(&answer.came);
+                data = json_object_get(answer.json, "data");
+                more = json_is_true(json_object_get(answer.json, "has_more"));
+                assert_int_equal(json_array_size(data), more ? 5 : ARRAY_SIZE(many) % 5);
+                for (size_t i = 0; i < json_array_size(data); i++, seen++) {
+                        const char *id = test_text(json_array_get(data, i), "id");
+
+                        assert_true(strcmp(id, last) > 0);
+                        snprintf(last, sizeof(last), "%s", id);
+                }
+                if (more)
+                        assert_int_equal(id_parse("worker", test_text(answer.json, "next"), &list.after), 0);
+                test_answer_done(&answer);
+        }
+        assert_int_equal(seen, ARRAY_SIZE(many));
+        service_about(service, &admin, test_answer_fn, &answer);
+        test_until(&answer.came);
+        assert_int_equal(json_integer_value(json_object_get(json_object_get(answer.json, "workers"), "active")), ARRAY_SIZE(many));
+        assert_int_equal(json_integer_value(json_object_get(json_object_get(answer.json, "workers"), "away")), 0);
+        test_answer_done(&answer);
+        for (size_t i = 0; i < ARRAY_SIZE(many); i++)
+                test_worker_close(&many[i]);
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
+                cmocka_unit_test_setup_teardown(workers_are_listed_in_pages, test_setup, test_teardown),
                 cmocka_unit_test_setup_teardown(events_are_of_who_they_concern, test_setup, test_teardown),
                 cmocka_unit_test_setup_teardown(a_gap_is_told, test_setup, test_teardown),
                 cmocka_unit_test_setup_teardown(pushed_events_count_once, test_setup, test_teardown),

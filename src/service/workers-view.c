@@ -74,10 +74,32 @@ static bool readable(const struct account_caller *caller, const struct worker *w
         return account_may(caller, RIGHT_WORKER_READ) || id_equal(&caller->account, &worker->account);
 }
 
+/* The largest on top, so that of all those that were looked at the smallest stay. */
+static void sift(struct worker **heap, size_t count, size_t at)
+{
+        for (size_t child; (child = 2 * at + 1) < count; at = child) {
+                struct worker *held = heap[at];
+
+                if (child + 1 < count && by_id(&heap[child], &heap[child + 1]) < 0)
+                        child++;
+                if (by_id(&held, &heap[child]) >= 0)
+                        return;
+                heap[at] = heap[child];
+                heap[child] = held;
+        }
+}
+
+static bool listed(const struct account_caller *caller, const struct service_list *list, const struct worker *worker)
+{
+        return memcmp(&worker->id, &list->after, sizeof(struct id)) > 0 && readable(caller, worker) &&
+               (!list->state || !strcmp(list->state, worker_state_name(worker)));
+}
+
 void service_workers(struct service *s, const struct account_caller *caller, const struct service_list *list, service_done_fn done, void *context)
 {
-        size_t count = HASH_CNT(by_id, s->workers), n = 0, limit = list->limit < 1 ? 1 : list->limit > 1000 ? 1000 : list->limit, i;
-        struct worker **all scoped_free = calloc(count + 1, sizeof(*all)), *worker, *next;
+        size_t n = 0, limit = list->limit < 1 ? 1 : list->limit > 1000 ? 1000 : list->limit, i;
+        /* One more than is told, to know whether there are more. */
+        struct worker **all scoped_free = calloc(limit + 1, sizeof(*all)), *worker, *next;
         struct strbuf b = {0};
         char text[ID_TEXT];
 
@@ -86,10 +108,18 @@ void service_workers(struct service *s, const struct account_caller *caller, con
                 answer_error(s, done, context, -ENOMEM);
                 return;
         }
-        HASH_ITER(by_id, s->workers, worker, next)
-                if (readable(caller, worker) && (!list->state || !strcmp(list->state, worker_state_name(worker))) &&
-                    memcmp(&worker->id, &list->after, sizeof(struct id)) > 0)
+        HASH_ITER(by_id, s->workers, worker, next) {
+                if (n <= limit) {
+                        if (!listed(caller, list, worker))
+                                continue;
                         all[n++] = worker;
+                        for (i = n / 2; n > limit && i-- > 0;)
+                                sift(all, n, i);
+                } else if (by_id(&worker, &all[0]) < 0 && listed(caller, list, worker)) {
+                        all[0] = worker;
+                        sift(all, n, 0);
+                }
+        }
         qsort(all, n, sizeof(*all), by_id);
         put_literal(&b, "{\"object\":\"list\",\"data\":[");
         for (i = 0; i < n && i < limit; i++) {
