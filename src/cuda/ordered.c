@@ -24,7 +24,7 @@ struct piece {
         struct device *device;
         CUmemoryPool pool;
         CUcontext context;
-        bool pending;
+        enum { LIVE, FREEING, PENDING } state; /* FREEING: a thread is about to record its event */
 
         /* While pending. */
         struct piece *newer;
@@ -129,7 +129,7 @@ static struct piece *unlink_at(struct piece **at)
         if (newest == &piece->newer)
                 newest = at;
         piece->newer = NULL;
-        piece->pending = false;
+        piece->state = LIVE;
         piece->device->pending -= piece->bytes;
         if (piece->event)
                 keep_event(piece->event, piece->context);
@@ -186,6 +186,22 @@ static bool add(struct device *d, CUdeviceptr address, uint64_t bytes, CUmemoryP
         return true;
 }
 
+/* The driver, too, waits for frees that have not come true before it says that there is no memory. False: there were none. */
+static bool give_up_pending(struct device *d)
+{
+        uint64_t pending;
+
+        books_lock();
+        pending = d->pending;
+        books_unlock();
+        if (!pending || real.cuCtxSynchronize() != CUDA_SUCCESS)
+                return false;
+        books_lock();
+        ordered_limit(d, 0);
+        books_unlock();
+        return true;
+}
+
 CUresult ordered_allocate(struct device *d, CUdeviceptr *ret, size_t bytes, CUmemoryPool pool, CUstream s, bool per_thread)
 {
         CUstream key = stream_key(s, per_thread);
@@ -212,14 +228,8 @@ CUresult ordered_allocate(struct device *d, CUdeviceptr *ret, size_t bytes, CUme
                 ordered_limit(d, 0);
         books_unlock();
         r = memory_allocate(d, ret, size);
-        if (r == CUDA_ERROR_OUT_OF_MEMORY && d->pending) {
-                /* The driver, too, waits for frees that have not come true before it gives up. */
-                real.cuCtxSynchronize();
-                books_lock();
-                ordered_limit(d, 0);
-                books_unlock();
+        if (r == CUDA_ERROR_OUT_OF_MEMORY && give_up_pending(d))
                 r = memory_allocate(d, ret, size);
-        }
         if (r != CUDA_SUCCESS)
                 return r;
         books_lock();
@@ -247,50 +257,80 @@ static bool captured(CUstream s)
         return true;
 }
 
-/* An event where the stream is now. */
-static CUresult record(const struct piece *piece, CUstream s, bool per_thread, CUevent *ret)
+/* An event where the stream is now. Books not held: it waits while the stream's queue is full. */
+static CUresult record(CUevent event, CUcontext context, CUstream s, bool per_thread)
 {
         CUcontext popped;
-        CUresult r = real.cuCtxPushCurrent_v2(piece->context);
+        CUresult r = real.cuCtxPushCurrent_v2(context);
 
         if (r != CUDA_SUCCESS)
                 return r;
-        *ret = take_event(piece->context);
-        if (!*ret)
-                r = CUDA_ERROR_OUT_OF_MEMORY;
-        else
-                r = per_thread && real.cuEventRecord_ptsz ? real.cuEventRecord_ptsz(*ret, s) : real.cuEventRecord(*ret, s);
-        if (*ret && r != CUDA_SUCCESS)
-                keep_event(*ret, piece->context);
+        r = per_thread && real.cuEventRecord_ptsz ? real.cuEventRecord_ptsz(event, s) : real.cuEventRecord(event, s);
         real.cuCtxPopCurrent_v2(&popped);
         return r;
+}
+
+static CUevent event_in(CUcontext context)
+{
+        CUcontext popped;
+        CUevent event;
+
+        if (real.cuCtxPushCurrent_v2(context) != CUDA_SUCCESS)
+                return NULL;
+        event = take_event(context);
+        real.cuCtxPopCurrent_v2(&popped);
+        return event;
+}
+
+/* From now on pending behind the event. */
+static void append(struct piece *piece, CUevent event, CUstream key)
+{
+        piece->state = PENDING;
+        piece->event = event;
+        piece->stream = key;
+        piece->newer = NULL;
+        *newest = piece;
+        newest = &piece->newer;
+        piece->device->pending += piece->bytes;
+        pool_returned(piece->pool, piece->bytes);
+        ordered_settle(piece->device);
 }
 
 bool ordered_free(CUdeviceptr address, CUstream s, bool per_thread, CUresult *ret)
 {
         struct piece *piece;
-        struct device *d;
+        CUcontext context;
         CUevent event;
-        bool known;
 
         books_lock();
         piece = find(address);
-        known = piece != NULL;
-        *ret = known && piece->pending ? CUDA_ERROR_INVALID_VALUE : CUDA_SUCCESS;
-        if (!known || piece->pending || captured(s) || (*ret = record(piece, s, per_thread, &event)) != CUDA_SUCCESS) {
+        *ret = piece && piece->state != LIVE ? CUDA_ERROR_INVALID_VALUE : CUDA_SUCCESS;
+        if (!piece || piece->state != LIVE || captured(s)) {
                 books_unlock();
-                return known; /* where the event could not be recorded it stays allocated, and the caller knows */
+                return piece;
         }
-        d = piece->device;
-        d->pending += piece->bytes;
-        piece->pending = true;
-        piece->event = event;
-        piece->stream = stream_key(s, per_thread);
-        piece->newer = NULL;
-        *newest = piece;
-        newest = &piece->newer;
-        pool_returned(piece->pool, piece->bytes);
-        ordered_settle(d);
+        context = piece->context;
+        event = event_in(context);
+        if (!event) {
+                books_unlock();
+                *ret = CUDA_ERROR_OUT_OF_MEMORY;
+                return true;
+        }
+        piece->state = FREEING;
+        books_unlock();
+        *ret = record(event, context, s, per_thread);
+        books_lock();
+        piece = find(address);
+        if (!piece || piece->state != FREEING) {
+                books_unlock(); /* its context ended meanwhile, and the event with it */
+                return true;
+        }
+        if (*ret == CUDA_SUCCESS) {
+                append(piece, event, stream_key(s, per_thread));
+        } else {
+                piece->state = LIVE; /* it stays allocated, and the caller knows */
+                keep_event(event, context);
+        }
         books_unlock();
         return true;
 }
@@ -301,7 +341,7 @@ bool ordered_forget(CUdeviceptr address)
 
         if (!piece)
                 return true;
-        if (piece->pending)
+        if (piece->state != LIVE)
                 return false;
         pool_returned(piece->pool, piece->bytes);
         remove_piece(piece);

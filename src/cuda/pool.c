@@ -36,6 +36,7 @@ bool pool_made(struct device *d, CUmemoryPool pool, bool ours)
 
 void pool_gone(CUmemoryPool pool)
 {
+        pool_threshold(pool, 0);
         for (size_t i = 0; i < made_n; i++)
                 if (made[i].pool == pool)
                         made[i--] = made[--made_n];
