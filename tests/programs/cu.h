@@ -69,6 +69,7 @@
         X(cuCtxEnablePeerAccess, cuCtxEnablePeerAccess, 4000, (CUcontext, unsigned))                                   \
         X(cuCtxDisablePeerAccess, cuCtxDisablePeerAccess, 4000, (CUcontext))                                           \
         X(cuDeviceGetDefaultMemPool, cuDeviceGetDefaultMemPool, 11020, (CUmemoryPool *, CUdevice))                     \
+        X(cuMemPoolTrimTo, cuMemPoolTrimTo, 11020, (CUmemoryPool, size_t))                                             \
         X(cuMemPoolSetAttribute, cuMemPoolSetAttribute, 11020, (CUmemoryPool, int, void *))                            \
         X(cuMemPoolGetAttribute, cuMemPoolGetAttribute, 11020, (CUmemoryPool, int, void *))                            \
         X(cuIpcGetMemHandle, cuIpcGetMemHandle, 4010, (CUipcMemHandle *, CUdeviceptr))                                 \

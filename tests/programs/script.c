@@ -5,8 +5,8 @@
  * First a fixed script with spikes that last no longer than two calls, then N random steps that keep at most SIZE. What must be counted is
  * worked out from the rules of docs/limits.md alone, and compared with the interposer's books after every step, its peak with the highest of the
  * sums. At the end all is freed, but with --keep. With --hold it prints its line, then waits until FILE is there. With --even there is no managed
- * memory, which takes room on the device only where it is used, and pools are asked for multiples of 2 MiB, so that what is counted is what
- * the device gives. One line of JSON; status 0 when all was exact, and 4 without the interposer.
+ * memory, which takes room on the device only where it is used, so that what is counted is what the device gives. What is freed in stream order is waited
+ * for and its pool is trimmed: then it is gone. One line of JSON; status 0 when all was exact, and 4 without the interposer.
  */
 #include "cu.h"
 
@@ -27,6 +27,7 @@ struct piece {
         enum kind kind;
         CUdeviceptr at; /* or the handle */
         uint64_t counted;
+        bool small; /* lies in 2 MiB that it may share */
 };
 
 static struct piece pieces[MOST];
@@ -37,6 +38,7 @@ static struct berth_use use;
 static berth_device_use_fn look;
 static CUuuid uuid;
 static struct cu_base base;
+static CUmemoryPool pool;
 
 static uint64_t next(uint64_t below)
 {
@@ -53,7 +55,7 @@ static uint64_t granules(uint64_t bytes)
 static bool shares(size_t i)
 {
         for (size_t j = 0; j < count; j++)
-                if (j != i && pieces[j].kind == SMALL && pieces[j].at / GRANULE == pieces[i].at / GRANULE)
+                if (j != i && pieces[j].small && pieces[j].at / GRANULE == pieces[i].at / GRANULE)
                         return true;
         return false;
 }
@@ -82,10 +84,9 @@ static void allocate(enum kind kind, uint64_t bytes)
 
         if (even && kind == MANAGED)
                 kind = POOL;
-        if (even && kind == POOL)
-                bytes = granules(bytes);
         p->kind = kind;
         p->counted = bytes;
+        p->small = kind == SMALL || (kind == POOL && bytes <= MIB);
         switch (kind) {
         case SMALL:
                 CU(cu.cuMemAlloc(&p->at, bytes));
@@ -100,6 +101,7 @@ static void allocate(enum kind kind, uint64_t bytes)
                 break;
         case POOL:
                 CU(cu.cuMemAllocAsync(&p->at, bytes, NULL));
+                p->counted = granules(bytes);
                 break;
         case CREATED:
                 p->counted = granules(bytes);
@@ -114,7 +116,7 @@ static void allocate(enum kind kind, uint64_t bytes)
                 abort();
         }
         count++;
-        if (kind == SMALL)
+        if (p->small)
                 p->counted = shares(count - 1) ? 0 : GRANULE;
         expected += p->counted;
         compare();
@@ -127,6 +129,8 @@ static void release(size_t i)
         switch (p.kind) {
         case POOL:
                 CU(cu.cuMemFreeAsync(p.at, NULL));
+                CU(cu.cuStreamSynchronize(NULL));
+                CU(cu.cuMemPoolTrimTo(pool, 0));
                 break;
         case CREATED:
                 CU(cu.cuMemRelease(p.at));
@@ -141,7 +145,7 @@ static void release(size_t i)
         default:
                 abort();
         }
-        if (p.kind == SMALL)
+        if (p.small)
                 p.counted = shares(i) ? 0 : GRANULE;
         expected -= p.counted;
         pieces[i] = pieces[--count];
@@ -243,6 +247,7 @@ int main(int argc, char **argv)
         }
         cu_open(argv);
         cu_begin(&base);
+        CU(cu.cuDeviceGetDefaultMemPool(&pool, base.device));
         look = (berth_device_use_fn)dlsym(RTLD_DEFAULT, USE_SYMBOL);
         CU(cu.cuDeviceGetUuid(&uuid, base.device));
         if (!look) {
