@@ -375,6 +375,18 @@ static int on_log(struct service_worker *c, const json_t *m)
         return 0;
 }
 
+/* Its owner ends it, or thinks better of it. What people said about it (worker_drain) stays as it is. */
+static int on_drain(struct service_worker *c, const json_t *m)
+{
+        const json_t *on = json_object_get(m, "on");
+
+        if (!json_is_boolean(on))
+                return message_malformed(c, "on: true or false");
+        if (json_is_true(on) || !c->worker->drained)
+                (void)!core_worker_drain(c->service->core, c->service->now_ms, c->worker->number, json_is_true(on));
+        return 0;
+}
+
 static int on_bye(struct service_worker *c, const json_t *m)
 {
         struct worker *worker = c->worker;
@@ -390,7 +402,8 @@ static const struct {
         const char *name;
         int (*on)(struct service_worker *c, const json_t *m);
 } messages[] = {{"result", on_result},   {"progress", on_progress}, {"log", on_log},       {"heartbeat", on_heartbeat}, {"renew", on_renew}, {"accepted", on_accepted},
-                {"ready", on_ready},     {"fail", on_fail},         {"decline", on_decline}, {"change", on_change},       {"bye", on_bye}};
+                {"ready", on_ready},     {"fail", on_fail},         {"decline", on_decline}, {"change", on_change},       {"bye", on_bye},
+                {"drain", on_drain}};
 
 int connection_message(struct service_worker *c, const json_t *m)
 {
