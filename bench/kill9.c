@@ -146,6 +146,11 @@ static void answered(void *context, const struct service_answer *answer)
         struct producer *p = context;
         char id[64];
 
+        /* PostgreSQL needs a moment to see that the pool before is gone: until then nobody serves the account. */
+        if (answer->status == 503) {
+                p->waiting = false;
+                return;
+        }
         if (answer->status != 202)
                 die(answer->detail);
         member(answer->text, "\"id\":\"", id, sizeof(id));
@@ -241,7 +246,7 @@ static void looked(void *context, const struct service_answer *answer)
 
 static void unfinished(void *context, const struct service_answer *answer)
 {
-        *(int *)context = answer->text && (strstr(answer->text, "\"held\":0,\"queued\":0,\"leased\":0,\"backoff\":0")) ? 1 : 2;
+        *(int *)context = answer->text && strstr(answer->text, "\"ours\":16") && strstr(answer->text, "\"held\":0,\"queued\":0,\"leased\":0,\"backoff\":0") ? 1 : 2;
 }
 
 static int verify(const char *folder, const char *url, const char *store, int rounds)
