@@ -53,7 +53,7 @@ struct service_options {
 
 /* Opens the store, loads what has not ended, claims queues. message says what and what to do. */
 must_check int service_open(const struct service_options *options, struct service **ret_service, char message[SERVICE_MESSAGE]);
-/* Waits for what was accepted to be durable, then closes. */
+/* Waits for what was accepted to be durable, answers it, and closes. Connections that are still open are ended and gone with it. */
 void service_close(struct service *service);
 /* Does what is due: calls `done` of what became durable, sends leases, moves time on. Milliseconds until it wants to be called again at the latest. */
 uint64_t service_turn(struct service *service);
@@ -109,7 +109,7 @@ void service_worker_change(struct service *service, const struct account_caller 
 void service_worker_remove(struct service *service, const struct account_caller *caller, const struct id *worker, service_done_fn done, void *context);
 
 /* A worker's connection. The gateway has authenticated it (RIGHT_WORKER_JOIN). send: one message to it; the text is borrowed. -EAGAIN from send (its
- * buffer is full) closes it. */
+ * buffer is full) closes it. close: it is to be closed; service_worker_closed comes later, never from inside close or send. */
 struct service_worker;
 typedef int (*service_send_fn)(void *context, const char *text, size_t bytes);
 struct service_worker *service_worker_open(struct service *service, const struct account_caller *caller, const char *address, service_send_fn send,
