@@ -3,6 +3,7 @@
 #include "gateway/admit.h"
 
 #include "gateway/connection.h"
+#include "gateway/forward.h"
 
 #include "base/error.h"
 #include "base/log.h"
@@ -112,13 +113,29 @@ static bool is_ours(struct request *r)
 
         if (e == 0)
                 return true;
-        if (e == -EAGAIN) {
-                reply_header(r, "Location: %s%s\r\n", server, r->head);
-                reply_problem(r, "pool.elsewhere", json_pack("{s:s}", "server", server), "Your account's tasks are looked after by %s.", server);
+        if (e == -EAGAIN && !forward_was(r)) {
+                if (r->route->flags & (ROUTE_UPLOAD | ROUTE_SOCKET)) {
+                        forward_redirect(r, server);
+                        return false;
+                }
+                r->elsewhere = strdup(server); /* when its body is here */
+                if (r->elsewhere)
+                        return true;
+                reply_problem(r, "pool.busy", NULL, "Out of memory.");
         } else {
+                r->allowance.retry_s = 1;
                 reply_problem(r, "pool.unavailable", NULL, "No server looks after your account's tasks at the moment; one soon will.");
         }
         return false;
+}
+
+/* To be asked at the server of the caller's account. */
+static bool is_owned(const struct request *r)
+{
+        unsigned flags = r->route->flags;
+
+        return flags & ROUTE_OWNED || (flags & ROUTE_OWN_VIEW && !account_may(&r->caller, RIGHT_TASK_READ_ALL)) ||
+               (flags & ROUTE_OWN_FILES && r->caller.role != ROLE_WORKER);
 }
 
 static bool known_caller(struct request *r)
@@ -197,7 +214,7 @@ bool admit_request(struct request *r)
                               id_is_none(&r->caller.key) ? "the role" : "the key, or the role", account_role_name(r->caller.role));
                 return false;
         }
-        return !(r->route->flags & ROUTE_OWNED) || is_ours(r);
+        return !is_owned(r) || is_ours(r);
 }
 
 void admit_leave(struct request *r)

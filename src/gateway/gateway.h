@@ -6,6 +6,7 @@
  *   head.c, http.c  requests read (http_parser), bounded; reply.c: answers written
  *   routes.c      the one table of routes (routes.def): finds the route, names its right, limits and schemas
  *   admit.c       one admission for every route: identity, right, limits
+ *   forward.c     requests for another server of the store, sent on to it
  *   socket.c      WebSocket connections (frame.h), for worker-socket.c and events.c
  *
  * Life of a request. The head is read and admitted before a byte of the body is taken; the body is read up to the route's limit; the handler
@@ -38,7 +39,7 @@ typedef struct ssl_ctx_st SSL_CTX;
 
 struct counters {
         uint64_t accepted, refused_connections, requests, refused_requests, too_slow, tls_failed, malformed, bytes_in, bytes_out, password_refused,
-                events_sent, events_skipped, sockets_refused;
+                events_sent, events_skipped, sockets_refused, forwarded;
         uint64_t answers[6];              /* by hundreds of the status */
 };
 
@@ -69,6 +70,7 @@ struct server {
         struct ticket *tickets;
         size_t ticket_count, in_flight, password_works;
         struct hub *hub;                  /* subscribers */
+        struct forwards *forwards;        /* requests that other servers answer */
         struct counters counters;
 
         bool turn_due, stopping;

@@ -1,6 +1,7 @@
 /* http.c: requests read from a connection, one at a time, each bounded; see gateway.h for a request's life. */
 #include "gateway/admit.h"
 #include "gateway/connection.h"
+#include "gateway/forward.h"
 #include "gateway/http.h"
 #include "gateway/request.h"
 
@@ -22,6 +23,7 @@ static void request_free(struct request *r)
         strbuf_done(&r->extra);
         free(r->body);
         free(r->own_credential);
+        free(r->elsewhere);
         free(r->head);
         free(r);
 }
@@ -171,6 +173,49 @@ static bool parse_body(struct request *r)
         return true;
 }
 
+static void handle(struct request *r)
+{
+        if (parse_body(r))
+                r->route->handle(r);
+}
+
+/* Which server has the task is known now. */
+static void placed(void *context, int error, const char *address)
+{
+        struct request *r = context;
+
+        r->pending = false;
+        if (!r->connection) {
+                request_release(r);
+        } else if (error == -EAGAIN) {
+                connection_resume(r->connection); /* to notice when the client goes */
+                forward_request(r, address);
+        } else if (error < 0) {
+                r->allowance.retry_s = 1;
+                reply_problem(r, "pool.unavailable", NULL, "No server looks after this task at the moment; one soon will.");
+        } else {
+                handle(r);
+        }
+}
+
+/* True: it is being found out where the task is looked after. */
+static bool ask_place(struct request *r)
+{
+        char text[ID_TEXT];
+        struct id task;
+
+        if (!(r->route->flags & ROUTE_TASK) || forward_was(r) || !service_is_partial(r->server->service))
+                return false;
+        snprintf(text, sizeof text, "%.*s", (int)r->parts[0].length, r->parts[0].text);
+        if (r->parts[0].length >= sizeof text || id_parse("task", text, &task) < 0)
+                return false;
+        request_begin(r);
+        if (service_task_place(r->server->service, &task, placed, r))
+                return true;
+        r->pending = false;
+        return false;
+}
+
 /* The whole request is here. */
 static void dispatch(struct request *r)
 {
@@ -182,8 +227,10 @@ static void dispatch(struct request *r)
                               r->route->query && r->route->query[0] ? r->route->query : "none");
                 return;
         }
-        if (parse_body(r))
-                r->route->handle(r);
+        if (r->elsewhere)
+                forward_request(r, r->elsewhere);
+        else if (!ask_place(r))
+                handle(r);
 }
 
 /* Frees what is answered; the connection is ready for the next one, or ends. */

@@ -53,6 +53,7 @@ static void own_metrics(const struct server *server, struct strbuf *b)
         strbuf_add(b, "# TYPE pool_http_slow_total counter\npool_http_slow_total %llu\n", (unsigned long long)c->too_slow);
         strbuf_add(b, "# TYPE pool_http_malformed_total counter\npool_http_malformed_total %llu\n", (unsigned long long)c->malformed);
         strbuf_add(b, "# TYPE pool_http_tls_failed_total counter\npool_http_tls_failed_total %llu\n", (unsigned long long)c->tls_failed);
+        strbuf_add(b, "# TYPE pool_http_forwarded_total counter\npool_http_forwarded_total %llu\n", (unsigned long long)c->forwarded);
         strbuf_add(b, "# TYPE pool_http_streams_refused_total counter\npool_http_streams_refused_total %llu\n", (unsigned long long)c->sockets_refused);
         strbuf_add(b, "# TYPE pool_http_bytes_total counter\npool_http_bytes_total{way=\"in\"} %llu\npool_http_bytes_total{way=\"out\"} %llu\n",
                    (unsigned long long)c->bytes_in, (unsigned long long)c->bytes_out);

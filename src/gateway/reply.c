@@ -334,6 +334,13 @@ void reply_stream(struct request *r, const char *type)
         write_head(r, 200, type, UINT64_MAX);
 }
 
+void reply_begin(struct request *r, int status, const char *type)
+{
+        r->chunked = !r->http10;
+        r->keep_alive = false;
+        write_head(r, status, type, UINT64_MAX);
+}
+
 void reply_part(struct connection *c, bool chunked, const char *text, size_t bytes)
 {
         char size[24];

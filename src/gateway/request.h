@@ -10,6 +10,7 @@ struct connection;
 /* Headers that anything here looks at; others are counted and passed over. */
 #define REQUEST_HEADERS(X)                                                                                                              \
         X(AUTHORIZATION, "authorization") X(CONTENT_TYPE, "content-type") X(CONTENT_RANGE, "content-range") X(EXPECT, "expect")           \
+        X(FORWARDED, "berth-forwarded")                                                                                                   \
         X(HOST, "host") X(IDEMPOTENCY_KEY, "idempotency-key") X(IF_MATCH, "if-match") X(IF_NONE_MATCH, "if-none-match")                   \
         X(LAST_EVENT_ID, "last-event-id") X(ORIGIN, "origin") X(RANGE, "range") X(UPGRADE, "upgrade")                                     \
         X(WS_KEY, "sec-websocket-key") X(WS_PROTOCOL, "sec-websocket-protocol") X(WS_VERSION, "sec-websocket-version")
@@ -33,6 +34,7 @@ struct request {
         struct account_caller caller;    /* all zero: nobody */
         const char *credential;          /* what it was known by: an Authorization header's value, of the head or (a ticket's) own */
         char *own_credential;
+        char *elsewhere;                 /* the server that it is to be sent on to; NULL: ours */
         struct limit_party *counted;     /* whose in_flight it is part of */
         struct limit_state allowance;    /* for the RateLimit headers */
 
@@ -100,6 +102,8 @@ void reply_error(struct request *request, int error, const char *what);
 void reply_file(struct request *request, int file, uint64_t bytes, const char *type, uint64_t from);
 /* An answer without an end: its head; then connection writes through reply_part, until the connection ends. */
 void reply_stream(struct request *request, const char *type);
+/* The same with any status, for what another server answered. */
+void reply_begin(struct request *request, int status, const char *type);
 void reply_part(struct connection *connection, bool chunked, const char *text, size_t bytes);
 
 /* http.c */

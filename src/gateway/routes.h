@@ -20,6 +20,9 @@ enum route_flags {
         ROUTE_OWNED = 1 << 5,      /* to be asked at the server that owns the account's queue */
         ROUTE_OPTIONAL = 1 << 6,   /* the body may be missing */
         ROUTE_PLAIN = 1 << 7,      /* neither JSON in nor rate-limited as a stranger: health, pages */
+        ROUTE_TASK = 1 << 8,       /* to be asked at the server that looks after the task in its path */
+        ROUTE_OWN_VIEW = 1 << 9,   /* as OWNED, but for those who see everybody's: these get this server's part */
+        ROUTE_OWN_FILES = 1 << 10, /* as OWNED, but for workers: these deal with the server that gave the task */
 };
 
 struct route {

@@ -3,6 +3,7 @@
 #include "gateway/admit.h"
 #include "gateway/connection.h"
 #include "gateway/events.h"
+#include "gateway/forward.h"
 #include "gateway/openapi.h"
 #include "gateway/socket.h"
 #include "gateway/tls.h"
@@ -177,6 +178,7 @@ static void close_handles(struct server *server)
         for (size_t i = 0; i < ARRAY_SIZE(handles); i++)
                 if (!uv_is_closing(handles[i]))
                         uv_close(handles[i], on_handle_closed);
+        forwards_close(take(server->forwards));
 }
 
 static void overdue(struct server *server)
@@ -313,12 +315,26 @@ static void count_descriptors(struct server *server)
         }
 }
 
+/* What others reach us by, when there may be others. */
+static const char *own_address(struct server *server)
+{
+        char *address = server->settings.server;
+        size_t n = strlen(address);
+
+        while (n && address[n - 1] == '/')
+                address[--n] = 0;
+        if (n || strncmp(server->settings.store, "postgres", 8))
+                return n ? address : NULL;
+        return server->url;
+}
+
 static int open_service(struct server *server, char message[SERVER_MESSAGE])
 {
         const struct gateway_settings *s = &server->settings;
         struct core_settings core = core_default_settings;
         const struct service_options options = {
-                .store_url = s->store[0] ? s->store : NULL, .folder = s->folder, .server = s->server[0] ? s->server : NULL, .core = &core,
+                .store_url = s->store[0] ? s->store : NULL, .folder = s->folder, .server = own_address(server), .core = &core,
+                .pin = server->fingerprint[0] ? server->fingerprint : NULL,
                 .event_bytes = s->event_bytes, .log_bytes = s->log_bytes, .object_bytes = s->object_bytes, .payload_bytes = s->payload_bytes,
                 .memory_bytes = s->memory_bytes, .wake = wake, .context = server,
         };
@@ -377,7 +393,9 @@ int server_open(struct server *server, uv_loop_t *loop, const struct gateway_set
                 return r;
         /* The service may wake us as soon as it is open. */
         start_handles(server);
-        r = open_service(server, message);
+        r = forwards_open(server, &server->forwards);
+        if (r == 0)
+                r = open_service(server, message);
         if (r == 0) {
                 server->accounts = service_accounts(server->service);
                 hub_listen(server->hub);

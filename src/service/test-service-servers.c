@@ -22,7 +22,7 @@ struct link {
         struct service_worker *connection;
         int server;
         bool welcome, closed;
-        json_t *lost;
+        json_t *lost, *elsewhere;
 };
 
 static struct link links[2];
@@ -41,6 +41,8 @@ static int heard(void *context, const char *text, size_t bytes)
                 snprintf(worker_id, sizeof(worker_id), "%s", json_string_value(json_object_get(m, "worker")));
                 json_decref(link->lost);
                 link->lost = json_incref(json_object_get(m, "lost"));
+                json_decref(link->elsewhere);
+                link->elsewhere = json_incref(json_object_get(m, "elsewhere"));
         } else if (!strcmp(kind, "lease")) {
                 assert_true(lease_count < ARRAY_SIZE(leases));
                 leases[lease_count] = (struct lease){.server = link->server};
@@ -105,6 +107,8 @@ static bool join_again(void)
 
                         json_array_foreach(links[i].lost, n, lost)
                                 is_lost |= !strcmp(json_string_value(lost), leases[k].task);
+                        json_array_foreach(links[i].elsewhere, n, lost)
+                                is_lost |= !strcmp(json_string_value(lost), leases[k].task);
                         if (!is_lost)
                                 leases[k].server = i;
                 }
@@ -117,6 +121,7 @@ static void leave(int server)
         if (links[server].connection)
                 service_worker_closed(links[server].connection);
         json_decref(links[server].lost);
+        json_decref(links[server].elsewhere);
         links[server] = (struct link){0};
 }
 

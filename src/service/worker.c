@@ -404,7 +404,7 @@ static bool lists_lease(const json_t *running, const struct task *task)
         return false;
 }
 
-static void settle_leases(struct service *s, struct worker *worker, const json_t *running, bool same_start, struct strbuf *lost)
+static void settle_leases(struct service *s, struct worker *worker, const json_t *running, bool same_start, struct strbuf *lost, struct strbuf *elsewhere)
 {
         struct lease_links *link, *next;
         const json_t *item;
@@ -415,8 +415,13 @@ static void settle_leases(struct service *s, struct worker *worker, const json_t
                 struct task *task;
                 struct id id;
 
-                if (id_parse("task", short_text(item, "task"), &id) < 0 || lease_moved(s, &id))
+                if (id_parse("task", short_text(item, "task"), &id) < 0)
                         continue;
+                if (lease_moved(s, &id)) {
+                        put_text(elsewhere, elsewhere->length ? "," : "");
+                        put_id(elsewhere, "task", &id);
+                        continue;
+                }
                 task = task_find(s, &id);
                 if (task && task->now.state == CORE_LEASED && id_equal(&task->now.worker, &worker->id) &&
                     core_resume(s->core, s->now_ms, worker->number, &id, strtoull(short_text(item, "nonce"), NULL, 10)) == CORE_OK) {
@@ -444,7 +449,7 @@ static void settle_leases(struct service *s, struct worker *worker, const json_t
         }
 }
 
-static void welcome(struct service_worker *c, const struct strbuf *lost)
+static void welcome(struct service_worker *c, const struct strbuf *lost, const struct strbuf *elsewhere)
 {
         struct service *s = c->service;
         struct operation *op = operation_add(s, OPERATION_WELCOME);
@@ -464,6 +469,10 @@ static void welcome(struct service_worker *c, const struct strbuf *lost)
                    (unsigned long long)(settings->suspect_ms / 3), (unsigned long long)s->options.payload_bytes);
         if (lost->length)
                 strbuf_put(&b, lost->text, lost->length);
+        if (elsewhere->length) {
+                put_literal(&b, "],\"elsewhere\":[");
+                strbuf_put(&b, elsewhere->text, elsewhere->length);
+        }
         put_literal(&b, "]}");
         op->text = b.text;
         op->bytes = b.length;
@@ -476,7 +485,7 @@ int worker_join(struct service_worker *c, const json_t *hello, struct worker *wo
         static const char *const kept[] = {"types", "devices", "models", "labels", "host_memory_bytes"};
         struct service *s = c->service;
         const json_t *running = json_object_get(hello, "running");
-        struct strbuf lost = {0};
+        struct strbuf lost = {0}, elsewhere = {0};
         struct id id = {0};
         bool same_start;
         int r;
@@ -523,14 +532,15 @@ int worker_join(struct service_worker *c, const json_t *hello, struct worker *wo
         worker->connection = c;
         c->worker = worker;
         c->state = CONNECTION_JOINED;
-        settle_leases(s, worker, running, same_start, &lost);
+        settle_leases(s, worker, running, same_start, &lost, &elsewhere);
         if (worker->drained)
                 (void)!core_worker_drain(s->core, s->now_ms, worker->number, true);
         act_drain(s);
         row_put(s, worker);
-        welcome(c, &lost);
+        welcome(c, &lost, &elsewhere);
         worker_event(s, worker, NULL);
         strbuf_done(&lost);
+        strbuf_done(&elsewhere);
         if (worker->drained) {
                 struct strbuf b = {0};
 

@@ -137,18 +137,17 @@ void agent_opened(struct agent *a, uint64_t now, uint32_t server)
                 const struct agent_task *t = &a->tasks[i];
                 char number[24];
 
-                if (t->state != AGENT_RUNNING || t->server != server)
+                if (t->state != AGENT_RUNNING)
                         continue;
                 snprintf(number, sizeof number, "%llu", (unsigned long long)t->nonce);
                 json_array_append_new(running, json_pack("{s:s, s:s}", "task", t->task, "nonce", number));
         }
-        /* What ended while the connection was away is still ours to tell. */
+        /* What ended while the connection was away is still ours to tell. All of it to every server: a task may have gone to another one than gave it. */
         for (const struct agent_kept *k = a->kept; k; k = k->next) {
                 char number[24];
 
                 snprintf(number, sizeof number, "%llu", (unsigned long long)k->nonce);
-                if (k->server == server)
-                        json_array_append_new(running, json_pack("{s:s, s:s}", "task", k->task, "nonce", number));
+                json_array_append_new(running, json_pack("{s:s, s:s}", "task", k->task, "nonce", number));
         }
         json_object_set_new(hello, "m", json_string("hello"));
         json_object_set_new(hello, "protocol", json_integer(1));
@@ -186,6 +185,35 @@ void agent_offer(struct agent *a, uint64_t now)
                 if (agent_send(a, now, i, json_pack("{s:s, s:I}", "m", "ready", "slots", (json_int_t)(n - l->credit))) >= 0)
                         l->credit = n;
         }
+}
+
+static bool lists(const json_t *list, const char *task)
+{
+        const json_t *v;
+        size_t i;
+
+        json_array_foreach (list, i, v)
+                if (json_is_string(v) && !strcmp(json_string_value(v), task))
+                        return true;
+        return false;
+}
+
+/* Of what was shown to it, all that this server does not call lost or elsewhere is its own now. */
+static void take_over(struct agent *a, uint32_t server, const struct message *m)
+{
+        for (uint32_t s = 0; m->lost && s < a->settings.slots; s++) {
+                struct agent_task *t = &a->tasks[s];
+
+                if (t->state != AGENT_RUNNING || t->server == server || lists(m->lost, t->task) || lists(m->elsewhere, t->task))
+                        continue;
+                agent_say(a, LOG_INFO_N, "%s: looked after by %s now", t->task, a->links[server].url);
+                t->server = server;
+        }
+        for (struct agent_kept *k = a->kept; m->lost && k; k = k->next)
+                if (k->server != server && !lists(m->lost, k->task) && !lists(m->elsewhere, k->task)) {
+                        k->server = server;
+                        k->sent = false;
+                }
 }
 
 static void welcomed(struct agent *a, uint64_t now, uint32_t server, const struct message *m)
@@ -226,6 +254,7 @@ static void welcomed(struct agent *a, uint64_t now, uint32_t server, const struc
                                 agent_stop(a, now, &a->tasks[s], "the pool gave it to another worker");
                         }
         }
+        take_over(a, server, m);
         for (i = 0; i < m->server_count; i++)
                 if ((!a->settings.secure || !strncmp(m->servers[i], "wss://", 6)) && agent_add(a, now, m->servers[i], true) == 0)
                         agent_say(a, LOG_INFO_N, "%s tells of %s", l->url, m->servers[i]);

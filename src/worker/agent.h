@@ -8,7 +8,8 @@
  *                              └─ stale, cancel, lost, drain over ──stop──▶ STOPPING ──ended──▶ (nothing is said)
  *
  * Several servers. A worker is connected to every server that it was given or was told of in a welcome. Free slots are offered to all; what two of
- * them give at once is declined by the one slot that is left, which costs nobody anything. A lease belongs to the server that gave it.
+ * them give at once is declined by the one slot that is left, which costs nobody anything. A lease belongs to the server that gave it, until another one
+ * takes its queue over: hello shows every server all that is held, and what a welcome calls neither lost nor elsewhere is that server's now.
  *
  * Nothing is lost: a result or failure is kept, and sent again after each welcome, until that server says ack or stale. A task goes on while the
  * connection is away; the welcome says which leases were lost. Logs are kept up to AGENT_LOG_BYTES a task while they can't be sent, then cut (the pool sees

@@ -109,6 +109,12 @@ static int welcome(const json_t *o, struct message *m, char why[MESSAGE_WHY])
                         return bad(why, "lost is no list");
                 m->lost = NULL;
         }
+        m->elsewhere = json_object_get(o, "elsewhere");
+        if (m->elsewhere && !json_is_array(m->elsewhere)) {
+                if (!json_is_null(m->elsewhere))
+                        return bad(why, "elsewhere is no list");
+                m->elsewhere = NULL;
+        }
         return 0;
 }
 

@@ -40,7 +40,7 @@ struct message {
         char servers[MESSAGE_SERVERS][MESSAGE_URL];
         uint32_t server_count;
         uint64_t lease_ms, heartbeat_ms, payload_bytes; /* lease_ms: of a lease, too */
-        json_t *lost;                                   /* borrowed from json: ids (strings) */
+        json_t *lost, *elsewhere;                       /* borrowed from json: ids (strings) */
         /* lease */
         char type[64];
         json_t *payload, *needs; /* borrowed; needs may be NULL */

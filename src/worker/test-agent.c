@@ -463,6 +463,34 @@ static void servers_told_of_are_joined(void **state)
         assert_int_equal(w->connects[2], 0);
 }
 
+static void tasks_go_to_the_server_that_takes_them_over(void **state)
+{
+        struct world *w = *state;
+        json_t *m;
+
+        w->a.settings.slots = 4;
+        assert_int_equal(agent_add(&w->a, w->now, "wss://two:1", false), 0);
+        join(w, 0, "{\"m\": \"welcome\", \"worker\": \"w1\", \"server\": \"https://one\", \"lost\": []}");
+        assert_int_equal(tell(w, 0, LEASE("task_1", "11", "")), 0);
+        assert_int_equal(tell(w, 0, LEASE("task_2", "12", "")), 0);
+        assert_int_equal(tell(w, 0, LEASE("task_3", "13", "")), 0);
+        assert_int_equal(tell(w, 0, LEASE("task_4", "14", "")), 0);
+        say(w, 3, "{\"m\": \"result\", \"result\": 4}"); /* kept, and told to the first */
+        agent_ended(&w->a, w->now, 3, "");
+        join(w, 1, "{\"m\": \"welcome\", \"worker\": \"w1\", \"server\": \"https://two\", \"lost\": [\"task_2\"], \"elsewhere\": [\"task_3\"]}");
+        assert_int_equal(w->stops, 0); /* lost there says nothing about another server's */
+        assert_int_equal(w->a.tasks[0].server, 1);
+        assert_int_equal(w->a.tasks[1].server, 0);
+        assert_int_equal(w->a.tasks[2].server, 0);
+        assert_int_equal(got(w, 1, "hello", &m), 1);
+        assert_int_equal(json_array_size(json_object_get(m, "running")), 4);
+        assert_int_equal(got(w, 1, "result", &m), 1);
+        assert_string_equal(json_string_value(json_object_get(m, "nonce")), "14");
+        say(w, 0, "{\"m\": \"result\", \"result\": 1}");
+        assert_int_equal(got(w, 1, "result", NULL), 2);
+        assert_int_equal(got(w, 0, "result", NULL), 1);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -481,6 +509,7 @@ int main(void)
                 TEST(drains),
                 TEST(drain_has_a_bound_and_a_second_call_none),
                 TEST(servers_told_of_are_joined),
+                TEST(tasks_go_to_the_server_that_takes_them_over),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
