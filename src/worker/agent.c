@@ -134,18 +134,20 @@ void agent_opened(struct agent *a, uint64_t now, uint32_t server)
         hello = json_deep_copy(a->about);
         running = json_array();
         for (uint32_t i = 0; i < a->settings.slots; i++) {
-                const struct agent_task *t = &a->tasks[i];
+                struct agent_task *t = &a->tasks[i];
                 char number[24];
 
                 if (t->state != AGENT_RUNNING)
                         continue;
+                t->shown |= 1U << server;
                 snprintf(number, sizeof number, "%llu", (unsigned long long)t->nonce);
                 json_array_append_new(running, json_pack("{s:s, s:s}", "task", t->task, "nonce", number));
         }
         /* What ended while the connection was away is still ours to tell. All of it to every server: a task may have gone to another one than gave it. */
-        for (const struct agent_kept *k = a->kept; k; k = k->next) {
+        for (struct agent_kept *k = a->kept; k; k = k->next) {
                 char number[24];
 
+                k->shown |= 1U << server;
                 snprintf(number, sizeof number, "%llu", (unsigned long long)k->nonce);
                 json_array_append_new(running, json_pack("{s:s, s:s}", "task", k->task, "nonce", number));
         }
@@ -198,19 +200,19 @@ static bool lists(const json_t *list, const char *task)
         return false;
 }
 
-/* Of what was shown to it, all that this server does not call lost or elsewhere is its own now. */
+/* Of what was shown to it, all that this server does not call lost or elsewhere is its own now. What came from another one since is not. */
 static void take_over(struct agent *a, uint32_t server, const struct message *m)
 {
         for (uint32_t s = 0; m->lost && s < a->settings.slots; s++) {
                 struct agent_task *t = &a->tasks[s];
 
-                if (t->state != AGENT_RUNNING || t->server == server || lists(m->lost, t->task) || lists(m->elsewhere, t->task))
+                if (t->state != AGENT_RUNNING || t->server == server || !(t->shown & 1U << server) || lists(m->lost, t->task) || lists(m->elsewhere, t->task))
                         continue;
                 agent_say(a, LOG_INFO_N, "%s: looked after by %s now", t->task, a->links[server].url);
                 t->server = server;
         }
         for (struct agent_kept *k = a->kept; m->lost && k; k = k->next)
-                if (k->server != server && !lists(m->lost, k->task) && !lists(m->elsewhere, k->task)) {
+                if (k->server != server && k->shown & 1U << server && !lists(m->lost, k->task) && !lists(m->elsewhere, k->task)) {
                         k->server = server;
                         k->sent = false;
                 }

@@ -74,7 +74,7 @@ struct agent_link {
 
 struct agent_task {
         enum agent_task_state state;
-        uint32_t server;
+        uint32_t server, shown;  /* shown: bits of servers whose hello on the present connection named it */
         char task[ID_TEXT], type[64];
         uint64_t nonce, started, kill_at, progress_at; /* kill_at: STOPPING, when patience ends; progress_at: when the next may be sent */
         bool answered;           /* result or fail was said */
@@ -85,7 +85,7 @@ struct agent_task {
 
 struct agent_kept {
         struct agent_kept *next;
-        uint32_t server;
+        uint32_t server, shown;
         char task[ID_TEXT];
         uint64_t nonce;
         bool sent;               /* on the present connection */

@@ -486,8 +486,17 @@ static void tasks_go_to_the_server_that_takes_them_over(void **state)
         assert_int_equal(json_array_size(json_object_get(m, "running")), 4);
         assert_int_equal(got(w, 1, "result", &m), 1);
         assert_string_equal(json_string_value(json_object_get(m, "nonce")), "14");
+        /* One that came between hello and welcome was not shown. */
+        agent_closed(&w->a, w->now, 1, "gone", 0);
+        w->now += 5000;
+        (void)agent_tick(&w->a, w->now);
+        agent_opened(&w->a, w->now, 1);
+        assert_int_equal(tell(w, 0, LEASE("task_5", "15", "")), 0);
+        assert_int_equal(tell(w, 1, "{\"m\": \"welcome\", \"worker\": \"w1\", \"server\": \"https://two\", \"lost\": [\"task_2\", \"task_3\"]}"), 0);
+        assert_string_equal(w->a.tasks[3].task, "task_5");
+        assert_int_equal(w->a.tasks[3].server, 0);
         say(w, 0, "{\"m\": \"result\", \"result\": 1}");
-        assert_int_equal(got(w, 1, "result", NULL), 2);
+        assert_int_equal(got(w, 1, "result", NULL), 3); /* that of task 4 again */
         assert_int_equal(got(w, 0, "result", NULL), 1);
 }
 
