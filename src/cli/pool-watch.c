@@ -184,6 +184,40 @@ static void take_task(struct watch *w, const json_t *data, const char *id)
         say(w, f);
 }
 
+/* A task that a whole snapshot does not hold has ended before it: its end will not be told. */
+static bool has_missing(const struct watch *w, const json_t *snapshot)
+{
+        const json_t *unfinished = json_object_get(snapshot, "unfinished"), *one;
+
+        if (w->all || json_integer_value(json_object_get(snapshot, "unfinished_left_out")) > 0)
+                return false;
+        for (size_t i = 0; i < w->count; i++) {
+                bool there = w->tasks[i].ended;
+                size_t j;
+
+                json_array_foreach(unfinished, j, one) there = there || !strcmp(pool_text(one, "id"), w->tasks[i].id);
+                if (!there)
+                        return true;
+        }
+        return false;
+}
+
+/* A part of the output that follows what was shown; false: it does not, the pool's copy is to be asked. */
+static bool take_output(struct watch *w, struct followed *f, const json_t *data)
+{
+        const json_t *text = json_object_get(data, "text");
+        size_t n = json_string_length(text);
+
+        if (!json_is_string(text) || (uint64_t)json_integer_value(json_object_get(data, "offset")) != f->log ||
+            (uint64_t)json_integer_value(json_object_get(data, "bytes")) != n)
+                return false;
+        erase(w);
+        fwrite(json_string_value(text), 1, n, stdout);
+        fflush(stdout);
+        f->log += n;
+        return true;
+}
+
 #define ENDED 1
 
 static int event(void *context, const char *type, const json_t *whole)
@@ -204,15 +238,14 @@ static int event(void *context, const char *type, const json_t *whole)
         }
         if (!strcmp(type, "snapshot")) {
                 json_array_foreach(json_object_get(data, "unfinished"), i, one) take_task(w, one, NULL);
-                if (json_object_get(data, "state"))
-                        take_task(w, data, id);
+                if (has_missing(w, data))
+                        return ENDED;
+        } else if (!strcmp(type, "task.log")) {
+                return w->single && !w->json && !take_output(w, &w->tasks[0], data) ? ENDED : 0;
         } else {
                 take_task(w, data, id);
         }
         draw(w);
-        /* With output to show, the stream is left for it: `log` and `state` events say when. */
-        if (w->single && !w->json && (!strcmp(type, "task.log") || !w->left))
-                return ENDED;
         return !w->all && !w->left ? ENDED : 0;
 }
 

@@ -166,7 +166,7 @@ static int open_accounts(struct service *s, char message[SERVICE_MESSAGE])
         snprintf(path, sizeof(path), "%s/secrets", s->folder);
         r = account_secrets_read(path, &secrets, why);
         if (r < 0) {
-                snprintf(message, SERVICE_MESSAGE, "%s: %s", path, why[0] ? why : error_text(r));
+                snprintf(message, SERVICE_MESSAGE, "%.250s: %.255s", path, why[0] ? why : error_text(r));
                 return r;
         }
         mark_secrets(s, &secrets);
