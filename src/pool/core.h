@@ -10,9 +10,10 @@
  *     └────── cancel, deadline ───────────┴─┴───────────────┴──▶ CANCELLED, EXPIRED (a dependency ended badly: CANCELLED with that reason)
  *
  * Order. Bands first (urgent, high, normal, low, idle): a queued task moves up one band per `age_ms` of waiting. Inside a band accounts take turns by
- * virtual token counters (VTC, OSDI'24): the account with the smallest service/weight goes next; a lease charges the predicted cost at once, the
- * result corrects it to the measured; an account that was idle comes back at the smallest counter of those active. Inside an account: earlier
- * deadline, then earlier id. An account or key at its cap of leases is passed over, as is a task that no ready slot fits.
+ * virtual token counters (VTC, OSDI'24): the account with the smallest service/weight goes next; a lease charges the predicted cost at once, its
+ * end corrects it to the measured; an account that was idle comes back at what those whom it competes with have settled (fair.c). Inside an account:
+ * earlier deadline, then earlier id; work whose model is resident may go ahead by resident_ms. An account or key (a key is one account's) at its cap
+ * of leases is passed over, as is a task that no ready slot fits.
  *
  * Matching. A slot is offered by a worker (ready); a task fits when every need holds: type, device kind, memory, model, labels, account's pool. Among
  * fitting ready workers: the one with the model resident, then least outstanding cost per slot, then longest ready. A task is never pushed to a worker
@@ -34,8 +35,8 @@
  *   2  no task ends twice; an ended task has no lease, and what waited for it has heard
  *   3  a QUEUED task that fits a ready slot of a live worker does not stay queued after the step, unless a cap or the brake says so
  *   4  every task but HELD-for-tasks and QUEUED has a deadline, and core_next_deadline covers it
- *   5  counters: Σ charges = what accounts were charged; no account's counter lags the smallest active one when it returns
- *   6  the service of two accounts that are both backlogged in a band for the whole of a time differs by at most twice the largest task (VTC's bound)
+ *   5  counters: what is charged ahead for an account's leases is part of its counter, and the sum of those leases' charges
+ *   6  (not in core_check; sim-bench.c measures it) accounts that are both backlogged in a band get service by their weights
  */
 #pragma once
 
@@ -117,10 +118,11 @@ struct core_unmet {
         uint32_t matched, total;
 };
 
-#define CORE_UNMET (CORE_LABELS + 5)
+#define CORE_UNMET (CORE_LABELS + 6) /* type, device, memory, model, worker, pool */
 
 struct core_refusal {
-        int error;                   /* -EINVAL (text), -E_QUOTA (too many unfinished), -ENOTSUP (no worker could), -EEXIST (id), -ENOENT (after) */
+        int error;                   /* -EINVAL (text), -E_QUOTA (too many unfinished, or too many different needs), -ENOTSUP (no worker could),
+                                        -EEXIST (id), -ENOENT (after) */
         char text[256];
         struct core_unmet unmet[CORE_UNMET];
         uint32_t unmet_count;        /* each need with its count, when error is -ENOTSUP */

@@ -114,6 +114,25 @@ static void test_refused_with_a_count_for_each_need(void **state)
         assert_int_equal(core->classes.live, 2);
 }
 
+static void test_every_need_at_once_is_counted(void **state)
+{
+        struct core_task_spec spec = needing(1, "gpu", 24 * GIB, "gpt", NULL);
+        struct core_worker_spec w = gpu_worker(1, 8 * GIB);
+        uint32_t workers;
+
+        (void)state;
+        begin();
+        w.private_pool = true;
+        w.account = id_of('a', 9);
+        join_spec(&w);
+        spec.needs.worker = w.id;
+        spec.needs.label_count = CORE_LABELS;
+        for (uint32_t i = 0; i < CORE_LABELS; i++)
+                snprintf(spec.needs.labels[i].name, CORE_TEXT, "label-%u", i);
+        assert_int_equal(try_spec(&spec, &workers), -ENOTSUP);
+        assert_int_equal(refusal.unmet_count, CORE_UNMET);
+}
+
 static void test_workers_that_differ_in_nothing_asked_for_are_one_kind(void **state)
 {
         struct core_task_spec spec;
@@ -314,6 +333,7 @@ int main(void)
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test_teardown(test_every_need_counts, end_core),
                 cmocka_unit_test_teardown(test_refused_with_a_count_for_each_need, end_core),
+                cmocka_unit_test_teardown(test_every_need_at_once_is_counted, end_core),
                 cmocka_unit_test_teardown(test_workers_that_differ_in_nothing_asked_for_are_one_kind, end_core),
                 cmocka_unit_test_teardown(test_the_resident_model_is_preferred, end_core),
                 cmocka_unit_test_teardown(test_a_worker_goes_on_with_its_resident_model, end_core),
