@@ -17,7 +17,7 @@ struct gateway_settings {
         uint64_t head_ns, body_ns, idle_ns, write_ns, ping_ns;
         uint64_t event_buffer, worker_buffer;
 
-        uint64_t event_bytes, log_bytes, object_bytes, payload_bytes, memory_bytes;
+        uint64_t keep_ns, event_bytes, log_bytes, object_bytes, payload_bytes, memory_bytes;
 
         uint64_t lease_ns, suspect_ns, drain_ns, gone_ns, age_ns, backoff_ns, backoff_max_ns;
         uint64_t attempts, poison_workers, max_tasks, max_tasks_per_account, max_leases_per_account;

@@ -191,7 +191,7 @@ struct event_log {
 
 struct counters {
         uint64_t submitted, batches, answered, refused_store, refused_full, worker_messages, worker_unknown, worker_malformed, worker_quota, stale, acks, progress_dropped,
-                log_bytes, log_dropped, log_cut, events_known, events_pushed, objects, object_bytes, wrong_digests, foreign, turns, operations, waits, resumed, lost_unlisted, queues_taken, queues_given, rows_told;
+                log_bytes, log_dropped, log_cut, logs_swept, events_known, events_pushed, objects, object_bytes, wrong_digests, foreign, turns, operations, waits, resumed, lost_unlisted, queues_taken, queues_given, rows_told;
 };
 
 /* LEAVING: given up; what was accepted before becomes durable, then another server may claim it. */
@@ -250,7 +250,7 @@ struct service {
 
         struct event_log events;
         struct queue queues[STORE_QUEUES];
-        uint64_t queues_due_ms, sweep_due_ms;
+        uint64_t queues_due_ms, sweep_due_ms, logs_due_ms;
         int64_t sweep_unix_ms;
         uint64_t refused;          /* number of a batch that the store refused; set by the writer's thread */
         bool queues_busy, sweeping, reopening, reopen_busy, shared, taken_away;
@@ -406,7 +406,6 @@ void answers_free(struct service *s);
 
 /* log.c */
 void log_write(struct service *s, struct task *task, uint64_t offset, const char *text, size_t bytes);
-void log_remove(struct service *s, const struct id *account, const struct id *task, uint32_t attempts);
 void log_path(const struct service *s, const struct id *account, const struct id *task, uint32_t attempt, char *path, size_t size);
 
 /* object.c */
@@ -433,6 +432,10 @@ void moved_sweep(struct service *s, bool all);
 
 /* about.c */
 void service_counts(struct service *s, struct strbuf *b);
+
+/* sweep.c: what is kept long enough goes. sweep_until: when the row of a task in this state may go, 0: never. */
+int64_t sweep_until(const struct service *s, uint32_t state);
+void sweep(struct service *s);
 
 /* jobs.c: a thread for what would block the loop. run in the thread, finish on the loop in service_turn; run gets NULL while the store can't be opened. */
 struct job {

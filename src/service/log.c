@@ -133,13 +133,3 @@ void log_write(struct service *s, struct task *task, uint64_t offset, const char
         if (append(s, task, fd, text, bytes) < 0)
                 s->counters.log_dropped += bytes;
 }
-
-void log_remove(struct service *s, const struct id *account, const struct id *task, uint32_t attempts)
-{
-        char path[512];
-
-        for (uint32_t i = 1; i <= attempts && i <= 100; i++) {
-                log_path(s, account, task, i, path, sizeof(path));
-                unlink(path);
-        }
-}

@@ -72,7 +72,8 @@ static void write_task(struct service *s, struct pending_change *p)
         p->key = p->spec = SIZE_MAX;
         p->change = (struct store_change){.kind = STORE_PUT,
                                           .row = {.table = STORE_TASK, .queue = task->queue, .id = task->id, .account = task->account,
-                                                  .state = task->now.state, .kind = task->kind}};
+                                                  .state = task->now.state, .kind = task->kind,
+                                                  .until_ms = sweep_until(s, task->now.state)}};
         if (!task->stored) {
                 p->spec = s->texts.length;
                 task_spec_text(&s->texts, task);

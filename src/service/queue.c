@@ -11,7 +11,6 @@
 #define LOG_ROOM "service"
 #define LOOK_MS 500
 #define SWEEP_MS 60000
-#define SWEPT_AT_ONCE 1000
 
 struct row_copy {
         struct row_copy *next;
@@ -334,39 +333,6 @@ static void look(struct service *s)
         op = operation_add(s, OPERATION_CALL);
         op->call = claim_done;
         op->context = claim;
-}
-
-/* Rows whose time is over. */
-
-static void sweep_call(void *context, struct store *store)
-{
-        static const enum store_table tables[] = {STORE_ANSWER, STORE_WORKER, STORE_FEED, STORE_SESSION};
-        const struct service *s = context;
-        uint64_t count;
-
-        for (size_t i = 0; i < ARRAY_SIZE(tables); i++)
-                if (store_sweep(store, tables[i], s->sweep_unix_ms, SWEPT_AT_ONCE, &count) < 0)
-                        return;
-}
-
-static void sweep_done(struct service *s, void *context, int error)
-{
-        s->sweeping = false;
-}
-
-static void sweep(struct service *s)
-{
-        struct operation *op;
-        uint64_t number;
-
-        pending_flush(s);
-        s->sweep_unix_ms = s->unix_ms;
-        if (s->sweeping || s->pending_count || writer_call(s->writer, sweep_call, s, &number) < 0)
-                return;
-        s->batch = number + 1;
-        s->sweeping = true;
-        op = operation_add(s, OPERATION_CALL);
-        op->call = sweep_done;
 }
 
 /* A new life. */

@@ -42,6 +42,7 @@ struct service_options {
         const char *pin;                 /* what they know our certificate by (libcurl's "sha256//…"); NULL: none */
         const struct core_settings *core;
         uint64_t event_bytes;            /* of the event log in memory; 0: 32 MiB */
+        uint64_t keep_ms;                /* how long tasks that ended are kept, with their logs; 0: for ever */
         uint64_t log_bytes;              /* of one task's log; 0: 4 MiB. More is counted and cut in the middle */
         uint64_t object_bytes;           /* of one artifact; 0: 64 GiB */
         uint64_t payload_bytes;          /* of a task's payload; 0: 256 KiB. Results up to the same size stand in the task, larger ones are artifacts */

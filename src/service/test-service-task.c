@@ -2,6 +2,7 @@
 #include "service/test-service.h"
 
 #include <stdio.h>
+#include <unistd.h>
 
 static char *lease_word(const json_t *lease, const char *kind, const char *more, char *text, size_t size)
 {
@@ -297,6 +298,48 @@ static void changes_and_reasons(void **state)
         test_answer_done(&answer);
 }
 
+static bool log_is_there(const struct account_caller *caller, const struct id *id)
+{
+        char path[300], account[ID_TEXT], task[ID_TEXT];
+
+        snprintf(path, sizeof(path), "%s/logs/%s/%s.1.log", folder, id_text("account", &caller->account, account), id_text("task", id, task));
+        return access(path, F_OK) == 0;
+}
+
+static void what_ended_long_ago_goes(void **state)
+{
+        struct id ended, waiting;
+        json_t *lease, *ack;
+
+        options.keep_ms = 3600000;
+        test_close();
+        test_open();
+        test_join(&w, &farm, "one", 1, NULL);
+        ended = test_task(&alice, "{\"type\":\"t\",\"payload\":{}}");
+        lease = next_lease(&w);
+        assert_int_equal(test_say(&w, "%s", lease_word(lease, "log", ",\"offset\":0,\"text\":\"hello\"", text, sizeof(text))), 0);
+        assert_int_equal(test_say(&w, "%s", lease_word(lease, "result", ",\"result\":1", text, sizeof(text))), 0);
+        ack = test_heard(&w, "ack");
+        waiting = test_task(&alice, "{\"type\":\"t\",\"payload\":{}}");
+        test_settle();
+        assert_true(log_is_there(&alice, &ended));
+        test_pass_ms(1800000);
+        json_decref(test_view(&alice, &ended, 200));
+        assert_true(log_is_there(&alice, &ended));
+        test_unix_ms += INT64_C(86400000) * 36500; /* files bear the real time, whatever it is */
+        for (int i = 0; i < 20 && log_is_there(&alice, &ended); i++) {
+                test_pass_ms(61000);
+                test_settle();
+        }
+        json_decref(test_view(&alice, &ended, 404));
+        assert_false(log_is_there(&alice, &ended));
+        json_decref(test_view(&alice, &waiting, 200));
+        json_decref(lease);
+        json_decref(ack);
+        test_worker_close(&w);
+        options.keep_ms = 0;
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
@@ -308,6 +351,7 @@ int main(void)
                 cmocka_unit_test_setup_teardown(impossible_work_is_refused_with_its_reasons, test_setup, test_teardown),
                 cmocka_unit_test_setup_teardown(lists_and_waits, test_setup, test_teardown),
                 cmocka_unit_test_setup_teardown(changes_and_reasons, test_setup, test_teardown),
+                cmocka_unit_test_setup_teardown(what_ended_long_ago_goes, test_setup, test_teardown),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
