@@ -10,6 +10,8 @@
 
 #define BACKOFF_FIRST_MS 20
 #define BACKOFF_MAX_MS 2000
+#define GATHER_FROM_NS NS_PER_MS       /* commits that take longer than this are worth gathering for */
+#define GATHER_MAX_NS (2 * NS_PER_MS)
 #define GROUP_MAX 4096 /* batches in one commit: bounds how long the first of them waits */
 
 /* A batch with everything that it points to, in one piece of memory; or a call. */
@@ -30,7 +32,10 @@ struct writer {
         pthread_mutex_t lock;
         pthread_cond_t work;         /* the thread waits on it: for entries, for stop, between tries */
         struct entry *first, **last; /* under lock, as all below */
-        bool idle, stopping;
+        bool idle, gathering, stopping;
+        uint64_t rows_waiting;       /* handed over since the thread last took what there was */
+        uint64_t rows_expected;      /* when the last commit ended: its own and those that waited by then */
+        uint64_t usual_ns, ended_ns; /* how long commits take of late; when the last one ended */
         uint64_t give_up_ns;         /* when stopping: no try after this */
         uint64_t epochs[STORE_QUEUES];
         struct writer_state state;
@@ -91,8 +96,9 @@ static void hand_over(struct writer *w, struct entry *e, uint64_t *ret_number)
         *w->last = e;
         w->last = &e->next;
         w->state.waiting_bytes += e->bytes;
+        w->rows_waiting += e->batch.count;
         *ret_number = e->number;
-        if (w->idle)
+        if (w->idle || (w->gathering && w->rows_waiting >= w->rows_expected))
                 pthread_cond_signal(&w->work);
 }
 
@@ -199,6 +205,7 @@ static int try_commit(struct writer *w, const struct store_batch *batches, size_
         for (size_t i = 0; i < count; i++)
                 rows += batches[i].count;
         pthread_mutex_lock(&w->lock);
+        w->usual_ns = (7 * w->usual_ns + took) / 8;
         if (!r) {
                 w->state.commits++;
                 w->state.rows += rows;
@@ -281,12 +288,13 @@ static struct entry *commit_group(struct writer *w, struct entry *first, int *re
         struct store_batch batches[GROUP_MAX];
         uint64_t number = first->number, bytes = 0;
         struct entry *e = first;
-        size_t count = 0;
+        size_t count = 0, rows = 0;
         int r;
 
         do {
                 batches[count++] = e->batch;
                 bytes += e->bytes;
+                rows += e->batch.count;
                 e = e->next;
         } while (e && !e->fn && count < max);
         r = commit(w, batches, count);
@@ -298,6 +306,8 @@ static struct entry *commit_group(struct writer *w, struct entry *first, int *re
         pthread_mutex_lock(&w->lock);
         w->state.durable = number + count - 1;
         w->state.waiting_bytes -= bytes;
+        w->rows_expected = rows + w->rows_waiting;
+        w->ended_ns = clock_now_ns();
         pthread_mutex_unlock(&w->lock);
         wake(w);
         while (first != e) {
@@ -341,6 +351,27 @@ static void drop_batches(struct writer *w, struct entry *e)
         wake(w);
 }
 
+/* On a slow disk. Right after a commit those that were answered are on their way back with the next; to go without them makes two groups that take turns,
+ * each waiting for the other's commit. So they are waited for, at most half as long as a commit takes, and only while they come. On a fast disk
+ * the next commit is over before they are here: nobody waits.
+ */
+static void gather(struct writer *w)
+{
+        uint64_t patience = w->usual_ns / 2 < GATHER_MAX_NS ? w->usual_ns / 2 : GATHER_MAX_NS, end = w->ended_ns + patience;
+
+        if (w->usual_ns < GATHER_FROM_NS)
+                return;
+        w->gathering = true;
+        while (!w->stopping && w->rows_waiting < w->rows_expected) {
+                uint64_t put = w->state.put, until = clock_now_ns() + patience / 4;
+                struct timespec at = timespec_of(until < end ? until : end);
+
+                if (until - patience / 4 >= end || (pthread_cond_timedwait(&w->work, &w->lock, &at) == ETIMEDOUT && w->state.put == put))
+                        break;
+        }
+        w->gathering = false;
+}
+
 /* Everything that waits, or NULL: stop. Company: waits max_wait_us more for it. */
 static struct entry *take_all(struct writer *w)
 {
@@ -351,6 +382,8 @@ static struct entry *take_all(struct writer *w)
         while (!w->first && !w->stopping)
                 pthread_cond_wait(&w->work, &w->lock);
         w->idle = false;
+        if (w->first && !w->first->fn)
+                gather(w);
         if (w->options.max_wait_us && !w->stopping) {
                 struct timespec at = timespec_of(clock_now_ns() + w->options.max_wait_us * NS_PER_US);
 
@@ -360,6 +393,7 @@ static struct entry *take_all(struct writer *w)
         all = w->first;
         w->first = NULL;
         w->last = &w->first;
+        w->rows_waiting = 0;
         pthread_mutex_unlock(&w->lock);
         return all;
 }

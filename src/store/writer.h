@@ -1,5 +1,6 @@
 /* writer.h: the one thread that commits. Batches are handed over from the loop's thread in order, whatever gathered while the last commit ran is
- * one transaction (group commit: no timer, the disk sets the pace; max_wait_us may add one), and the loop is woken when it is durable.
+ * one transaction (group commit: the disk sets the pace; on a slow one, up to 2 ms are given to those that were just answered and come again; max_wait_us may add
+ * more), and the loop is woken when it is durable.
  *
  * A commit that fails with an error that may pass (-ENOSPC, -E_UNAVAILABLE, -EIO, -ENOMEM) is tried again, with back-off, until it succeeds: nothing is dropped
  * or passed over. Meanwhile writer_state says so, and the pool refuses new work. Errors of a batch itself (-EINVAL, -E2BIG, -ENOENT, -EEXIST: store.h) refuse
