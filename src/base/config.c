@@ -459,6 +459,23 @@ int config_load(const struct config_table *table, const char *path, bool must_ex
         return 0;
 }
 
+int config_override(const struct config_table *table, void *target, const char *text, char message[CONFIG_MESSAGE])
+{
+        const char *dot = strchr(text, '.'), *equals = strchr(text, '=');
+        char section[64], name[64];
+
+        if (!dot || !equals || dot > equals || dot - text >= (ptrdiff_t)sizeof section || equals - dot > (ptrdiff_t)sizeof name) {
+                char shown[64];
+
+                text_copy_clean(shown, sizeof shown, text);
+                snprintf(message, CONFIG_MESSAGE, "--set %s: not of the form SECTION.NAME=VALUE", shown);
+                return -E_CONFIG;
+        }
+        snprintf(section, sizeof section, "%.*s", (int)(dot - text), text);
+        snprintf(name, sizeof name, "%.*s", (int)(equals - dot - 1), dot + 1);
+        return config_set(table, target, section, name, equals + 1, message);
+}
+
 char *config_format(const struct config_entry *entry, const void *target, char *buffer, size_t size)
 {
         const void *at = (const char *)target + entry->offset;

@@ -63,6 +63,9 @@ must_check int config_load(const struct config_table *table, const char *path, b
 must_check int config_set(const struct config_table *table, void *target, const char *section, const char *name,
                           const char *value, char message[CONFIG_MESSAGE]);
 
+/* The same from "SECTION.NAME=VALUE", as --set takes it. */
+must_check int config_override(const struct config_table *table, void *target, const char *text, char message[CONFIG_MESSAGE]);
+
 /* The value in file notation; 300 bytes are always enough. */
 char *config_format(const struct config_entry *entry, const void *target, char *buffer, size_t size);
 

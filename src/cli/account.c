@@ -138,7 +138,7 @@ static int find_account(struct pool_client *c, const char *name, char id[64], ch
         return r;
 }
 
-static void list_accounts(const json_t *answer, struct strbuf *b)
+static void list_accounts(const json_t *answer, struct strbuf *b, const void *context)
 {
         static const char *const titles[] = {"ACCOUNT", "NAME", "ROLE", ">WEIGHT", "STATE", "CREATED", NULL};
         scoped_table struct table t;
@@ -159,7 +159,7 @@ static void list_accounts(const json_t *answer, struct strbuf *b)
         table_print(&t, 0, b);
 }
 
-static void list_keys(const json_t *answer, struct strbuf *b)
+static void list_keys(const json_t *answer, struct strbuf *b, const void *context)
 {
         static const char *const titles[] = {"KEY", "LABEL", "USED", "EXPIRES", "CREATED", NULL};
         scoped_table struct table t;
@@ -180,34 +180,12 @@ static void list_keys(const json_t *answer, struct strbuf *b)
         table_print(&t, 0, b);
 }
 
-/* Sends, prints. words: makes text of the answer, NULL: nothing is printed. */
-static int request(struct pool_client *c, const struct ask *a, const struct pool_ask *ask, void (*words)(const json_t *answer, struct strbuf *b))
-{
-        char message[CLI_MESSAGE];
-        struct strbuf b = {0};
-        json_t *answer = NULL;
-        int r = pool_ask(c, ask, &answer, message);
-
-        if (r < 0) {
-                cli_error("%s", message);
-                r = cli_exit_code(r);
-        } else if (a->json) {
-                r = answer ? pool_print_json(answer) : CLI_OK;
-        } else if (words) {
-                words(answer, &b);
-                r = b.failed ? CLI_FAILED : cli_print(b.text ? b.text : "");
-        }
-        strbuf_done(&b);
-        json_decref(answer);
-        return r;
-}
-
-static void only_id(const json_t *answer, struct strbuf *b)
+static void only_id(const json_t *answer, struct strbuf *b, const void *context)
 {
         strbuf_add(b, "%s\n", pool_text(answer, "id"));
 }
 
-static void only_key(const json_t *answer, struct strbuf *b)
+static void only_key(const json_t *answer, struct strbuf *b, const void *context)
 {
         strbuf_add(b, "%s\n", pool_text(answer, "key"));
 }
@@ -226,7 +204,7 @@ static int set_password(struct pool_client *c, const struct ask *a, const char *
         snprintf(path, sizeof path, "/api/v1/accounts/%s/password", id);
         ask.path = path;
         ask.body = body;
-        r = request(c, a, &ask, NULL);
+        r = pool_print(c, &ask, a->json, NULL, NULL);
         json_decref(body);
         return r;
 }
@@ -238,7 +216,7 @@ static int account(const struct verb *self, struct pool_client *c, struct ask *a
         int r;
 
         if (!a->what || !strcmp(a->what, "list"))
-                return request(c, a, &ask, list_accounts);
+                return pool_print(c, &ask, a->json, list_accounts, NULL);
         if (!a->name)
                 return cli_usage(self, "which account?");
         if (!strcmp(a->what, "create")) {
@@ -254,7 +232,7 @@ static int account(const struct verb *self, struct pool_client *c, struct ask *a
                         secret_wipe(password);
                 }
                 ask = (struct pool_ask){.method = "POST", .path = "/api/v1/accounts", .body = a->body};
-                return request(c, a, &ask, only_id);
+                return pool_print(c, &ask, a->json, only_id, NULL);
         }
         if (strcmp(a->what, "change") && strcmp(a->what, "disable") && strcmp(a->what, "enable") && strcmp(a->what, "password"))
                 return cli_usage(self, "\"%.40s\": list, create, change, disable, enable or password?", a->what);
@@ -271,7 +249,7 @@ static int account(const struct verb *self, struct pool_client *c, struct ask *a
                 return cli_usage(self, "what is to change? --role, --weight, --max-leases …");
         snprintf(path, sizeof path, "/api/v1/accounts/%s", id);
         ask = (struct pool_ask){.method = "PATCH", .path = path, .body = a->body, .if_match = "*"};
-        return request(c, a, &ask, NULL);
+        return pool_print(c, &ask, a->json, NULL, NULL);
 }
 
 static int key(const struct verb *self, struct pool_client *c, struct ask *a, char message[CLI_MESSAGE])
@@ -290,7 +268,7 @@ static int key(const struct verb *self, struct pool_client *c, struct ask *a, ch
         if (!a->what || !strcmp(a->what, "list")) {
                 snprintf(path, sizeof path, "/api/v1/keys?limit=1000%s%s", id[0] ? "&account=" : "", id);
                 ask.path = path;
-                return request(c, a, &ask, list_keys);
+                return pool_print(c, &ask, a->json, list_keys, NULL);
         }
         if (!a->name)
                 return cli_usage(self, "%s", strcmp(a->what, "create") ? "which key? its id, as `berth key list' shows it" : "a label, so that you know it again?");
@@ -301,15 +279,15 @@ static int key(const struct verb *self, struct pool_client *c, struct ask *a, ch
                 if (a->scopes)
                         json_object_set(a->body, "scopes", a->scopes);
                 ask = (struct pool_ask){.method = "POST", .path = "/api/v1/keys", .body = a->body};
-                return request(c, a, &ask, only_key);
+                return pool_print(c, &ask, a->json, only_key, NULL);
         }
         if (strcmp(a->what, "end"))
                 return cli_usage(self, "\"%.40s\": list, create or end?", a->what);
-        if (strlen(a->name) > 60 || a->name[strspn(a->name, "abcdefghijklmnopqrstuvwxyz0123456789_")])
+        if (!pool_is_id(a->name))
                 return cli_usage(self, "\"%.60s\" is no key's id", a->name);
         snprintf(path, sizeof path, "/api/v1/keys/%s", a->name);
         ask = (struct pool_ask){.method = "DELETE", .path = path};
-        return request(c, a, &ask, NULL);
+        return pool_print(c, &ask, a->json, NULL, NULL);
 }
 
 static int run(const struct verb *self, int argc, char **argv)

@@ -332,6 +332,45 @@ int pool_ask(struct pool_client *c, const struct pool_ask *ask, json_t **ret_ans
         return r;
 }
 
+bool pool_is_id(const char *text)
+{
+        return text[0] && strlen(text) < 64 && text[strspn(text, "abcdefghijklmnopqrstuvwxyz0123456789_")] == '\0';
+}
+
+int pool_print(struct pool_client *c, const struct pool_ask *ask, bool json, pool_words_fn words, const void *context)
+{
+        char message[CLI_MESSAGE];
+        struct strbuf b = {0};
+        json_t *answer = NULL;
+        int r = pool_ask(c, ask, &answer, message);
+
+        if (r < 0) {
+                cli_error("%s", message);
+                r = cli_exit_code(r);
+        } else if (json) {
+                r = answer ? pool_print_json(answer) : CLI_OK;
+        } else if (words && answer) {
+                words(answer, &b, context);
+                r = b.failed ? CLI_FAILED : cli_print(b.text ? b.text : "");
+        }
+        strbuf_done(&b);
+        json_decref(answer);
+        return r;
+}
+
+int pool_print_of(const struct pool_ask *ask, bool json, pool_words_fn words, const void *context)
+{
+        scoped_pool struct pool_client c = {0};
+        char message[CLI_MESSAGE];
+        int r = pool_open(&c, message);
+
+        if (r < 0) {
+                cli_error("%s", message);
+                return cli_exit_code(r);
+        }
+        return pool_print(&c, ask, json, words, context);
+}
+
 int pool_print_json(const json_t *value)
 {
         char *text scoped_free = json_dumps(value, JSON_INDENT(2) | JSON_ENCODE_ANY);

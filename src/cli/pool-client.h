@@ -10,6 +10,7 @@
 #include "cli/cli.h"
 
 #include "base/scope.h"
+#include "base/strbuf.h"
 
 #include <curl/curl.h>
 #include <jansson.h>
@@ -58,6 +59,15 @@ must_check int pool_send_file(struct pool_client *c, const char *path, char sha2
 
 /* The SHA-256 in hex and the length of what fd holds from its beginning on. */
 must_check int pool_digest(int fd, char sha256[65], uint64_t *ret_bytes);
+
+/* Makes lines for people of an answer. */
+typedef void (*pool_words_fn)(const json_t *answer, struct strbuf *b, const void *context);
+/* Asks and prints: JSON, or what `words` makes of the answer (NULL: nothing), or the error. An exit code. */
+int pool_print(struct pool_client *c, const struct pool_ask *ask, bool json, pool_words_fn words, const void *context);
+/* The same of the pool that is found. */
+int pool_print_of(const struct pool_ask *ask, bool json, pool_words_fn words, const void *context);
+/* Ids are plain; anything else would change a path's meaning. */
+bool pool_is_id(const char *text);
 
 /* Prints JSON with two spaces; CLI_OK or CLI_FAILED. */
 int pool_print_json(const json_t *value);

@@ -39,40 +39,10 @@ static const struct argp_option only_json[] = {
         {0},
 };
 
-/* Ids are plain; anything else would change the path's meaning. */
-static bool is_id(const char *s)
+static void state_line(const json_t *answer, struct strbuf *b, const void *context)
 {
-        return s[0] && strlen(s) < 64 && s[strspn(s, "abcdefghijklmnopqrstuvwxyz0123456789_")] == '\0';
-}
+        const struct ask *a = context;
 
-/* Asks and prints: JSON, or what `words` makes of the answer. */
-static int request(const struct ask *a, struct pool_ask *ask, void (*words)(const struct ask *a, const json_t *answer, struct strbuf *b))
-{
-        scoped_pool struct pool_client c = {0};
-        char message[CLI_MESSAGE];
-        struct strbuf b = {0};
-        json_t *answer = NULL;
-        int r;
-
-        r = pool_open(&c, message);
-        if (r >= 0)
-                r = pool_ask(&c, ask, &answer, message);
-        if (r < 0) {
-                cli_error("%s", message);
-                r = cli_exit_code(r);
-        } else if (a->json) {
-                r = answer ? pool_print_json(answer) : CLI_OK;
-        } else {
-                words(a, answer, &b);
-                r = b.failed ? CLI_FAILED : cli_print(b.text);
-        }
-        strbuf_done(&b);
-        json_decref(answer);
-        return r;
-}
-
-static void state_line(const struct ask *a, const json_t *answer, struct strbuf *b)
-{
         strbuf_add(b, "%s %s", a->first, pool_text(answer, "state"));
         if (json_object_get(answer, "priority") && a->second)
                 strbuf_add(b, ", priority %s", pool_text(answer, "priority"));
@@ -88,11 +58,11 @@ static int run_cancel(const struct verb *self, int argc, char **argv)
         char path[128];
 
         cli_parse(self, argc, argv, &a);
-        if (!a.first || a.second || !is_id(a.first))
+        if (!a.first || a.second || !pool_is_id(a.first))
                 return cli_usage(self, "which task? its id, as `berth tasks' lists it");
         snprintf(path, sizeof path, "/api/v1/tasks/%s/cancel", a.first);
         ask.path = path;
-        return request(&a, &ask, state_line);
+        return pool_print_of(&ask, a.json, state_line, &a);
 }
 
 const struct verb verb_cancel = {
@@ -116,7 +86,7 @@ static int run_prioritise(const struct verb *self, int argc, char **argv)
         int r;
 
         cli_parse(self, argc, argv, &a);
-        if (!a.first || !a.second || !is_id(a.first))
+        if (!a.first || !a.second || !pool_is_id(a.first))
                 return cli_usage(self, "which task, and which priority: urgent, high, normal, low or idle?");
         body = json_pack("{s:s}", "priority", a.second);
         if (!body)
@@ -124,7 +94,7 @@ static int run_prioritise(const struct verb *self, int argc, char **argv)
         snprintf(path, sizeof path, "/api/v1/tasks/%s", a.first);
         ask.path = path;
         ask.body = body;
-        r = request(&a, &ask, state_line);
+        r = pool_print_of(&ask, a.json, state_line, &a);
         json_decref(body);
         return r;
 }
@@ -156,13 +126,13 @@ static int run_drain(const struct verb *self, int argc, char **argv)
         int r;
 
         cli_parse(self, argc, argv, &a);
-        if (!a.first || a.second || !is_id(a.first))
+        if (!a.first || a.second || !pool_is_id(a.first))
                 return cli_usage(self, "which worker? its id, as `berth workers' lists it");
         body = json_pack("{s:s}", "state", a.off ? "active" : "draining");
         snprintf(path, sizeof path, "/api/v1/workers/%s", a.first);
         ask.path = path;
         ask.body = body;
-        r = request(&a, &ask, state_line);
+        r = pool_print_of(&ask, a.json, state_line, &a);
         json_decref(body);
         return r;
 }
@@ -186,7 +156,7 @@ static json_int_t number(const json_t *o, const char *name)
 
 #define D JSON_INTEGER_FORMAT
 
-static void because(const struct ask *a, const json_t *answer, struct strbuf *b)
+static void because(const json_t *answer, struct strbuf *b, const void *context)
 {
         const json_t *one;
         char text[16];
@@ -206,7 +176,6 @@ static void because(const struct ask *a, const json_t *answer, struct strbuf *b)
                 strbuf_add(b, "  workers    %" D " could take it, %" D " of them are free\n", number(answer, "fitting"), number(answer, "fitting_ready"));
         json_array_foreach(json_object_get(answer, "unmet"), i, one)
                 strbuf_add(b, "  %-26s %" D " of %" D " workers\n", pool_text(one, "need"), number(one, "matched"), number(one, "total"));
-        (void)a;
 }
 
 static int run_why(const struct verb *self, int argc, char **argv)
@@ -216,11 +185,11 @@ static int run_why(const struct verb *self, int argc, char **argv)
         char path[128];
 
         cli_parse(self, argc, argv, &a);
-        if (!a.first || a.second || !is_id(a.first))
+        if (!a.first || a.second || !pool_is_id(a.first))
                 return cli_usage(self, "why what? the id of a task or of a worker");
         snprintf(path, sizeof path, "/api/v1/%s/%s/why", strncmp(a.first, "worker_", 7) ? "tasks" : "workers", a.first);
         ask.path = path;
-        return request(&a, &ask, because);
+        return pool_print_of(&ask, a.json, because, &a);
 }
 
 const struct verb verb_why = {
@@ -235,8 +204,9 @@ const struct verb verb_why = {
 
 /* ---- backup ------------------------------------------------------------------------------------------------------ */
 
-static void copied(const struct ask *a, const json_t *answer, struct strbuf *b)
+static void copied(const json_t *answer, struct strbuf *b, const void *context)
 {
+        const struct ask *a = context;
         char number[16];
 
         strbuf_add(b, "copied to %s", a->first);
@@ -259,7 +229,7 @@ static int run_backup(const struct verb *self, int argc, char **argv)
         if (!body)
                 return cli_usage(self, "the path is not UTF-8 text");
         ask.body = body;
-        r = request(&a, &ask, copied);
+        r = pool_print_of(&ask, a.json, copied, &a);
         json_decref(body);
         return r;
 }

@@ -184,7 +184,7 @@ static int run(const struct verb *self, int argc, char **argv)
         int r;
 
         cli_parse(self, argc, argv, &a);
-        if (!a.id || strlen(a.id) > 60 || a.id[strspn(a.id, "abcdefghijklmnopqrstuvwxyz0123456789_")])
+        if (!a.id || !pool_is_id(a.id))
                 return cli_usage(self, "which task? its id, as `berth tasks' lists it");
         r = pool_open(&c, message);
         if (r >= 0 && a.log) {

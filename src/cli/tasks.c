@@ -52,7 +52,7 @@ static int parse(int key, char *arg, struct argp_state *state)
         }
 }
 
-static void list(const json_t *answer, struct strbuf *b)
+static void list(const json_t *answer, struct strbuf *b, const void *context)
 {
         static const char *const titles[] = {"TASK", "NAME", "TYPE", "STATE", "PRIORITY", ">TRY", ">DONE", "WORKER", "CREATED", NULL};
         scoped_table struct table t;
@@ -84,7 +84,7 @@ static void list(const json_t *answer, struct strbuf *b)
 }
 
 /* Every member on a line of its own; what is deeper as JSON. */
-static void one(const json_t *task, struct strbuf *b)
+static void one(const json_t *task, struct strbuf *b, const void *context)
 {
         const json_t *value;
         const char *name;
@@ -104,45 +104,23 @@ static void one(const json_t *task, struct strbuf *b)
 
 static int run(const struct verb *self, int argc, char **argv)
 {
-        scoped_pool struct pool_client c = {0};
         struct pool_ask ask = {.method = "GET"};
-        char message[CLI_MESSAGE], path[700];
-        struct strbuf b = {0};
-        json_t *answer = NULL;
         struct ask a = {0};
         uint64_t limit = 50;
-        int r;
+        char path[700];
 
         cli_parse(self, argc, argv, &a);
         if (a.limit && text_parse_u64(a.limit, 1, 1000, &limit) < 0)
                 return cli_usage(self, "--limit %.40s: a number from 1 to 1000", a.limit);
-        r = pool_open(&c, message);
-        if (r >= 0) {
-                if (a.id)
-                        snprintf(path, sizeof path, "/api/v1/tasks/%.200s", a.id);
-                else
-                        snprintf(path, sizeof path, "/api/v1/tasks?limit=%u%s%.100s%s%.100s%s%.200s", (unsigned int)limit, a.state ? "&state=" : "", a.state ? a.state : "",
-                                 a.type ? "&type=" : "", a.type ? a.type : "", a.after ? "&after=" : "", a.after ? a.after : "");
-                ask.path = path;
-                r = pool_ask(&c, &ask, &answer, message);
-        }
-        if (r < 0) {
-                cli_error("%s", message);
-                json_decref(answer);
-                return cli_exit_code(r);
-        }
-        if (a.json) {
-                r = pool_print_json(answer);
-        } else {
-                if (a.id)
-                        one(answer, &b);
-                else
-                        list(answer, &b);
-                r = b.failed ? CLI_FAILED : cli_print(b.text);
-        }
-        strbuf_done(&b);
-        json_decref(answer);
-        return r;
+        if (a.id && !pool_is_id(a.id))
+                return cli_usage(self, "\"%.60s\" is no task's id", a.id);
+        if (a.id)
+                snprintf(path, sizeof path, "/api/v1/tasks/%s", a.id);
+        else
+                snprintf(path, sizeof path, "/api/v1/tasks?limit=%u%s%.100s%s%.100s%s%.200s", (unsigned int)limit, a.state ? "&state=" : "", a.state ? a.state : "",
+                         a.type ? "&type=" : "", a.type ? a.type : "", a.after ? "&after=" : "", a.after ? a.after : "");
+        ask.path = path;
+        return pool_print_of(&ask, a.json, a.id ? one : list, NULL);
 }
 
 const struct verb verb_tasks = {

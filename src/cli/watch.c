@@ -25,7 +25,7 @@ static int parse(int key, char *arg, struct argp_state *state)
                 a->json = true;
                 return 0;
         case ARGP_KEY_ARG:
-                if (strlen(arg) > 60 || arg[strspn(arg, "abcdefghijklmnopqrstuvwxyz0123456789_")])
+                if (!pool_is_id(arg))
                         argp_error(state, "\"%.60s\" is no task's id; `berth tasks' lists them", arg);
                 if (!a->ids)
                         a->ids = json_array();

@@ -50,7 +50,7 @@ static void add_number(struct table *t, const json_t *o, const char *name)
                 table_add(t, "-");
 }
 
-static void list(const json_t *answer, struct strbuf *b)
+static void list(const json_t *answer, struct strbuf *b, const void *context)
 {
         static const char *const titles[] = {"WORKER", "NAME", "STATE", ">SLOTS", ">BUSY", "DEVICES", ">DONE", ">FAILED", NULL};
         scoped_table struct table t;
@@ -83,16 +83,12 @@ static void list(const json_t *answer, struct strbuf *b)
 
 static int run(const struct verb *self, int argc, char **argv)
 {
-        scoped_pool struct pool_client c = {0};
         struct pool_ask ask = {.method = "GET"};
-        char message[CLI_MESSAGE], path[128];
-        struct strbuf b = {0};
-        json_t *answer = NULL;
         struct ask a = {0};
-        int r;
+        char path[128];
 
         cli_parse(self, argc, argv, &a);
-        if (a.id && (strlen(a.id) > 60 || a.id[strspn(a.id, "abcdefghijklmnopqrstuvwxyz0123456789_")]))
+        if (a.id && !pool_is_id(a.id))
                 return cli_usage(self, "\"%.60s\" is no worker's id", a.id);
         if (a.remove && !a.id)
                 return cli_usage(self, "which worker is to be removed?");
@@ -100,22 +96,7 @@ static int run(const struct verb *self, int argc, char **argv)
                 ask.method = "DELETE";
         snprintf(path, sizeof path, "/api/v1/workers%s%s", a.id ? "/" : "?limit=1000", a.id ? a.id : "");
         ask.path = path;
-        r = pool_open(&c, message);
-        if (r >= 0)
-                r = pool_ask(&c, &ask, &answer, message);
-        if (r < 0) {
-                cli_error("%s", message);
-                r = cli_exit_code(r);
-        } else if (a.json || (a.id && answer)) {
-                r = answer ? pool_print_json(answer) : CLI_OK;
-        } else {
-                if (!a.id)
-                        list(answer, &b);
-                r = b.failed ? CLI_FAILED : cli_print(b.text ? b.text : "");
-        }
-        strbuf_done(&b);
-        json_decref(answer);
-        return r;
+        return pool_print_of(&ask, a.json || (a.id && !a.remove), a.id ? NULL : list, NULL);
 }
 
 const struct verb verb_workers = {

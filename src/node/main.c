@@ -60,23 +60,6 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
         }
 }
 
-static int override(struct settings *settings, const char *text, char message[CONFIG_MESSAGE])
-{
-        const char *dot = strchr(text, '.'), *equals = strchr(text, '=');
-        char section[64], name[64];
-
-        if (!dot || !equals || dot > equals || dot - text >= (ptrdiff_t)sizeof section || equals - dot > (ptrdiff_t)sizeof name) {
-                char shown[64];
-
-                text_copy_clean(shown, sizeof shown, text);
-                snprintf(message, CONFIG_MESSAGE, "--set %s: not of the form SECTION.NAME=VALUE", shown);
-                return -E_CONFIG;
-        }
-        snprintf(section, sizeof section, "%.*s", (int)(dot - text), text);
-        snprintf(name, sizeof name, "%.*s", (int)(equals - dot - 1), dot + 1);
-        return config_set(&settings_table, settings, section, name, equals + 1, message);
-}
-
 /* Files, environment, command line, then the checks across values: the same at the start and at every reload. */
 static int load(struct settings *ret, char message[CONFIG_MESSAGE])
 {
@@ -91,7 +74,7 @@ static int load(struct settings *ret, char message[CONFIG_MESSAGE])
         }
         r = settings_load(options.config ? options.config : r == 0 ? path : NULL, options.config != NULL, &fresh, message);
         for (size_t i = 0; r == 0 && i < options.overrides_n; i++)
-                r = override(&fresh, options.overrides[i], message);
+                r = config_override(&settings_table, &fresh, options.overrides[i], message);
         if (r == 0 && options.socket)
                 r = config_set(&settings_table, &fresh, "node", "socket", options.socket, message);
         if (r == 0)

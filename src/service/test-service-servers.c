@@ -78,6 +78,8 @@ static void join(int server)
         struct link *link = &links[server];
         json_t *running = json_array();
 
+        json_decref(link->lost);
+        json_decref(link->elsewhere);
         *link = (struct link){.server = server};
         link->connection = service_worker_open(servers[server].service, &farm, "192.0.2.1", heard, closed, link);
         for (size_t i = 0; i < lease_count; i++)
