@@ -18,6 +18,7 @@ MIB, GIB = 1 << 20, 1 << 30
 ROOT = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", ".."))
 BUILD = os.path.abspath(os.environ.get("BERTH_BUILD", os.path.join(ROOT, "build")))
 PATIENCE = float(os.environ.get("BERTH_TEST_PATIENCE", "1"))
+INSTRUMENTED = "build-asan" in BUILD or "build-tsan" in BUILD  # programs take several times their memory
 KEPT = ("PATH", "LANG", "LC_ALL", "TERM", "ASAN_OPTIONS", "UBSAN_OPTIONS", "TSAN_OPTIONS", "LSAN_OPTIONS")
 SANITIZER = re.compile(r"(AddressSanitizer|LeakSanitizer|ThreadSanitizer|runtime error):?.*")
 

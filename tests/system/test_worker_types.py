@@ -6,6 +6,7 @@ import sqlite3
 import statistics
 
 import pytest
+from conftest import INSTRUMENTED
 from test_worker import base, failed, good, pool, start  # noqa: F401 (fixtures)
 
 MIB = 1 << 20
@@ -73,7 +74,7 @@ def test_preprocess_splits_by_content(pool, worker):  # noqa: F811
 
 def test_preprocess_in_bounded_memory_with_progress(pool, worker):  # noqa: F811
     data = "".join(json.dumps({"i": i, "text": "x" * 1000}) + "\n" for i in range(60000)).encode()
-    task = pool.lease("preprocess", {"files": [{"name": "in.jsonl", "sha256": pool.put(data)}], "input": "in.jsonl", "select": ["i"], "limits": {"memory": "40MiB"}})
+    task = pool.lease("preprocess", {"files": [{"name": "in.jsonl", "sha256": pool.put(data)}], "input": "in.jsonl", "select": ["i"], "limits": {"memory": "400MiB" if INSTRUMENTED else "40MiB"}})
     end = good(pool.end(task, 120))
     assert end["result"]["kept"] == 60000
     shares = [m["share"] for m in task.progress if "share" in m]
