@@ -19,6 +19,7 @@
 
 #define RETRY_MAX_S 60u
 #define STEADY_NS (60 * NS_PER_S) /* who ran that long is not failing */
+#define AT_ONCE_NS (10 * NS_PER_S)
 
 int supervise_find(const char *name, const char *room, char *path, size_t size)
 {
@@ -204,6 +205,11 @@ static void revive(struct supervise *s)
                         if (wait > RETRY_MAX_S)
                                 wait = RETRY_MAX_S;
                         describe(status, text, sizeof text);
+                        if (child->optional && child->failures == 1 && now - child->since_ns < AT_ONCE_NS) {
+                                cli_error("%s %s; going on without it", child->name, text);
+                                child->left_out = true;
+                                continue;
+                        }
                         cli_error("%s %s; it is started again in %llu s", child->name, text, (unsigned long long)wait);
                         child->retry_ns = now + wait * NS_PER_S;
                 }
@@ -233,13 +239,14 @@ void supervise_watch(struct supervise *s)
                 struct pollfd fds[1 + SUPERVISE_CHILDREN] = {{.fd = s->signals, .events = POLLIN}};
                 bool waiting = false;
 
+                revive(s); /* first: one may have ended while others were being started */
+
                 for (size_t i = 0; i < s->count; i++) {
                         fds[1 + i] = (struct pollfd){.fd = s->children[i].ready, .events = POLLIN};
-                        waiting = waiting || !s->children[i].pid;
+                        waiting = waiting || (!s->children[i].pid && !s->children[i].left_out);
                 }
                 poll(fds, (nfds_t)(1 + s->count), waiting ? 200 : 60000);
                 take_signals(s);
-                revive(s);
         }
 }
 

@@ -22,6 +22,8 @@ struct child {
         char program[512];
         char *arguments[SUPERVISE_ARGUMENTS];   /* from argv[1] on; "{ready}" is replaced; ended by NULL; borrowed */
         bool needs_ready;                       /* its line is waited for */
+        bool optional;                          /* one that fails at once is gone on without */
+        bool left_out;                          /* that happened */
         uint64_t patience_ms;                   /* for that */
         char line[1024];                        /* what it said when ready */
         pid_t pid;                              /* 0: not running */

@@ -202,6 +202,7 @@ static int start_all(struct supervise *s, const struct ask *a, struct paths *p, 
                 r = add(s, n, "berthd", "berthd", "node", message);
                 if (r < 0)
                         return r;
+                s->children[n].optional = true; /* a machine without a device to share is a good one for other work */
                 r = supervise_start(s, &s->children[n++], message);
                 if (r < 0)
                         return r;

@@ -90,7 +90,7 @@ int node_link_devices(const char *path, json_t *list)
                 if (m.header.type != WIRE_STATUS_DEVICE || (m.STATUS_DEVICE.kind != WIRE_CUDA && m.STATUS_DEVICE.kind != WIRE_SOFTWARE))
                         continue;
                 text_copy_clean(name, sizeof name, m.STATUS_DEVICE.name);
-                json_array_append_new(list, json_pack("{s:s, s:s, s:I}", "kind", "gpu", "name", name, "memory_bytes", (json_int_t)m.STATUS_DEVICE.room_bytes));
+                json_array_append_new(list, json_pack("{s:s, s:s, s:I}", "kind", m.STATUS_DEVICE.kind == WIRE_CUDA ? "gpu" : "software", "name", name, "memory_bytes", (json_int_t)m.STATUS_DEVICE.room_bytes));
         }
         fd_close_at(&n.fd);
         return r < 0 ? -E_UNAVAILABLE : 0;

@@ -18,11 +18,11 @@ class Home:
         self.folder = folder
         self.environment = {name: os.environ[name] for name in KEPT if name in os.environ}
         self.environment.update(HOME=str(folder), BERTH_FOLDER=str(folder / "kept"), BERTH_SOCKET=str(folder / "no-daemon"))
-        self.up, self.starts = None, 0
+        self.up, self.starts, self.node = None, 0, False
 
     def start(self, *options, ready=True):
         self.starts += 1
-        self.up = Process(f"up{self.starts}", self.folder, [built("src/cli/berth"), "up", "--listen", "127.0.0.1:0", "--no-node", "--slots", "2", *options],
+        self.up = Process(f"up{self.starts}", self.folder, [built("src/cli/berth"), "up", "--listen", "127.0.0.1:0", *([] if self.node else ["--no-node"]), "--slots", "2", *options],
                           self.environment)
         if ready:
             wait_until(lambda: "Ctrl-C ends it" in self.up.out or self.up.popen.poll() is not None, lambda: self.up.out + self.up.err)
@@ -93,6 +93,15 @@ def test_from_nothing_to_a_result_and_again_after_a_restart(home):
     assert len(tasks) == 3 and {t["state"] for t in tasks} == {"done", "failed"}
     assert home.berth("result", "--log", left).stdout == "kept\n"
     assert home.berth("submit", "--wait", "--", "echo", "again").stdout == "again\n"
+
+
+def test_a_machine_without_a_device(home):
+    (home.folder / "node.conf").write_text("[device]\nkind = cuda\nnvml = no-such-library.so\n")
+    home.environment.update(BERTH_CONFIG=str(home.folder / "node.conf"))
+    home.node = True
+    home.start()
+    wait_until(lambda: "going on without it" in home.up.err, lambda: home.up.err)
+    assert home.berth("submit", "--wait", "--", "echo", "all the same").stdout == "all the same\n"
 
 
 def test_only_one_at_a_time_on_a_folder(home):

@@ -573,7 +573,7 @@ def with_a_device(pool, start, node, daemon):
     shared = {name: node.environment[name] for name in ("BERTH_SOCKET", "BERTH_SOFTWARE_DIR")}
     start(pool, "--slots", "1", "--read", BUILD, environment=shared, user=4711)
     hello = pool.wait(lambda: pool.hellos and pool.hellos[0], "a hello")
-    gpu = next(d for d in hello["devices"] if d["kind"] == "gpu")
+    gpu = next(d for d in hello["devices"] if d["kind"] == "software")
     assert 0 < gpu["memory_bytes"] <= 256 * MIB and gpu["name"]
     work = command(program("work"), "--memory", "64MiB", "--chunk", "16MiB", "--seed", "1", "--rounds", "2")
     if INSTRUMENTED:  # as the library says that comes second in a program's link order
