@@ -20,6 +20,8 @@ static const struct {
         {"dry_run", "boolean", "only say what would happen"},
         {"limit", "integer", "at most so many, 1 to 1000"},
         {"offset", "integer", "from this byte on"},
+        {"series", "string", "only these, comma separated"},
+        {"since", "integer", "so many seconds back, up to 604800; 600 when missing"},
         {"state", "string", "only in this state"},
         {"task", "string", "only of this task"},
         {"ticket", "string", "in place of an Authorization header: see POST /api/v1/tickets"},

@@ -80,6 +80,18 @@ void handle_about(struct request *r)
         service_about(r->server->service, &r->caller, request_done, r);
 }
 
+void handle_history(struct request *r)
+{
+        uint64_t since = 600;
+        char names[512];
+        int found = request_query(r, "series", names, sizeof names);
+
+        if (found < 0 || request_query_number(r, "since", 1, HISTORY_SPAN_S, &since) < 0)
+                return;
+        request_begin(r);
+        service_history(r->server->service, found ? names : NULL, since, request_done, r);
+}
+
 void handle_backup(struct request *r)
 {
         struct fields f = fields_of(r, "path");

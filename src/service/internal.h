@@ -213,6 +213,11 @@ struct queue {
 
 struct jobs;
 
+/* Counters of the core as they were when they were last looked at. */
+struct figures {
+        uint64_t submitted, started, done, failed;
+};
+
 struct service {
         struct service_options options;
         struct core_settings core_settings;
@@ -262,6 +267,9 @@ struct service {
         int look_error;             /* of the last look, so that it is told once */
         unsigned int backups;
         struct counters counters;
+        struct history *history;
+        struct figures looked;
+        uint64_t figures_due_ms;
         struct strbuf scratch, line;
         uint64_t started_ns;
         char store_text[256], store_kind[32];
@@ -429,6 +437,9 @@ void queues_give_up(struct service *s, uint32_t queues);
 bool lease_moved(struct service *s, const struct id *task);
 void lease_moved_back(struct service *s, const struct id *task);
 void moved_sweep(struct service *s, bool all);
+
+/* figures.c: once a second */
+void figures_turn(struct service *s);
 
 /* about.c */
 void service_counts(struct service *s, struct strbuf *b);

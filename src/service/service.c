@@ -295,7 +295,8 @@ int service_open(const struct service_options *options, struct service **ret_ser
         s->pin = options->pin ? strdup(options->pin) : NULL;
         service_random(s, &seed, sizeof(seed));
         s->core = core_new(&s->core_settings, seed);
-        r = s->folder && s->url && s->core ? 0 : -ENOMEM;
+        s->history = history_new(s->now_ms);
+        r = s->folder && s->url && s->core && s->history ? 0 : -ENOMEM;
         if (!r)
                 r = events_open(s);
         if (!r)
@@ -353,6 +354,7 @@ static void free_all(struct service *s)
                 free(key);
         }
         events_close(s);
+        history_free(s->history);
         if (s->core)
                 core_free(s->core);
         if (s->accounts)
@@ -430,6 +432,7 @@ uint64_t service_turn(struct service *s)
         act_waits_due(s);
         queues_turn(s);
         act_drain(s);
+        figures_turn(s);
         pending_flush(s);
         if (s->events.told && s->events.listener) {
                 s->events.told = false;
@@ -442,6 +445,7 @@ uint64_t service_turn(struct service *s)
         due = core_due < due ? core_due : due;
         due = s->waits_due_ms < due ? s->waits_due_ms : due;
         due = s->sweep_due_ms < due ? s->sweep_due_ms : due;
+        due = s->figures_due_ms < due ? s->figures_due_ms : due;
         if (s->shared || s->reopening)
                 due = s->queues_due_ms < due ? s->queues_due_ms : due;
         if (s->pending_count)
