@@ -153,6 +153,9 @@ void control_message(struct client *c, const struct wire_message *m)
                 else
                         done(c, WIRE_DUMP, fd);
                 break;
+        case WIRE_PROBES:
+                client_error(c, -E_UNAVAILABLE, WIRE_PROBES, m->header.sequence, UINT32_MAX, "no probes run");
+                break;
         default:
                 client_fault(c, &m->header, UINT32_MAX, "nothing that can be asked");
                 break;

@@ -7,6 +7,10 @@
 #include <string.h>
 #include <unistd.h>
 
+/* As in enum probes_rung (src/bpf/probes.h). */
+#define FILE_RUNGS "fexit|kprobe|sys_exit|raw_exit|tracepoints"
+#define GPU_RUNGS "uprobe_multi|uprobe"
+
 #define AT(field) .offset = offsetof(struct settings, field)
 
 static const struct config_entry entries[] = {
@@ -80,6 +84,24 @@ static const struct config_entry entries[] = {
         {"client", "return_after", CONFIG_DURATION, AT(return_after), "10s", 1000000, UINT64_C(3600000000000),
          .help = "swapped-out programs come back by themselves when the daemon has been gone for this long"},
 
+        {"observe", "probes", CONFIG_CHOICE, AT(probes), "asked", .choices = "off|asked|always", .live = true,
+         .help = "probes in the kernel, for who uses which file and who calls the driver: never, while somebody asks for what they count and for a minute after, or always"},
+        {"observe", "files", CONFIG_CHOICE, AT(probes_files), "auto", .choices = "auto|off|" FILE_RUNGS, .live = true,
+         .help = "how uses of files are counted: auto takes the first kind of probe that the kernel accepts, any other word that kind alone"},
+        {"observe", "gpu", CONFIG_CHOICE, AT(probes_gpu), "auto", .choices = "auto|off|" GPU_RUNGS, .live = true,
+         .help = "how calls of the driver's library by processes without Berth are counted"},
+        {"observe", "refuse", CONFIG_STRING, AT(probes_refuse), "", .live = true, .help = "kinds of probes that auto does not try, separated by commas"},
+        {"observe", "file_one_in", CONFIG_NUMBER, AT(probes_one_in), "1", 1, 1024, .live = true,
+         .help = "of so many reads and writes one is looked at, and counted as many; 1: each, and exactly"},
+        {"observe", "file_duty", CONFIG_NUMBER, AT(probes_duty), "100", 1, 100, .live = true,
+         .help = "percent of the time during which the probes on files are attached; less costs less, and misses what happens meanwhile"},
+        {"observe", "file_entries", CONFIG_NUMBER, AT(probes_entries), "16384", 256, 1048576, .live = true,
+         .help = "pairs of process and file that the kernel counts between two readings; each takes some 300 bytes"},
+        {"observe", "launch_budget", CONFIG_NUMBER, AT(probes_launch_budget), "10", 0, 1000, .live = true,
+         .help = "thousandths of a processor that counting launches may cost: with more of them they are counted part of the time; 0: always counted"},
+        {"observe", "period", CONFIG_DURATION, AT(probes_period), "1s", 50000000, UINT64_C(60000000000), .live = true,
+         .help = "the probes' maps are read this often"},
+
         {"limits", "clients_per_user", CONFIG_NUMBER, AT(clients_per_user), "256", 1, 100000, .live = true,
          .help = "connections that one user may hold"},
         {"limits", "messages_per_second", CONFIG_NUMBER, AT(messages_per_second), "20000", 100, 10000000, .live = true,
@@ -87,6 +109,24 @@ static const struct config_entry entries[] = {
 };
 
 const struct config_table settings_table = {entries, ARRAY_SIZE(entries), sizeof(struct settings)};
+
+/* Each word of the list is one of the '|'-separated choices. */
+static bool are_choices(const char *list, const char *choices)
+{
+        for (const char *at = list + strspn(list, " ,"); *at; at += strspn(at, " ,")) {
+                size_t length = strcspn(at, " ,");
+                const char *c = choices;
+
+                while (c && (strcspn(c, "|") != length || memcmp(c, at, length) != 0)) {
+                        c = strchr(c, '|');
+                        c = c ? c + 1 : NULL;
+                }
+                if (!c)
+                        return false;
+                at += length;
+        }
+        return true;
+}
 
 int settings_check(const struct settings *s, char message[CONFIG_MESSAGE])
 {
@@ -105,6 +145,8 @@ int settings_check(const struct settings *s, char message[CONFIG_MESSAGE])
                 wrong = "memory.band_low is not below memory.band_high; accepted: memory.band_low less than memory.band_high, or memory.band_high 0";
         else if (!s->arena_size.permille && !s->arena_size.bytes)
                 wrong = "arena.size is 0; accepted: a size such as 4GiB, or a percentage such as 50%";
+        else if (!are_choices(s->probes_refuse, FILE_RUNGS "|" GPU_RUNGS))
+                wrong = "observe.refuse names no kind of probe; accepted: fexit, kprobe, sys_exit, raw_exit, tracepoints, uprobe_multi, uprobe, separated by commas";
         if (!wrong)
                 return 0;
         snprintf(message, CONFIG_MESSAGE, "%s", wrong);

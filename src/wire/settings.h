@@ -7,6 +7,8 @@
 
 enum settings_device { SETTINGS_DEVICE_AUTO, SETTINGS_DEVICE_CUDA, SETTINGS_DEVICE_SOFTWARE };
 
+enum settings_probes { SETTINGS_PROBES_OFF, SETTINGS_PROBES_ASKED, SETTINGS_PROBES_ALWAYS };
+
 struct settings {
         /* [node] */
         char socket[CONFIG_TEXT];
@@ -33,6 +35,11 @@ struct settings {
         uint64_t unit, return_after;
         bool clean, neighbours;
         struct config_share slack;
+        /* [observe] */
+        uint32_t probes;                    /* enum settings_probes */
+        uint32_t probes_files, probes_gpu;  /* index of the choice: 0 auto, 1 off, then rungs in the order of enum probes_rung */
+        char probes_refuse[CONFIG_TEXT];    /* names of rungs */
+        uint64_t probes_one_in, probes_duty, probes_entries, probes_launch_budget, probes_period;
         /* [limits] */
         uint64_t clients_per_user, messages_per_second;
 };

@@ -1,0 +1,23 @@
+/* probes-client.c: asks the daemon for what its probes counted, and checks what comes; see probes-client.h. */
+#include "cli/probes-client.h"
+
+#include "base/error.h"
+#include "base/fd.h"
+
+#include <stdio.h>
+
+int probes_fetch(struct connection *c, const struct probes_snapshot **ret, char message[CLI_MESSAGE])
+{
+        struct wire_message m = {0};
+        scoped_fd int fd = -1;
+        int r = connection_send(c, &m, WIRE_PROBES, message);
+
+        if (r >= 0)
+                r = connection_expect(c, WIRE_DONE, &m, &fd, message);
+        if (r < 0)
+                return r;
+        r = fd < 0 ? -E_MESSAGE : probes_map(fd, ret);
+        if (r < 0)
+                snprintf(message, CLI_MESSAGE, "the daemon at %s answered without a sound snapshot of its probes; use the same release of both", c->path);
+        return r;
+}
