@@ -1,14 +1,10 @@
-/* history.h: what happened in this pool lately, as series of numbers in fixed memory: the last 10 minutes by the second, the last 3 hours by 10 s, the last
- * 7 days by 5 min. Pure: time comes in as monotonic milliseconds, so a clock that is set moves nothing.
- *
- * A counter's value is its sum over a slot divided by the slot's length (so many a second); a level's is the mean of what was told during the slot. A slot
- * in which nothing was known (before the start, or asleep) is unknown, which is not zero: NaN in memory, null outside.
+/* history.h: what the pool keeps of its past, by name: the series of GET /api/v1/history. How values are kept: base/history.h (10 minutes by the second,
+ * 3 hours by 10 s, 7 days by 5 min). Counters are told by how much more there is and kept as so many a second; levels as they are.
  */
 #pragma once
 
 #include "base/scope.h"
 
-#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -17,7 +13,7 @@
         COUNTER(TASKS_SUBMITTED, "tasks.submitted", "tasks taken, a second")                      \
         COUNTER(TASKS_STARTED, "tasks.started", "leases given, a second")                         \
         COUNTER(TASKS_DONE, "tasks.done", "tasks done, a second")                                 \
-        COUNTER(TASKS_FAILED, "tasks.failed", "tasks that failed, expired or ran out of attempts, a second") \
+        COUNTER(TASKS_FAILED, "tasks.failed", "tasks that failed or expired, a second")           \
         COUNTER(REQUESTS, "requests", "requests to models, a second")                             \
         COUNTER(REQUESTS_FAILED, "requests.failed", "of them, not answered well, a second")       \
         COUNTER(TOKENS_IN, "tokens.in", "tokens read by models, a second")                        \
@@ -40,32 +36,3 @@ enum history_series {
 };
 
 #define HISTORY_SPAN_S (7 * 24 * 3600)
-
-struct history;
-
-/* Some 250 KiB, never more. NULL: out of memory. */
-struct history *history_new(uint64_t now_ms);
-void history_free(struct history *h);
-SCOPED_FN(struct history *, history_free)
-
-/* So much more of a counter. */
-void history_add(struct history *h, uint64_t now_ms, enum history_series series, uint64_t amount);
-/* How a level stands now: told when it changes, or every second. */
-void history_level(struct history *h, uint64_t now_ms, enum history_series series, uint64_t value);
-/* Time passed though nothing happened: counters were known to be 0. */
-void history_tick(struct history *h, uint64_t now_ms);
-
-/* The finest of the three resolutions that reaches back since_ms (1 … HISTORY_SPAN_S * 1000), as complete slots only. */
-struct history_view {
-        uint64_t step_ms;
-        uint64_t from_ms;   /* monotonic: when the first slot began */
-        size_t count;       /* slots, the oldest first; 0: none is complete yet */
-};
-void history_look(const struct history *h, uint64_t now_ms, uint64_t since_ms, struct history_view *ret_view);
-/* Value of slot i of the view; NaN: unknown. */
-double history_value(const struct history *h, const struct history_view *view, enum history_series series, size_t i);
-
-const char *history_name(enum history_series series);
-const char *history_text(enum history_series series);
-/* 0 or -EINVAL. */
-must_check int history_parse(const char *name, size_t bytes, enum history_series *ret_series);

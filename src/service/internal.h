@@ -213,11 +213,6 @@ struct queue {
 
 struct jobs;
 
-/* Counters of the core as they were when they were last looked at. */
-struct figures {
-        uint64_t submitted, started, done, failed;
-};
-
 struct service {
         struct service_options options;
         struct core_settings core_settings;
@@ -267,8 +262,7 @@ struct service {
         int look_error;             /* of the last look, so that it is told once */
         unsigned int backups;
         struct counters counters;
-        struct history *history;
-        struct figures looked;
+        struct figures *figures;
         uint64_t figures_due_ms;
         struct strbuf scratch, line;
         uint64_t started_ns;
@@ -439,7 +433,10 @@ void lease_moved_back(struct service *s, const struct id *task);
 void moved_sweep(struct service *s, bool all);
 
 /* figures.c: once a second */
-void figures_turn(struct service *s);
+int figures_open(struct service *s);
+void figures_close(struct service *s);
+/* When it wants to be called next, of now_ms. */
+uint64_t figures_turn(struct service *s);
 
 /* about.c */
 void service_counts(struct service *s, struct strbuf *b);

@@ -295,8 +295,7 @@ int service_open(const struct service_options *options, struct service **ret_ser
         s->pin = options->pin ? strdup(options->pin) : NULL;
         service_random(s, &seed, sizeof(seed));
         s->core = core_new(&s->core_settings, seed);
-        s->history = history_new(s->now_ms);
-        r = s->folder && s->url && s->core && s->history ? 0 : -ENOMEM;
+        r = s->folder && s->url && s->core ? figures_open(s) : -ENOMEM;
         if (!r)
                 r = events_open(s);
         if (!r)
@@ -354,7 +353,7 @@ static void free_all(struct service *s)
                 free(key);
         }
         events_close(s);
-        history_free(s->history);
+        figures_close(s);
         if (s->core)
                 core_free(s->core);
         if (s->accounts)
@@ -432,7 +431,7 @@ uint64_t service_turn(struct service *s)
         act_waits_due(s);
         queues_turn(s);
         act_drain(s);
-        figures_turn(s);
+        s->figures_due_ms = figures_turn(s);
         pending_flush(s);
         if (s->events.told && s->events.listener) {
                 s->events.told = false;
