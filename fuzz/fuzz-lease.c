@@ -28,6 +28,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
                         promise(!strncmp(m.servers[i], "ws", 2), "%s", m.servers[i]);
         }
         promise(text_is_clean(m.text, sizeof m.text) && text_is_clean(m.code, sizeof m.code), "unclean text");
+        promise(m.model_count <= MESSAGE_UPCOMING && (m.kind != MESSAGE_ENGINE || m.model_count == 1), "models");
+        for (i = 0; i < m.model_count; i++)
+                promise(catalogue_is_name(m.models[i]), "%s", m.models[i]);
         if (m.kind != MESSAGE_LEASE)
                 return 0;
         promise(message_is_name(m.task, sizeof m.task) && !strchr(m.task, '/'), "%s", m.task);

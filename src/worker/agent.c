@@ -38,6 +38,8 @@ void agent_done(struct agent *a)
 {
         for (uint32_t i = 0; i < AGENT_SLOTS; i++)
                 agent_task_done(&a->tasks[i]);
+        for (uint32_t i = 0; i < AGENT_SERVERS; i++)
+                json_decref(take(a->links[i].change));
         while (a->kept) {
                 struct agent_kept *k = a->kept;
 
@@ -100,6 +102,7 @@ static void wait_again(struct agent *a, uint64_t now, uint32_t server, uint64_t 
         l->state = AGENT_WAITING;
         l->at = now + (at_least_ms ? at_least_ms + wait : wait);
         l->credit = 0;
+        json_decref(take(l->change)); /* the next hello says all of it */
         for (struct agent_kept *k = a->kept; k; k = k->next)
                 if (k->server == server)
                         k->sent = false;
@@ -111,8 +114,11 @@ void agent_closed(struct agent *a, uint64_t now, uint32_t server, const char *wh
 
         if (l->state == AGENT_UNUSED || l->state == AGENT_WAITING)
                 return;
-        if (l->state == AGENT_READY)
+        if (l->state == AGENT_READY) {
                 a->counters.reconnects++;
+                if (a->ops->engine)
+                        a->ops->engine(a->context, server, &(const struct message){.kind = MESSAGE_UNKNOWN});
+        }
         wait_again(a, now, server, retry_after_ms);
         agent_say(a, l->backoff_ms > 4 * BACKOFF_FIRST_MS ? LOG_INFO_N : LOG_WARNING_N, "%s: %s; again in %llu ms", l->url, why,
                   (unsigned long long)(l->at - now));
@@ -218,6 +224,14 @@ static void take_over(struct agent *a, uint32_t server, const struct message *m)
                 }
 }
 
+static void send_change(struct agent *a, uint64_t now, uint32_t server)
+{
+        struct agent_link *l = &a->links[server];
+
+        if (l->change && agent_send(a, now, server, json_incref(l->change)) >= 0)
+                json_decref(take(l->change));
+}
+
 static void welcomed(struct agent *a, uint64_t now, uint32_t server, const struct message *m)
 {
         struct agent_link *l = &a->links[server];
@@ -260,6 +274,7 @@ static void welcomed(struct agent *a, uint64_t now, uint32_t server, const struc
         for (i = 0; i < m->server_count; i++)
                 if ((!a->settings.secure || !strncmp(m->servers[i], "wss://", 6)) && agent_add(a, now, m->servers[i], true) == 0)
                         agent_say(a, LOG_INFO_N, "%s tells of %s", l->url, m->servers[i]);
+        send_change(a, now, server);
         agent_flush(a, now, server);
         agent_offer(a, now);
 }
@@ -321,6 +336,11 @@ int agent_received(struct agent *a, uint64_t now, uint32_t server, const char *t
                         agent_say(a, LOG_NOTICE_N, "%s: %s", l->url, m.on ? "the pool drains this worker: no new work" : "the pool gives work again");
                 l->draining = m.on;
                 break;
+        case MESSAGE_ENGINE:
+        case MESSAGE_UPCOMING_MODELS:
+                if (a->ops->engine)
+                        a->ops->engine(a->context, server, &m);
+                break;
         case MESSAGE_TEXT:
                 agent_say(a, LOG_NOTICE_N, "%s says: %s", l->url, m.text);
                 break;
@@ -336,19 +356,28 @@ int agent_received(struct agent *a, uint64_t now, uint32_t server, const char *t
 
 void agent_writable(struct agent *a, uint64_t now, uint32_t server)
 {
-        if (a->links[server].state == AGENT_READY) {
-                agent_flush(a, now, server);
-                agent_offer(a, now);
-        }
+        if (a->links[server].state != AGENT_READY)
+                return;
+        send_change(a, now, server);
+        agent_flush(a, now, server);
+        agent_offer(a, now);
 }
 
 void agent_changed(struct agent *a, uint64_t now, json_t *members)
 {
         json_object_update(a->about, members);
         json_object_set_new(members, "m", json_string("change"));
-        for (uint32_t i = 0; i < AGENT_SERVERS; i++)
-                if (a->links[i].state == AGENT_READY)
-                        (void)agent_send(a, now, i, json_incref(members));
+        for (uint32_t i = 0; i < AGENT_SERVERS; i++) {
+                struct agent_link *l = &a->links[i];
+
+                if ((l->state != AGENT_READY && l->state != AGENT_GREETING) ||
+                    (l->state == AGENT_READY && !l->change && agent_send(a, now, i, json_incref(members)) >= 0))
+                        continue;
+                /* Later (its buffer is full, or the welcome is not there yet), and only the latest of each member. */
+                if (!l->change)
+                        l->change = json_object();
+                json_object_update(l->change, members);
+        }
         json_decref(members);
 }
 

@@ -49,6 +49,8 @@ struct agent_ops {
         void (*say)(void *context, int level, const char *text);
         /* 32 random bits. */
         uint32_t (*chance)(void *context);
+        /* What a server wants of an engine, or what will be wanted next; NULL: there are none. MESSAGE_UNKNOWN: this server is not connected any more. */
+        void (*engine)(void *context, uint32_t server, const struct message *words);
 };
 
 struct agent_settings {
@@ -70,6 +72,7 @@ struct agent_link {
         uint32_t credit;       /* slots offered and not used yet */
         bool told;             /* by a welcome, not by the owner */
         bool draining;         /* the pool says so */
+        json_t *change;        /* members of a change that found its buffer full, or NULL */
 };
 
 struct agent_task {

@@ -134,6 +134,54 @@ static int lease(const json_t *o, struct message *m, char why[MESSAGE_WHY])
         return m->payload ? 0 : bad(why, "there is no payload");
 }
 
+static int flag(const json_t *o, const char *member, bool *ret, char why[MESSAGE_WHY])
+{
+        const json_t *v = json_object_get(o, member);
+
+        *ret = json_is_true(v);
+        return !v || json_is_null(v) || json_is_boolean(v) ? 0 : bad(why, "%s is neither true nor false", member);
+}
+
+static int model(const json_t *v, const char *member, struct message *m, char why[MESSAGE_WHY])
+{
+        const char *s = json_string_value(v);
+
+        if (!s || json_string_length(v) != strlen(s) || !catalogue_is_name(s))
+                return bad(why, "%s: no name of a model of up to %d characters", member, CATALOGUE_NAME - 1);
+        memcpy(m->models[m->model_count++], s, strlen(s) + 1);
+        return 0;
+}
+
+static int engine(const json_t *o, struct message *m, char why[MESSAGE_WHY])
+{
+        const char *want = json_string_value(json_object_get(o, "want"));
+        uint64_t requests;
+
+        if (model(json_object_get(o, "model"), "model", m, why) < 0 || number(o, "requests", 0, UINT32_MAX, 0, &requests, why) < 0 ||
+            flag(o, "again", &m->again, why) < 0)
+                return -E_MESSAGE;
+        if (!want || (strcmp(want, "ready") != 0 && strcmp(want, "cold") != 0))
+                return bad(why, "want is neither ready nor cold");
+        m->ready = !strcmp(want, "ready");
+        m->has_requests = json_is_integer(json_object_get(o, "requests"));
+        m->requests = (uint32_t)requests;
+        return 0;
+}
+
+static int upcoming(const json_t *o, struct message *m, char why[MESSAGE_WHY])
+{
+        const json_t *list = json_object_get(o, "models"), *v;
+        size_t i;
+
+        if (!json_is_array(list))
+                return bad(why, "models is no list");
+        /* What stands further back is too far away to matter. */
+        json_array_foreach (list, i, v)
+                if (m->model_count < MESSAGE_UPCOMING && model(v, "models", m, why) < 0)
+                        return -E_MESSAGE;
+        return 0;
+}
+
 static void words(const json_t *o, const char *member, char *to, size_t size)
 {
         const char *s = json_string_value(json_object_get(o, member));
@@ -147,7 +195,8 @@ int message_parse(const char *text, size_t bytes, struct message *ret, char why[
                 const char *name;
                 enum message_kind kind;
         } kinds[] = {{"welcome", MESSAGE_WELCOME}, {"lease", MESSAGE_LEASE}, {"ack", MESSAGE_ACK},      {"stale", MESSAGE_STALE},
-                     {"cancel", MESSAGE_CANCEL},   {"drain", MESSAGE_DRAIN}, {"message", MESSAGE_TEXT}, {"error", MESSAGE_ERROR}};
+                     {"cancel", MESSAGE_CANCEL},   {"drain", MESSAGE_DRAIN}, {"message", MESSAGE_TEXT}, {"error", MESSAGE_ERROR},
+                     {"engine", MESSAGE_ENGINE},   {"upcoming", MESSAGE_UPCOMING_MODELS}};
         scoped_message struct message m = {.kind = MESSAGE_UNKNOWN};
         json_error_t error;
         const char *kind;
@@ -183,6 +232,12 @@ int message_parse(const char *text, size_t bytes, struct message *ret, char why[
                 if (!json_is_boolean(json_object_get(m.json, "on")))
                         return bad(why, "on is neither true nor false");
                 m.on = json_is_true(json_object_get(m.json, "on"));
+                break;
+        case MESSAGE_ENGINE:
+                r = engine(m.json, &m, why);
+                break;
+        case MESSAGE_UPCOMING_MODELS:
+                r = upcoming(m.json, &m, why);
                 break;
         case MESSAGE_TEXT:
         case MESSAGE_ERROR:

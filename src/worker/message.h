@@ -8,6 +8,7 @@
 
 #include "base/id.h"
 #include "base/scope.h"
+#include "engine/catalogue.h"
 
 #include <jansson.h>
 #include <stdbool.h>
@@ -16,6 +17,7 @@
 
 #define MESSAGE_BYTES (1U << 20) /* of one message at most, either way */
 #define MESSAGE_SERVERS 8
+#define MESSAGE_UPCOMING 8
 #define MESSAGE_URL 256
 #define MESSAGE_WHY 256
 
@@ -26,6 +28,8 @@ enum message_kind {
         MESSAGE_STALE,
         MESSAGE_CANCEL,
         MESSAGE_DRAIN,
+        MESSAGE_ENGINE,
+        MESSAGE_UPCOMING_MODELS,
         MESSAGE_TEXT,
         MESSAGE_ERROR,
         MESSAGE_UNKNOWN,
@@ -45,6 +49,10 @@ struct message {
         char type[64];
         json_t *payload, *needs; /* borrowed; needs may be NULL */
         uint64_t attempt, deadline_ms;                  /* deadline_ms 0: none */
+        /* engine, upcoming */
+        char models[MESSAGE_UPCOMING][CATALOGUE_NAME]; /* engine: the first */
+        uint32_t model_count, requests;
+        bool ready, again, has_requests;            /* ready: `want`, else cold */
         /* drain, cancel, message, error */
         bool on;
         char code[64], text[512]; /* clean: fit for a log */

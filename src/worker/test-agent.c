@@ -13,6 +13,7 @@
 struct world {
         struct agent a;
         uint64_t now;
+        char engine[256]; /* what was wanted last */
         uint32_t connects[AGENT_SERVERS], disconnects[AGENT_SERVERS], starts, stops, kills, chance;
         char named[ID_TEXT];
         bool full;
@@ -77,7 +78,18 @@ static uint32_t op_chance(void *context)
         return ((struct world *)context)->chance;
 }
 
-static const struct agent_ops ops = {op_connect, op_disconnect, op_send, op_start, op_stop, op_named, op_say, op_chance};
+static void op_engine(void *context, uint32_t server, const struct message *m)
+{
+        struct world *w = context;
+
+        if (m->kind == MESSAGE_ENGINE)
+                snprintf(w->engine, sizeof w->engine, "%u %s %s %s %d", server, m->models[0], m->ready ? "ready" : "cold", m->again ? "again" : "",
+                         m->has_requests ? (int)m->requests : -1);
+        else
+                snprintf(w->engine, sizeof w->engine, "%u %s %u", server, m->kind == MESSAGE_UNKNOWN ? "gone" : "upcoming", m->model_count);
+}
+
+static const struct agent_ops ops = {op_connect, op_disconnect, op_send, op_start, op_stop, op_named, op_say, op_chance, op_engine};
 
 static int setup(void **state)
 {
@@ -500,6 +512,58 @@ static void tasks_go_to_the_server_that_takes_them_over(void **state)
         assert_int_equal(got(w, 0, "result", NULL), 1);
 }
 
+static void engines_are_asked_for(void **state)
+{
+        struct world *w = *state;
+
+        join(w, 0, WELCOME);
+        assert_int_equal(tell(w, 0, "{\"m\": \"engine\", \"model\": \"meta/Llama-3:8b\", \"want\": \"ready\", \"requests\": 7}"), 0);
+        assert_string_equal(w->engine, "0 meta/Llama-3:8b ready  7");
+        assert_int_equal(tell(w, 0, "{\"m\": \"engine\", \"model\": \"x\", \"want\": \"cold\", \"again\": true}"), 0);
+        assert_string_equal(w->engine, "0 x cold again -1");
+        assert_int_equal(tell(w, 0, "{\"m\": \"upcoming\", \"models\": [\"a\",\"b\",\"c\",\"d\",\"e\",\"f\",\"g\",\"h\",\"i\"]}"), 0);
+        assert_string_equal(w->engine, "0 upcoming 8");
+        assert_int_equal(tell(w, 0, "{\"m\": \"engine\", \"model\": \"../x\", \"want\": \"ready\"}"), -E_MESSAGE);
+        assert_string_equal(w->engine, "0 gone 0");
+        join(w, 0, WELCOME);
+        for (size_t i = 0; i < 4; i++) {
+                static const char *const wrong[] = {"\"model\": \"a\"", "\"want\": \"ready\"", "\"model\": \"a\", \"want\": \"cold\", \"requests\": -1",
+                                                    "\"model\": \"a\", \"want\": \"cold\", \"again\": 1"};
+                char text[128], why[MESSAGE_WHY];
+                struct message m;
+
+                snprintf(text, sizeof text, "{\"m\": \"engine\", %s}", wrong[i]);
+                assert_int_equal(message_parse(text, strlen(text), &m, why), -E_MESSAGE);
+        }
+}
+
+/* A change that finds no room is told later, in its latest form; one between hello and welcome, too. */
+static void changes_are_not_lost(void **state)
+{
+        struct world *w = *state;
+        json_t *m;
+
+        (void)agent_tick(&w->a, w->now);
+        agent_opened(&w->a, w->now, 0);
+        agent_changed(&w->a, w->now, json_pack("{s:[s]}", "engines", "early"));
+        assert_int_equal(got(w, 0, "change", NULL), 0);
+        assert_int_equal(tell(w, 0, WELCOME), 0);
+        assert_int_equal(got(w, 0, "change", &m), 1);
+        assert_string_equal(json_string_value(json_array_get(json_object_get(m, "engines"), 0)), "early");
+        w->full = true;
+        agent_changed(&w->a, w->now, json_pack("{s:[s]}", "engines", "first"));
+        agent_changed(&w->a, w->now, json_pack("{s:[s], s:i}", "engines", "second", "other", 1));
+        w->full = false;
+        agent_changed(&w->a, w->now, json_pack("{s:[s]}", "engines", "third"));
+        assert_int_equal(got(w, 0, "change", NULL), 1);
+        agent_writable(&w->a, w->now, 0);
+        assert_int_equal(got(w, 0, "change", &m), 2);
+        assert_string_equal(json_string_value(json_array_get(json_object_get(m, "engines"), 0)), "third");
+        assert_int_equal(json_integer_value(json_object_get(m, "other")), 1);
+        agent_writable(&w->a, w->now, 0);
+        assert_int_equal(got(w, 0, "change", NULL), 2);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -519,6 +583,8 @@ int main(void)
                 TEST(drain_has_a_bound_and_a_second_call_none),
                 TEST(servers_told_of_are_joined),
                 TEST(tasks_go_to_the_server_that_takes_them_over),
+                TEST(engines_are_asked_for),
+                TEST(changes_are_not_lost),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
