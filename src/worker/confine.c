@@ -243,8 +243,10 @@ static void add_system(struct words *w)
                 }
         }
         bind(w, "--ro-bind-try", "/opt");
-        for (size_t i = 0; i < ARRAY_SIZE(etc); i++)
+        for (size_t i = 0; i < ARRAY_SIZE(etc); i++) {
+                open_way(w, etc[i]);
                 bind(w, "--ro-bind-try", etc[i]);
+        }
 }
 
 static void add_device(struct words *w, const struct confine *c, const struct confine_task *t)
