@@ -46,6 +46,15 @@ static struct followed *find(struct watch *w, const char *id)
         return NULL;
 }
 
+/* A name for people, from a view that has one; the id stays otherwise. */
+static void take_name(struct followed *f, const json_t *view)
+{
+        const char *name = json_string_value(json_object_get(view, "name"));
+
+        if (name && name[0])
+                text_copy_clean(f->name, sizeof f->name, name);
+}
+
 static bool add(struct watch *w, const json_t *task)
 {
         struct followed *grown = realloc(w->tasks, (w->count + 1) * sizeof *grown), *f;
@@ -59,9 +68,8 @@ static bool add(struct watch *w, const json_t *task)
         f = &w->tasks[w->count++];
         *f = (struct followed){0};
         snprintf(f->id, sizeof f->id, "%s", id);
-        text_copy_clean(f->name, sizeof f->name, json_object_get(task, "name") ? pool_text(task, "name") : "");
-        if (!f->name[0] || !strcmp(f->name, "-"))
-                snprintf(f->name, sizeof f->name, "%s", id);
+        snprintf(f->name, sizeof f->name, "%s", id);
+        take_name(f, task);
         w->left++;
         return true;
 }
@@ -165,6 +173,7 @@ static void take_task(struct watch *w, const json_t *data, const char *id)
                 f = find(w, json_string_value(json_object_get(data, "id")));
         if (!f)
                 return;
+        take_name(f, data);
         if (!progress && json_object_get(data, "share"))
                 progress = data;
         if (progress) {
