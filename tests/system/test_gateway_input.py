@@ -4,6 +4,7 @@ import socket
 
 import pytest
 from berthpool import pool, running  # noqa: F401
+from conftest import wait_until
 
 
 @pytest.fixture(autouse=True)
@@ -230,6 +231,14 @@ def test_limits(tmp_path):
                 pass
         for sock in held:
             sock.close()
+
+        def taken():
+            try:
+                return small.ask("GET", "/healthz", token=None)
+            except ConnectionResetError:
+                return None
+
+        wait_until(taken, "it has seen that they are gone")
         # Streams of one account, and of one with a smaller limit of its own.
         _, few = small.account("few", limits={"max_connections": 1})
         stream = small.websocket("/events", token=few)
