@@ -103,6 +103,10 @@ static int start_value(struct request *r)
                         r->header_now = (int8_t)i;
         if (r->header_now < 0)
                 return 0;
+        if (r->headers[r->header_now] && r->header_now == HEADER_ACCEPT_ENCODING) {
+                r->header_now = -1; /* a list may come in parts; nothing hangs on the rest of it */
+                return 0;
+        }
         if (r->headers[r->header_now]) {
                 reply_problem(r, "request.malformed", NULL, "The header \"%s\" is there twice.", header_names[r->header_now]);
                 return -1;

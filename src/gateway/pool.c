@@ -4,6 +4,7 @@
 #include "gateway/events.h"
 #include "gateway/fields.h"
 #include "gateway/handlers.h"
+#include "gateway/page.h"
 
 #include "base/strbuf.h"
 
@@ -11,7 +12,7 @@
 #include <string.h>
 
 /* Made from files of the same names when built. */
-extern const char page_docs_html[], page_docs_js[], page_setup_html[], page_setup_js[], page_style_css[];
+extern const char page_docs_html[], page_docs_js[], page_setup_html[], page_setup_js[], page_style_css[], page_missing_html[];
 
 void handle_healthz(struct request *r)
 {
@@ -108,12 +109,73 @@ void handle_backup(struct request *r)
 /* ---- pages ------------------------------------------------------------------------------------------------------- */
 
 /* Nothing but our own files, nothing inline, in nobody's frame. */
+static void page_headers(struct request *r)
+{
+        reply_header(r, "Content-Security-Policy: default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+                        "form-action 'none'; frame-ancestors 'none'; base-uri 'none'\r\n");
+        reply_header(r, "Referrer-Policy: no-referrer\r\n");
+        reply_header(r, "X-Frame-Options: DENY\r\n");
+        reply_header(r, "Cross-Origin-Opener-Policy: same-origin\r\n");
+        reply_header(r, "Cross-Origin-Resource-Policy: same-origin\r\n");
+        reply_header(r, "Permissions-Policy: camera=(), microphone=(), geolocation=()\r\n");
+}
+
 static void page(struct request *r, const char *type, const char *text)
 {
-        reply_header(r, "Content-Security-Policy: default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; form-action 'none'; "
-                        "frame-ancestors 'none'; base-uri 'none'\r\n");
-        reply_header(r, "Referrer-Policy: no-referrer\r\n");
+        page_headers(r);
         reply_text(r, 200, type, text, strlen(text));
+}
+
+static void embedded(struct request *r, const struct page_file *file)
+{
+        enum page_form form = page_choose(file, request_header(r, HEADER_ACCEPT_ENCODING));
+
+        page_headers(r);
+        reply_header(r, "Cache-Control: %s\r\n", file->immutable ? "public, max-age=31536000, immutable" : "no-cache");
+        reply_header(r, "ETag: %s\r\n", file->tags[form]);
+        reply_header(r, "Vary: Accept-Encoding\r\n");
+        if (page_is_known(file, form, request_header(r, HEADER_IF_NONE_MATCH))) {
+                reply_empty(r, 304);
+                return;
+        }
+        if (page_form_name(form))
+                reply_header(r, "Content-Encoding: %s\r\n", page_form_name(form));
+        reply_text(r, 200, file->type, file->bytes[form], file->counts[form]);
+}
+
+static void embedded_path(struct request *r, const char *path)
+{
+        const struct page_file *file = page_find(path);
+
+        if (file)
+                embedded(r, file);
+        else
+                reply_problem(r, "not_found", NULL, "The page of this version has no such file: load it anew.");
+}
+
+void handle_page(struct request *r)
+{
+        const struct page_file *file = page_find("/");
+
+        if (file) {
+                embedded(r, file);
+                return;
+        }
+        page_headers(r);
+        reply_text(r, 501, "text/html; charset=utf-8", page_missing_html, strlen(page_missing_html));
+}
+
+void handle_page_icon(struct request *r)
+{
+        embedded_path(r, "/icon.svg");
+}
+
+void handle_page_asset(struct request *r)
+{
+        char path[160];
+
+        snprintf(path, sizeof path, "/assets/%.*s", (int)r->parts[0].length, r->parts[0].text);
+        embedded_path(r, path);
 }
 
 void handle_docs(struct request *r)

@@ -9,7 +9,7 @@ struct connection;
 
 /* Headers that anything here looks at; others are counted and passed over. */
 #define REQUEST_HEADERS(X)                                                                                                              \
-        X(AUTHORIZATION, "authorization") X(CONTENT_TYPE, "content-type") X(CONTENT_RANGE, "content-range") X(EXPECT, "expect")           \
+        X(ACCEPT_ENCODING, "accept-encoding") X(AUTHORIZATION, "authorization") X(CONTENT_TYPE, "content-type") X(CONTENT_RANGE, "content-range") X(EXPECT, "expect")           \
         X(FORWARDED, "berth-forwarded")                                                                                                   \
         X(HOST, "host") X(IDEMPOTENCY_KEY, "idempotency-key") X(IF_MATCH, "if-match") X(IF_NONE_MATCH, "if-none-match")                   \
         X(LAST_EVENT_ID, "last-event-id") X(ORIGIN, "origin") X(RANGE, "range") X(UPGRADE, "upgrade")                                     \

@@ -43,7 +43,7 @@ static void other_ways_and_paths_are_told_apart(void **state)
 /* What is open to everybody is written here a second time, so that a route does not become so by accident. */
 static void only_these_are_open(void **state)
 {
-        static const char *const open[] = {"/healthz", "/readyz", "/openapi.json", "/docs", "/docs.js", "/setup", "/setup.js", "/style.css",
+        static const char *const open[] = {"/healthz", "/readyz", "/openapi.json", "/", "/icon.svg", "/assets/{file}", "/docs", "/docs.js", "/setup", "/setup.js", "/style.css",
                                            "/.well-known/jwks.json", "/api/v1/setup", "/api/v1/sessions", "/api/v1/sessions/refresh"};
         size_t count = 0;
 

@@ -1,6 +1,7 @@
 """The tools that others rely on: the set-up, the check of rooms and the count at the end of `make test`."""
 import json
 import os
+import shutil
 import stat
 import subprocess
 
@@ -19,6 +20,7 @@ STANDINS = {
     "dpkg-query": 'for p in "$@"; do case " $INSTALLED " in *" $p "*) echo "installed $p";; esac; done',
     "apt-get": 'echo "apt-get $*" >>"$RECORD"; case "$*" in *"$FAILS"*) exit 100;; esac',
     "id": 'echo "$USER_ID"',
+    "npm": 'echo "npm in ${PWD##*/}: $*" >>"$RECORD"; case "npm" in *"$FAILS"*) exit 1;; esac; mkdir -p node_modules',
     "sudo": 'echo "sudo $*" >>"$RECORD"; [ "$SUDO" = yes ] || exit 1; [ "$1" = -n ] && shift; exec "$@"',
 }
 
@@ -28,14 +30,17 @@ def machine(tmp_path):
     """setup() on a machine with the given packages; returns (process, commands that were run)."""
     bin_dir = tmp_path / "bin"
     bin_dir.mkdir()
-    for name in ("sh", "sed", "env", "true", "echo"):
-        os.symlink(f"/bin/{name}", bin_dir / name)
+    for name in ("sh", "sed", "env", "true", "echo", "cat", "dirname", "mkdir", "sha256sum"):
+        os.symlink(shutil.which(name), bin_dir / name)
+    # A tree of its own, so that nothing is installed in this one.
+    (tmp_path / "tools").mkdir()
+    shutil.copy(os.path.join(ROOT, "tools/setup"), tmp_path / "tools/setup")
 
-    def setup(installed="", user=0, sudo="none", fails="nothing", apt=True, which="run"):
+    def setup(installed="", user=0, sudo="none", fails="nothing", apt=True, npm=False, which="run"):
         for name, body in STANDINS.items():
             path = bin_dir / name
             path.unlink(missing_ok=True)
-            if (name == "sudo" and sudo == "none") or (name == "apt-get" and not apt):
+            if (name == "sudo" and sudo == "none") or (name == "apt-get" and not apt) or (name == "npm" and not npm):
                 continue
             path.write_text(f"#!/bin/sh\n{body}\n")
             path.chmod(path.stat().st_mode | stat.S_IXUSR)
@@ -43,7 +48,7 @@ def machine(tmp_path):
         record.write_text("")
         environment = {"PATH": str(bin_dir), "INSTALLED": installed, "RECORD": str(record), "USER_ID": str(user), "SUDO": sudo,
                        "FAILS": fails}
-        done = tool("setup", which, env=environment, stdin=subprocess.DEVNULL)
+        done = subprocess.run([tmp_path / "tools/setup", which], capture_output=True, text=True, timeout=60, env=environment, stdin=subprocess.DEVNULL)
         return done, record.read_text().splitlines()
 
     return setup
@@ -96,6 +101,35 @@ def test_setup_goes_on_when_only_the_lists_cannot_be_read(machine):
 def test_setup_without_apt_names_what_is_needed(machine):
     done, ran = machine(apt=False)
     assert done.returncode == 0 and "libuv1-dev" in done.stderr and not ran
+
+
+def test_setup_brings_npm_only_where_it_is_not(machine):
+    assert {"nodejs", "npm"} <= set(everything(machine).split())
+    _, ran = machine(npm=True)
+    assert not {"nodejs", "npm"} & set(ran[-1].split())
+
+
+def test_setup_has_npm_install_what_each_lock_file_names_once(machine, tmp_path):
+    _, ran = machine(npm=True)
+    have = ran[-1].split("--no-install-recommends ")[1]
+    for folder in ("web", "tests/web"):
+        (tmp_path / folder).mkdir(parents=True)
+        (tmp_path / folder / "package-lock.json").write_text("{}")
+    done, ran = machine(installed=have, npm=True)
+    assert done.returncode == 0 and len(ran) == 1 and ran[0].startswith("npm in web: ci ")
+    assert machine(installed=have, npm=True)[1] == []
+    (tmp_path / "web/package-lock.json").write_text("{ }")
+    assert len(machine(installed=have, npm=True)[1]) == 1
+
+
+def test_setup_goes_on_when_npm_cannot(machine, tmp_path):
+    _, ran = machine(npm=True)
+    have = ran[-1].split("--no-install-recommends ")[1]
+    (tmp_path / "web").mkdir()
+    (tmp_path / "web/package-lock.json").write_text("{}")
+    done, _ = machine(installed=have, npm=True, fails="npm")
+    assert done.returncode == 0 and "could not install" in done.stderr
+    assert len(machine(installed=have, npm=True)[1]) == 1, "tried again the next time"
 
 
 def test_setup_refuses_unknown_words(machine):
