@@ -101,6 +101,8 @@ static bool add_answers(json_t *answers, const json_t *schemas, const char *give
                         json_object_set_new(answers, status, problem_answer());
                 } else if (!what[0]) {
                         json_object_set_new(answers, status, json_pack("{s:s}", "description", "no body"));
+                } else if (strchr(what, '/') && json_object_get(answers, status)) {
+                        json_object_set_new(json_object_get(json_object_get(answers, status), "content"), what, json_object()); /* one of several */
                 } else if (strchr(what, '/')) {
                         json_object_set_new(answers, status, json_pack("{s:s, s:{s:{}}}", "description", what, "content", what));
                 } else {

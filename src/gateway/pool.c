@@ -188,9 +188,15 @@ void handle_docs_script(struct request *r)
         page(r, "text/javascript; charset=utf-8", page_docs_js);
 }
 
+/* The page does this, too; without it, a small one of our own. */
 void handle_setup_page(struct request *r)
 {
-        page(r, "text/html; charset=utf-8", page_setup_html);
+        const struct page_file *file = page_find("/");
+
+        if (file)
+                embedded(r, file);
+        else
+                page(r, "text/html; charset=utf-8", page_setup_html);
 }
 
 void handle_setup_script(struct request *r)

@@ -27,6 +27,9 @@ def test_health_and_documents(pool):
     for name in ("pool_tasks", "pool_http_requests_total", "pool_event_subscribers"):
         assert f"\n{name}" in metrics
     assert pool.good("GET", "/api/v1/pool")["queues"]["total"] == 16
+    assert set(pool.good("GET", "/api/v1/history?series=tasks.done,tokens.out&since=60")["series"]) == {"tasks.done", "tokens.out"}
+    assert pool.ask("GET", "/api/v1/history?series=rubbish").status == 400
+    assert pool.ask("GET", "/api/v1/history?since=0").status == 400
     assert pool.ask("HEAD", "/healthz", token=None).status == 200
 
 
@@ -260,5 +263,5 @@ def test_every_route_was_asked(pool):
     good = {(way, path) for way, path, status in ASKED if status < 400}
     all_routes = {(way.upper(), path) for path, ways in pool.document["paths"].items() for way in ways}
     elsewhere = {("GET", "/worker/v1"), ("GET", "/events"), ("GET", "/api/v1/events"), ("POST", "/api/v1/events"), ("GET", "/api/v1/tasks/{task}/events"),
-                 ("POST", "/api/v1/tickets"), ("GET", "/api/v1/snapshot"), ("GET", "/openapi.json")}
+                 ("POST", "/api/v1/tickets"), ("GET", "/api/v1/snapshot"), ("GET", "/openapi.json"), ("GET", "/"), ("GET", "/icon.svg"), ("GET", "/assets/{file}")}
     assert all_routes - good - elsewhere == set()
