@@ -22,6 +22,7 @@ static const struct config_entry settings[] = {
         {"model", "device", CONFIG_STRING, AT(device), "auto", .help = "auto, all, or a device's number or UUID"},
         {"model", "idle", CONFIG_DURATION, AT(idle), "10min", 0, 365 * DAY, .help = "stopped when so long nobody asked for it; 0: never"},
         {"model", "start", CONFIG_DURATION, AT(start), "10min", 1000000, DAY, .help = "it must be healthy within so long from its start"},
+        {"model", "stop", CONFIG_DURATION, AT(stop), "10s", 0, DAY, .help = "asked to end, it gets so long before it is killed"},
         {"model", "parallel", CONFIG_NUMBER, AT(parallel), "4", 1, 65536, .help = "requests that it works on at once"},
         {"model", "context", CONFIG_NUMBER, AT(context), "0", 0, UINT64_C(1) << 32, .help = "tokens of its context window; 0: 4096 for kind llama, else not said"},
         {"model", "labels", CONFIG_STRING, AT(labels), "", .help = "words, separated by commas"},

@@ -118,7 +118,7 @@ static void begin_stop(struct engine *e, uint64_t now, bool give_up)
         become(e, ENGINE_STOPPING);
         e->give_up = give_up;
         e->asked = false;
-        e->kill_at = now + ENGINE_GRACE_MS;
+        e->kill_at = now + e->rules.stop_ms;
         e->misses = 0;
 }
 
@@ -126,7 +126,7 @@ static void healthy(struct engine *e, uint64_t now)
 {
         e->misses = 0;
         if (e->state != ENGINE_READY) {
-                e->ready_at = now;
+                e->ready_at = e->used_at = now;
                 become(e, ENGINE_READY);
         }
         tell(e, "%s", "");
@@ -223,10 +223,16 @@ void engine_ended(struct engine *e, uint64_t now, const char *how, bool hopeless
                 tell(e, "%.220s; started again", how);
 }
 
+/* While it comes up it is waited for; that has a bound of its own. */
+static bool counts_idle(const struct engine *e)
+{
+        return e->rules.idle_ms && !engine_requests(e) && (e->state != ENGINE_STARTING || !e->alive);
+}
+
 /* What a managed engine does by itself at this time. */
 static uint32_t tick(struct engine *e, uint64_t now)
 {
-        bool idle = e->rules.idle_ms && !engine_requests(e) && now - e->used_at >= e->rules.idle_ms;
+        bool idle = counts_idle(e) && now - e->used_at >= e->rules.idle_ms;
 
         if (idle)
                 e->wanted = false;
@@ -329,7 +335,7 @@ uint64_t engine_next(const struct engine *e)
         case ENGINE_STOPPING:
                 return e->asked ? e->kill_at : 0;
         }
-        if (e->wanted && e->rules.idle_ms && !engine_requests(e))
+        if (e->wanted && counts_idle(e))
                 next = least(next, e->used_at + e->rules.idle_ms);
         return next;
 }

@@ -26,7 +26,6 @@
 #define ENGINE_MISSES 6       /* looks in a row that a healthy engine may fail */
 #define ENGINE_STABLE_MS 60000
 #define ENGINE_LOOK_MS 5000   /* between two looks at a healthy engine */
-#define ENGINE_GRACE_MS 10000 /* between being asked to end and being made to */
 
 enum engine_state { ENGINE_COLD, ENGINE_STARTING, ENGINE_READY, ENGINE_STOPPING, ENGINE_FAILED };
 
@@ -39,7 +38,7 @@ enum engine_action {
 
 struct engine_rules {
         bool managed;
-        uint64_t idle_ms, start_ms; /* idle_ms 0: never stopped for being idle */
+        uint64_t idle_ms, start_ms, stop_ms; /* idle_ms 0: never stopped for being idle; stop_ms: between being asked to end and being made to */
 };
 
 struct engine {

@@ -9,7 +9,7 @@
 
 #include <cmocka.h>
 
-static const struct engine_rules rules = {.managed = true, .idle_ms = 600000, .start_ms = 30000};
+static const struct engine_rules rules = {.managed = true, .idle_ms = 600000, .start_ms = 30000, .stop_ms = 10000};
 #define HALF 0x80000000U
 
 static struct engine e;

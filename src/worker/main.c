@@ -1,6 +1,7 @@
 /* main.c: `berth-worker`: the agent's decisions carried out: connections, runners, signals, identity. One thread, one loop. */
 #include "worker/connection.h"
 #include "worker/describe.h"
+#include "worker/engines.h"
 #include "worker/options.h"
 #include "worker/runners.h"
 #include "worker/watch.h"
@@ -27,6 +28,7 @@
 
 #define SIGNAL_EVENT UINT64_MAX
 #define LAST_WORDS_MS 2000
+#define ENGINES_END_MS 15000
 
 struct worker {
         struct options options;
@@ -34,6 +36,7 @@ struct worker {
         struct agent agent;
         struct runners runners;
         struct connections *connections;
+        struct engines *engines; /* NULL: not yet */
         char socket[256], known_as[ID_TEXT], instance[33];
         char folders[2 * CONFINE_FOLDERS][CONFIG_TEXT]; /* what settings.read and .write point to */
         uint32_t folder_count;
@@ -109,7 +112,15 @@ static uint32_t do_chance(void *context)
         return r;
 }
 
-static const struct agent_ops ops = {do_connect, do_disconnect, do_send, do_start, do_stop, do_named, do_say, do_chance};
+static void do_engine(void *context, uint32_t server, const struct message *words)
+{
+        struct worker *w = context;
+
+        if (w->engines)
+                engines_asked(w->engines, now_ms(), server, words);
+}
+
+static const struct agent_ops ops = {do_connect, do_disconnect, do_send, do_start, do_stop, do_named, do_say, do_chance, do_engine};
 
 /* What happens to it. */
 
@@ -148,6 +159,10 @@ static void on_event(void *context, uint64_t number)
         struct worker *w = context;
         struct signalfd_siginfo info;
 
+        if (number >= ENGINES_EVENTS && number < ENGINES_EVENTS_END) {
+                engines_event(w->engines, now_ms(), number);
+                return;
+        }
         if (number != SIGNAL_EVENT) {
                 runners_event(&w->runners, number);
                 return;
@@ -173,14 +188,32 @@ static void on_ended(void *context, uint32_t slot, const char *how)
 static uint64_t on_tick(void *context)
 {
         struct worker *w = context;
-        uint64_t now = now_ms(), next;
+        uint64_t now = now_ms(), next, due;
 
         if (now >= w->load_at) {
                 agent_load(&w->agent, describe_load(agent_running(&w->agent)));
                 w->load_at = now + 5000;
         }
+        due = engines_tick(w->engines, now);
         next = agent_tick(&w->agent, now);
+        next = due < next ? due : next;
         return next == UINT64_MAX ? UINT64_MAX : next > now ? next - now : 0;
+}
+
+static void on_engines(void *context, json_t *list)
+{
+        agent_changed(&((struct worker *)context)->agent, now_ms(), json_pack("{s:o}", "engines", list));
+}
+
+static int open_engines(struct worker *w)
+{
+        const struct options *o = &w->options;
+        const struct engines_options engines = {.epoll = w->runners.epoll, .catalogue = o->catalogue, .folder = o->folder,
+                                                .address = o->engine_address[0] ? o->engine_address : "127.0.0.1", .berth = w->settings.confine.berth, .log_bytes = o->engine_log,
+                                                .refusal = o->far && !o->engine_address[0] ? "its pool is on another machine: give --engine-address, where that one reaches engines of this one" : NULL,
+                                                .changed = on_engines, .context = w};
+
+        return engines_open(&engines, now_ms(), &w->engines);
 }
 
 /* Its own folder, used by this worker alone; what an earlier one left there goes. */
@@ -306,6 +339,11 @@ static int open_all(struct worker *w)
                 return r;
         with_epoll.epoll = w->runners.epoll;
         agent_init(&w->agent, &settings, describe(o, &w->settings.confine), &ops, w);
+        r = open_engines(w);
+        if (r < 0) {
+                log_error("engines, %s: %s", o->catalogue, error_text(r));
+                return r;
+        }
         r = connections_open(&with_epoll, &w->connections);
         for (uint32_t i = 0; r >= 0 && i < o->url_count; i++)
                 r = agent_add(&w->agent, now_ms(), o->urls[i], false) == -ENOSPC ? -ENOSPC : 0;
@@ -350,10 +388,14 @@ int main(int argc, char **argv)
         log_notice("%u slots, folder %s", w->options.slot_count, w->options.folder);
         while (r >= 0 && !agent_is_over(&w->agent))
                 r = connections_turn(w->connections);
+        engines_end(w->engines, now_ms());
+        for (until = now_ms() + ENGINES_END_MS; r >= 0 && engines_alive(w->engines) && now_ms() < until;)
+                r = connections_turn(w->connections);
         /* The last words leave. */
         for (until = now_ms() + LAST_WORDS_MS; r >= 0 && connections_waiting(w->connections) && now_ms() < until;)
                 r = connections_turn(w->connections);
         connections_close(w->connections);
+        engines_close(w->engines);
         agent_done(&w->agent);
         if (r < 0)
                 log_error("the loop ended: %s", error_text(r));

@@ -9,6 +9,7 @@
 
 #include <argp.h>
 #include <fcntl.h>
+#include <netdb.h>
 #include <sched.h>
 #include <stdio.h>
 #include <string.h>
@@ -45,6 +46,9 @@ static const struct config_entry entries[] = {
         {"task", "log_bytes", CONFIG_BYTES, AT(log_bytes), "4MiB", 1 << 10, UINT64_C(1) << 32, .help = "of a task's output that goes to the pool while it runs; all of it becomes an artifact when it is more"},
         {"task", "log_rate", CONFIG_BYTES, AT(log_rate), "1MiB", 1 << 10, UINT64_C(1) << 32, .help = "the same for a second"},
         {"cache", "size", CONFIG_BYTES, AT(cache), "20GiB", 0, UINT64_C(1) << 50, .help = "artifacts kept on this machine"},
+        {"engine", "catalogue", CONFIG_STRING, AT(catalogue), "", .help = "file of the models that are served here; empty: models.conf in the worker's folder"},
+        {"engine", "address", CONFIG_STRING, AT(engine_address), "", .help = "numeric address of this machine where engines listen and pools reach them, unencrypted; empty: 127.0.0.1, for pools on this machine"},
+        {"engine", "log_bytes", CONFIG_BYTES, AT(engine_log), "8MiB", 64 << 10, UINT64_C(1) << 32, .help = "of one log file of an engine; two are kept for each"},
 };
 
 const struct config_table options_table = {entries, ARRAY_SIZE(entries), sizeof(struct options)};
@@ -87,6 +91,8 @@ static const struct argp_option argp_options[] = {
         {"disk", KEY_FIRST + 18, "SIZE", 0, "work folder of one task at most", 0},
         {"wall", KEY_FIRST + 19, "TIME", 0, "run time of one task at most", 0},
         {"cache", KEY_FIRST + 25, "SIZE", 0, "artifacts kept on this machine", 0},
+        {"models", KEY_FIRST + 26, "FILE", 0, "the models that are served here (models.conf in --folder)", 0},
+        {"engine-address", KEY_FIRST + 27, "ADDRESS", 0, "where their engines listen and pools reach them, unencrypted", 0},
         {"config", KEY_CONFIG, "FILE", 0, "settings file (default /etc/berth/worker.conf)", 0},
         {"ready-fd", KEY_READY_FD, "N", 0, "write a line to this descriptor once a pool has welcomed the worker", 0},
         {0},
@@ -235,6 +241,34 @@ static int check_folder(void *context, const char *part)
         return part[0] == '/' && strlen(part) > 1 && part[strlen(part) - 1] != '/' && stat(part, &st) == 0 && S_ISDIR(st.st_mode) ? 0 : -EINVAL;
 }
 
+/* "ws://host…": whether that is this machine by a name that says so. */
+static bool is_here(const char *url)
+{
+        const char *host = strstr(url, "://") + 3;
+        size_t n = host[0] == '[' ? strcspn(host, "]") + 1 : strcspn(host, ":/");
+
+        return (n == 9 && !strncmp(host, "localhost", 9)) || !strncmp(host, "127.", 4) || (n == 5 && !strncmp(host, "[::1]", 5));
+}
+
+static int check_engines(struct options *o, char message[CONFIG_MESSAGE])
+{
+        const struct addrinfo hints = {.ai_flags = AI_NUMERICHOST};
+        struct addrinfo *list = NULL;
+
+        for (uint32_t i = 0; i < o->url_count; i++)
+                o->far |= !is_here(o->urls[i]);
+        if (o->engine_address[0]) {
+                if (getaddrinfo(o->engine_address, NULL, &hints, &list) != 0 || !strcmp(o->engine_address, "0.0.0.0") || !strcmp(o->engine_address, "::"))
+                        return wrong(message, "engine address \"%.200s\": %s", o->engine_address, "one numeric address of this machine, such as 192.168.1.5");
+                freeaddrinfo(list);
+        }
+        if (o->catalogue[0] && o->catalogue[0] != '/')
+                return wrong(message, "models \"%.200s\": %s", o->catalogue, "give its full path");
+        if (!o->catalogue[0] && snprintf(o->catalogue, sizeof o->catalogue, "%.240s/models.conf", o->folder) >= (int)sizeof o->catalogue - 12)
+                return wrong(message, "the worker's folder has %s%s", "too long a path; give --models", "");
+        return 0;
+}
+
 static int check(struct options *o, char message[CONFIG_MESSAGE])
 {
         cpu_set_t set;
@@ -274,6 +308,8 @@ static int check(struct options *o, char message[CONFIG_MESSAGE])
         }
         if (o->folder[0] != '/')
                 return wrong(message, "folder \"%.200s\": %s", o->folder, "give its full path");
+        if (check_engines(o, message) < 0)
+                return -E_CONFIG;
         return take_key(o, message);
 }
 

@@ -7,14 +7,16 @@
 
 struct options {
         char pool[CONFIG_TEXT], pin[CONFIG_TEXT], ca[CONFIG_TEXT], token_file[CONFIG_TEXT], name[CONFIG_TEXT], labels[CONFIG_TEXT], types[CONFIG_TEXT], models[CONFIG_TEXT];
+        char catalogue[CONFIG_TEXT], engine_address[CONFIG_TEXT];
         char folder[CONFIG_TEXT], read[CONFIG_TEXT], write[CONFIG_TEXT], slots[CONFIG_TEXT];
         uint32_t confine, log_level;
         bool private_pool, network;
-        uint64_t memory, disk, wall, cpu, processes, cache, log_bytes, log_rate, drain, grace;
+        uint64_t engine_log, memory, disk, wall, cpu, processes, cache, log_bytes, log_rate, drain, grace;
         /* Not settings of the file */
         char token[1024];
         int ready_fd;           /* -1: none */
         uint32_t slot_count;    /* worked out */
+        bool far;               /* some pool is on another machine */
         char urls[MESSAGE_SERVERS][MESSAGE_URL];
         uint32_t url_count;
 };
