@@ -41,6 +41,16 @@ void handle_worker_why(struct request *r)
         service_worker_why(r->server->service, &r->caller, &worker, request_done, r);
 }
 
+void handle_worker_node(struct request *r)
+{
+        struct id worker;
+
+        if (!worker_part(r, &worker))
+                return;
+        request_begin(r);
+        service_worker_node(r->server->service, &r->caller, &worker, request_done, r);
+}
+
 void handle_worker_change(struct request *r)
 {
         struct id worker;

@@ -86,9 +86,10 @@ void service_about(struct service *s, const struct account_caller *caller, servi
 void service_snapshot(struct service *s, const struct account_caller *caller, service_done_fn done, void *context)
 {
         bool all = account_may(caller, RIGHT_TASK_READ_ALL), first = true;
+        size_t node_room = nodes_snapshot_room();
         struct worker *worker, *next_worker;
         struct task *task, *next;
-        unsigned int count = 0, left_out = 0;
+        unsigned int count = 0, left_out = 0, nodes_left_out = 0;
         struct strbuf b = {0};
 
         service_time(s);
@@ -123,16 +124,18 @@ void service_snapshot(struct service *s, const struct account_caller *caller, se
         }
         strbuf_add(&b, "],\"partial\":%s,\"unfinished_left_out\":%u,\"workers_list\":[", all && service_is_partial(s) ? "true" : "false", left_out);
         HASH_ITER(by_id, s->workers, worker, next_worker) {
-                if (worker->number == CORE_NONE || (!account_may(caller, RIGHT_WORKER_READ) && !id_equal(&worker->account, &caller->account)))
+                if (worker->number == CORE_NONE || !worker_readable(caller, worker))
                         continue;
                 if (!first)
                         put_literal(&b, ",");
                 first = false;
-                worker_view(&b, s, worker);
+                worker_view_open(&b, s, worker);
+                nodes_put(&b, worker, &node_room, &nodes_left_out);
+                put_literal(&b, "}");
                 if (b.length > (16u << 20))
                         break;
         }
-        put_literal(&b, "]}}");
+        strbuf_add(&b, "],\"nodes_left_out\":%u}}", nodes_left_out);
         if (b.failed)
                 answer_error(s, done, context, -ENOMEM);
         else
@@ -184,6 +187,9 @@ void service_metrics(struct service *s, struct strbuf *b)
         metric(b, "pool_worker_messages_unknown_total", "counter", "Of them, of an unknown kind.", n->worker_unknown);
         metric(b, "pool_worker_messages_malformed_total", "counter", "Of them, malformed.", n->worker_malformed);
         metric(b, "pool_worker_messages_refused_total", "counter", "Connections ended for too many.", n->worker_quota);
+        metric(b, "pool_node_reports_total", "counter", "Reports of workers' machines.", n->node_reports);
+        metric(b, "pool_node_reports_dropped_total", "counter", "Of them, too soon after one another, or more than is kept.", n->node_dropped);
+        metric(b, "pool_node_report_bytes", "gauge", "Kept of them.", s->node_bytes);
         metric(b, "pool_progress_dropped_total", "counter", "Progress messages over the limit.", n->progress_dropped);
         metric(b, "pool_log_bytes_total", "counter", "Output of tasks taken.", n->log_bytes);
         metric(b, "pool_log_bytes_lost_total", "counter", "Output that did not arrive or could not be written.", n->log_dropped);

@@ -11,6 +11,7 @@ struct entry {
         uint64_t number;
         struct id account, task;
         uint32_t bytes, type_bytes;
+        bool worker;   /* of a worker: also for those who may see workers */
         char text[]; /* type, '\0', JSON, '\0' */
 };
 
@@ -72,7 +73,7 @@ void event_tell(struct service *s, const struct id *account, const struct id *ta
 {
         struct event_log *log = &s->events;
         struct strbuf *b = &s->line;
-        struct entry head = {.number = log->last + 1, .type_bytes = (uint32_t)strlen(type)}, *e;
+        struct entry head = {.number = log->last + 1, .type_bytes = (uint32_t)strlen(type), .worker = !strncmp(type, "worker.", 7)}, *e;
 
         strbuf_clear(b);
         put_literal(b, "{\"id\":\"");
@@ -148,7 +149,7 @@ void service_events_listen(struct service *s, void (*told)(void *context), void 
 int service_event_next(struct service *s, const struct account_caller *caller, const struct id *task, uint64_t *cursor, struct service_event *ret_event)
 {
         struct event_log *log = &s->events;
-        bool all = account_may(caller, RIGHT_TASK_READ_ALL), any = !task || id_is_none(task);
+        bool all = account_may(caller, RIGHT_TASK_READ_ALL), workers = account_may(caller, RIGHT_WORKER_READ), any = !task || id_is_none(task);
 
         if (*cursor > log->last || *cursor + 1 < log->first) {
                 *cursor = log->last;
@@ -157,7 +158,9 @@ int service_event_next(struct service *s, const struct account_caller *caller, c
         for (unsigned int looked = 0; *cursor < log->last && looked < LOOKED_AT; looked++) {
                 const struct entry *e = entry_at(log, ++*cursor);
 
-                if ((!all && !id_is_none(&e->account) && !id_equal(&e->account, &caller->account)) || (!any && !id_equal(&e->task, task)))
+                if (!(e->worker ? workers : all) && !id_is_none(&e->account) && !id_equal(&e->account, &caller->account))
+                        continue;
+                if (!any && !id_equal(&e->task, task))
                         continue;
                 *ret_event = (struct service_event){.number = e->number, .account = e->account, .task = e->task, .type = e->text,
                                                     .json = e->text + e->type_bytes + 1, .bytes = e->bytes};

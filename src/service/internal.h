@@ -102,6 +102,18 @@ struct key_record {
         uint32_t max_leases;
 };
 
+struct worker;
+
+/* What it told of its machine last. */
+struct worker_node {
+        char *text;                           /* NULL: nothing yet */
+        size_t bytes;
+        int64_t at;                           /* unix ms: when it was told; a later report that said the same counts */
+        uint64_t told_ms;                     /* when its last event was told */
+        struct worker *before, *next;         /* in the line of those whose event waits */
+        bool waiting;
+};
+
 /* A worker that is known, connected or not. */
 struct worker {
         UT_hash_handle by_id;
@@ -113,6 +125,7 @@ struct worker {
         uint32_t slots;
         json_t *abilities;                    /* types, devices, models, labels, host_memory_bytes, as it said */
         json_t *resident, *load;
+        struct worker_node node;
         uint64_t version_number;              /* for ETag: counts changes by people */
         int64_t joined, seen;
         uint64_t seen_ns;
@@ -138,7 +151,7 @@ struct service_worker {
         enum connection_state state;
         struct worker *worker;
         json_t *hello;                        /* while the store is asked */
-        struct bucket messages, event_bytes;
+        struct bucket messages, event_bytes, node_reports;
         uint32_t references;                  /* operations and jobs that still point here */
         bool gone;                            /* closed by the gateway: nothing may be sent */
 };
@@ -191,7 +204,8 @@ struct event_log {
 
 struct counters {
         uint64_t submitted, batches, answered, refused_store, refused_full, worker_messages, worker_unknown, worker_malformed, worker_quota, stale, acks, progress_dropped,
-                log_bytes, log_dropped, log_cut, logs_swept, events_known, events_pushed, objects, object_bytes, wrong_digests, foreign, turns, operations, waits, resumed, lost_unlisted, queues_taken, queues_given, rows_told;
+                log_bytes, log_dropped, log_cut, logs_swept, events_known, events_pushed, objects, object_bytes, wrong_digests, foreign, turns, operations, waits, resumed, lost_unlisted, queues_taken, queues_given, rows_told,
+                node_reports, node_dropped;
 };
 
 /* LEAVING: given up; what was accepted before becomes durable, then another server may claim it. */
@@ -228,7 +242,9 @@ struct service {
         size_t random_left;
 
         struct task *tasks;
-        struct worker *workers;
+        struct worker *workers, *node_line;
+        struct bucket node_events;
+        uint64_t node_bytes;
         struct account_record *account_records;
         struct key_record *key_records;
         struct service_worker *connections;
@@ -361,6 +377,8 @@ uint64_t deadline_on_core(const struct service *s, int64_t unix_ms);
 void worker_event(struct service *s, const struct worker *worker, const char *state);
 struct worker *worker_find(struct service *s, const struct id *id);
 void worker_free(struct service *s, struct worker *worker);
+/* Without its last "}": more may follow. */
+void worker_view_open(struct strbuf *b, struct service *s, const struct worker *worker);
 void worker_view(struct strbuf *b, struct service *s, const struct worker *worker);
 int worker_row_restore(struct service *s, const struct store_row *row);
 /* Another server changed it. */
@@ -378,6 +396,22 @@ void worker_lease_text(struct service *s, struct strbuf *b, const struct task *t
 void workers_free(struct service *s);
 void worker_drain(struct service *s, struct worker *worker, bool on);
 void worker_remove(struct service *s, struct worker *worker);
+
+bool worker_readable(const struct account_caller *caller, const struct worker *worker);
+
+/* nodes.c */
+int on_node(struct service_worker *connection, const json_t *m);
+/* Events that are due; when it wants to be called next, of now_ms. */
+uint64_t nodes_turn(struct service *s);
+void nodes_forget(struct service *s, struct worker *worker);
+/* How often workers may tell. */
+uint64_t nodes_every_ms(const struct service *s);
+/* The member "node" of a worker in a snapshot, as long as there is room. */
+void nodes_put(struct strbuf *b, const struct worker *worker, size_t *room, unsigned int *left_out);
+size_t nodes_snapshot_room(void);
+
+/* Takes amount out of what came in at per_s since the last time, up to burst; false: there is less. */
+bool bucket_take(struct bucket *bucket, uint64_t now_ns, uint64_t per_s, uint64_t burst, uint64_t amount);
 
 /* Members of a message. Absent (0), right (1), or of a wrong kind (negative, and the connection ended). */
 int message_malformed(struct service_worker *c, const char *text);

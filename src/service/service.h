@@ -104,6 +104,8 @@ void service_task_log(struct service *service, const struct account_caller *call
 /* Workers, for people. */
 void service_workers(struct service *service, const struct account_caller *caller, const struct service_list *list, service_done_fn done, void *context);
 void service_worker(struct service *service, const struct account_caller *caller, const struct id *worker, service_done_fn done, void *context);
+/* {"node": its last report (docs/worker-protocol.md), or null, "seen"}. */
+void service_worker_node(struct service *service, const struct account_caller *caller, const struct id *worker, service_done_fn done, void *context);
 void service_worker_why(struct service *service, const struct account_caller *caller, const struct id *worker, service_done_fn done, void *context);
 /* {"state": "draining" | "active"}; version: If-Match, 0: none (428 where one is needed). */
 void service_worker_change(struct service *service, const struct account_caller *caller, const struct id *worker, const json_t *body, uint64_t version,

@@ -18,7 +18,7 @@
 #define JOINED_WORKERS 20000
 #define NS_S UINT64_C(1000000000)
 
-static bool bucket_take(struct bucket *bucket, uint64_t now_ns, uint64_t per_s, uint64_t burst, uint64_t amount)
+bool bucket_take(struct bucket *bucket, uint64_t now_ns, uint64_t per_s, uint64_t burst, uint64_t amount)
 {
         uint64_t passed = bucket->at_ns ? now_ns - bucket->at_ns : NS_S * 1000;
         uint64_t more = passed > NS_S * 1000 ? burst : passed * per_s / NS_S;
@@ -403,7 +403,7 @@ static const struct {
         int (*on)(struct service_worker *c, const json_t *m);
 } messages[] = {{"result", on_result},   {"progress", on_progress}, {"log", on_log},       {"heartbeat", on_heartbeat}, {"renew", on_renew}, {"accepted", on_accepted},
                 {"ready", on_ready},     {"fail", on_fail},         {"decline", on_decline}, {"change", on_change},       {"bye", on_bye},
-                {"drain", on_drain}};
+                {"drain", on_drain},     {"node", on_node}};
 
 int connection_message(struct service_worker *c, const json_t *m)
 {

@@ -44,6 +44,7 @@ void worker_free(struct service *s, struct worker *worker)
 {
         while (worker->leases.next != &worker->leases)
                 task_lease_unlink((struct task *)(void *)((char *)worker->leases.next - offsetof(struct task, lease)));
+        nodes_forget(s, worker);
         HASH_DELETE(by_id, s->workers, worker);
         json_decref(worker->abilities);
         json_decref(worker->resident);
@@ -465,8 +466,8 @@ static void welcome(struct service_worker *c, const struct strbuf *lost, const s
                 put_text(&b, i ? "," : "");
                 put_string(&b, s->survey.servers[i].address, strlen(s->survey.servers[i].address));
         }
-        strbuf_add(&b, "],\"lease_ms\":%llu,\"heartbeat_ms\":%llu,\"payload_bytes\":%llu,\"lost\":[", (unsigned long long)settings->lease_ms,
-                   (unsigned long long)(settings->suspect_ms / 3), (unsigned long long)s->options.payload_bytes);
+        strbuf_add(&b, "],\"lease_ms\":%llu,\"heartbeat_ms\":%llu,\"node_ms\":%llu,\"payload_bytes\":%llu,\"lost\":[", (unsigned long long)settings->lease_ms,
+                   (unsigned long long)(settings->suspect_ms / 3), (unsigned long long)nodes_every_ms(s), (unsigned long long)s->options.payload_bytes);
         if (lost->length)
                 strbuf_put(&b, lost->text, lost->length);
         if (elsewhere->length) {

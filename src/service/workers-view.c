@@ -24,7 +24,7 @@ static void put_member(struct strbuf *b, const char *name, const json_t *value)
         put_json(b, value);
 }
 
-void worker_view(struct strbuf *b, struct service *s, const struct worker *worker)
+void worker_view_open(struct strbuf *b, struct service *s, const struct worker *worker)
 {
         static const char *const abilities[] = {"types", "devices", "models", "labels", "host_memory_bytes"};
         struct core_worker_view v = {0};
@@ -61,6 +61,11 @@ void worker_view(struct strbuf *b, struct service *s, const struct worker *worke
         put_string(b, worker->version, strlen(worker->version));
         put_literal(b, ",\"seen\":");
         put_time(b, worker->connection && worker->seen_ns ? s->unix_ms - (int64_t)((s->now_ns - worker->seen_ns) / 1000000) : worker->seen);
+}
+
+void worker_view(struct strbuf *b, struct service *s, const struct worker *worker)
+{
+        worker_view_open(b, s, worker);
         put_literal(b, "}");
 }
 
@@ -69,7 +74,7 @@ static int by_id(const void *a, const void *b)
         return memcmp(&(*(struct worker *const *)a)->id, &(*(struct worker *const *)b)->id, sizeof(struct id));
 }
 
-static bool readable(const struct account_caller *caller, const struct worker *worker)
+bool worker_readable(const struct account_caller *caller, const struct worker *worker)
 {
         return account_may(caller, RIGHT_WORKER_READ) || id_equal(&caller->account, &worker->account);
 }
@@ -91,7 +96,7 @@ static void sift(struct worker **heap, size_t count, size_t at)
 
 static bool listed(const struct account_caller *caller, const struct service_list *list, const struct worker *worker)
 {
-        return memcmp(&worker->id, &list->after, sizeof(struct id)) > 0 && readable(caller, worker) &&
+        return memcmp(&worker->id, &list->after, sizeof(struct id)) > 0 && worker_readable(caller, worker) &&
                (!list->state || !strcmp(list->state, worker_state_name(worker)));
 }
 
@@ -143,7 +148,7 @@ static struct worker *find(struct service *s, const struct account_caller *calle
 
         service_time(s);
         worker = worker_find(s, id);
-        if (worker && readable(caller, worker))
+        if (worker && worker_readable(caller, worker))
                 return worker;
         answer_error(s, done, context, -ENOENT);
         return NULL;

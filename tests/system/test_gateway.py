@@ -148,6 +148,15 @@ def test_a_worker_does_it(pool):
     got = pool.ask("GET", place)
     assert got.json["state"] == "active"
     assert pool.good("GET", place + "/why")["text"]
+    assert worker.welcome["node_ms"] >= 2000
+    assert pool.good("GET", place + "/node")["node"] is None
+    with pool.websocket("/events", protocol="berth.events.v1") as events:
+        assert events.receive()["type"] == "snapshot"
+        worker.socket.send({"m": "node", "devices": [{"name": "d0", "kind": "software", "clients": [{"pid": 7, "state": "running"}]}]})
+        while (event := events.receive())["type"] != "worker.node":
+            pass
+    assert event["data"]["worker"] == worker.id and event["data"]["node"]["devices"][0]["clients"][0]["state"] == "running"
+    assert pool.good("GET", place + "/node")["node"] == event["data"]["node"]
     assert pool.ask("PATCH", place, {"state": "draining"}).status == 428
     assert pool.good("PATCH", place, {"state": "draining"}, headers={"If-Match": "*"})["state"] in ("draining", "drained")
     assert worker.receive("drain")["on"]
