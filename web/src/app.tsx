@@ -11,11 +11,17 @@ import type { Me } from "./lib/types";
 import { Empty, Page, Said, Toasts } from "./parts/basics";
 import * as Icons from "./parts/icons";
 import { ThemeSwitch } from "./parts/theme-switch";
+import { AccountsPage } from "./pages/accounts";
+import { ChatPage, forgetTalk } from "./pages/chat";
+import { KeysPage } from "./pages/keys";
+import { ModelsPage } from "./pages/models";
 import { OverviewPage } from "./pages/overview";
 import { SignIn } from "./pages/sign-in";
 import { SubmitPage } from "./pages/submit";
 import { TaskPage } from "./pages/task";
 import { TasksPage } from "./pages/tasks";
+import { WorkerPage } from "./pages/worker";
+import { WorkersPage } from "./pages/workers";
 
 interface Place {
   name: string;
@@ -29,6 +35,11 @@ interface Place {
 const PLACES: Place[] = [
   { name: "Overview", href: "#/", icon: Icons.Overview, pages: [""], short: true },
   { name: "Tasks", href: "#/tasks", icon: Icons.Tasks, right: "task.read", pages: ["tasks", "submit"], short: true },
+  { name: "Models", href: "#/models", icon: Icons.Models, right: "model.read", pages: ["models"], short: true },
+  { name: "Playground", href: "#/chat", icon: Icons.Chat, right: "generate", pages: ["chat"], short: true },
+  { name: "Workers", href: "#/workers", icon: Icons.Workers, right: "worker.read", pages: ["workers"], short: true },
+  { name: "Keys", href: "#/keys", icon: Icons.Keys, right: "key.own", pages: ["keys"], short: true },
+  { name: "Accounts", href: "#/accounts", icon: Icons.Accounts, pages: ["accounts"] },
 ];
 
 function Where({ route }: { route: Route }): JSX.Element {
@@ -40,6 +51,16 @@ function Where({ route }: { route: Route }): JSX.Element {
       return id ? <TaskPage id={id} key={id} /> : <TasksPage route={route} />;
     case "submit":
       return <SubmitPage route={route} key={route.query.like ?? ""} />;
+    case "workers":
+      return id ? <WorkerPage id={id} key={id} /> : <WorkersPage />;
+    case "models":
+      return <ModelsPage />;
+    case "chat":
+      return <ChatPage route={route} />;
+    case "keys":
+      return <KeysPage route={route} />;
+    case "accounts":
+      return <AccountsPage route={route} />;
     default:
       return <Page title="Not here"><Empty title="There is no such page"><a href="#/">Overview</a></Empty></Page>;
   }
@@ -59,7 +80,7 @@ function Interrupted(): JSX.Element | null {
   if (c.phase === "live" || c.phase === "off" || c.tries < 2) return null;
   return (
     <div class="banner" role="alert">
-      <span>The pool does not answer{c.since && now - c.since > 5000 ? "" : ""}; what is shown is as of before. {c.phase === "connecting" ? "Trying…" : c.retryAt ? `Next try in ${duration(Math.max(0, c.retryAt - now))}.` : ""}</span>
+      <span>The pool does not answer; what is shown is as of before. {c.phase === "connecting" ? "Trying…" : c.retryAt ? `Next try in ${duration(Math.max(0, c.retryAt - now))}.` : ""}</span>
       {c.phase === "waiting" && <button type="button" onClick={reconnectNow}>Try now</button>}
     </div>
   );
@@ -87,6 +108,7 @@ function Frame({ me, route }: { me: Me; route: Route }): JSX.Element {
       <header class="top">
         <a class="brand" href="#/"><Icons.Mark /> Berth</a>
         <ConnectionSign short />
+        <a class="button bare" href="#/accounts" aria-label={`Account: ${me.name}`} title={me.name}><Icons.Accounts /></a>
         <ThemeSwitch />
         <button type="button" class="bare" title="Sign out" aria-label="Sign out" onClick={() => void session.signOut()}><Icons.Out /></button>
       </header>
@@ -145,7 +167,10 @@ export function App(): JSX.Element | null {
   useEffect(() => {
     if (!account) return;
     startLive();
-    return stopLive;
+    return () => {
+      stopLive();
+      forgetTalk();
+    };
   }, [account]);
   if (phase === "looking") return null;
   if (phase === "trouble") {

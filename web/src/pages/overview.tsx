@@ -78,15 +78,15 @@ export function OverviewPage(): JSX.Element {
   const slots = here.reduce((n, w) => n + w.slots, 0);
   const rate = history && history.step_ms === 1000 ? latest(history.series["tasks.done"] ?? [], 10) : history ? latest(history.series["tasks.done"] ?? [], 1) : null;
   const tokens = history ? latest(history.series["tokens.out"] ?? [], history.step_ms === 1000 ? 10 : 1) : null;
-  const all = may("task.read.all");
+  const all = may("task.read.all"), lately = seconds <= 600 ? "last 10 s" : seconds <= 10_800 ? "last 10 s" : "last 5 min";
   return (
     <Page title="Overview" actions={may("task.submit") && <a class="button first" href="#/submit">New task</a>}>
       <div class="stack">
         <div class="tiles">
           <Tile label="Running" value={counts?.leased} note={all ? "tasks" : "of your tasks"} href="#/tasks?state=leased" />
           <Tile label="Waiting" value={counts ? (counts.queued ?? 0) + (counts.held ?? 0) + (counts.backoff ?? 0) : null} note={counts?.held ? `${integer(counts.held)} held` : "in the queue"} href="#/tasks?state=queued" />
-          <Tile label="Tasks a second" value={rate} note="done, last 10 s" />
-          <Tile label="Tokens a second" value={tokens} note="written, last 10 s" />
+          <Tile label="Tasks a second" value={rate} note={`done, ${lately}`} />
+          <Tile label="Tokens a second" value={tokens} note={`written, ${lately}`} />
           {may("worker.read") && <Tile label="Workers" value={taken ? here.length : null} note={plural(slots, "slot")} href="#/workers" />}
         </div>
         <div class={may("worker.read") ? "split wide-left" : "stack"}>

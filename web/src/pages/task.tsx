@@ -28,15 +28,14 @@ function useLog(id: string, attempt: number, state: string): { log: Log; error: 
     here.busy = true;
     try {
       // From where it ends; of a long one that is new here, the last part.
-      let from = here.log.end;
-      if (from === 0) {
-        const head = await askRaw("GET", `/api/v1/tasks/${id}/log`, { headers: { Range: "bytes=0-0" } });
-        await head.arrayBuffer();
-        const all = Number(/\/(\d+)$/.exec(head.headers.get("Content-Range") ?? "")?.[1] ?? 0);
-        if (all > TAIL) {
-          from = all - TAIL;
-          if (here.of === of) put({ text: "", end: from, gap: false, cut: true });
-        }
+      const head = await askRaw("HEAD", `/api/v1/tasks/${id}/log`);
+      if (!head.ok) throw head.status === 404 ? new Problem(404, "not_found", "") : await problemOf(head);
+      const all = Number(head.headers.get("Content-Length") ?? 0);
+      if (here.log.end === 0 && all > TAIL && here.of === of) put({ text: "", end: all - TAIL, gap: false, cut: true });
+      const from = here.log.end;
+      if (all <= from) {
+        if (here.log.gap && here.of === of) put({ ...here.log, gap: false });
+        return;
       }
       const answer = await askRaw("GET", `/api/v1/tasks/${id}/log?offset=${from}`);
       if (answer.status === 416) return;
@@ -110,7 +109,7 @@ function Timeline({ task, now, workerName }: { task: Task; now: number; workerNa
       {task.queued && task.queued !== task.created && <Step name="Queued" time={task.queued} now={now} kind="past" />}
       {task.state === "held" && <Step name="Held" now={now} kind="">waits for its time, or for other tasks</Step>}
       {task.state === "backoff" && <Step name="To be tried again" now={now} kind="bad">after attempt {task.attempt}</Step>}
-      {started !== null ? <Step name={(task.attempt ?? 1) > 1 ? `Started, attempt ${task.attempt}` : "Started"} time={task.started} now={now} kind="past">{waited && `waited ${waited}`}{task.worker && <> on <WorkerLink id={task.worker} name={workerName} /></>}</Step>
+      {started !== null ? <Step name={(task.attempt ?? 1) > 1 ? `Started, attempt ${task.attempt}` : "Started"} time={task.started} now={now} kind="past">{waited && `waited ${waited}`}{task.worker && <>, on <WorkerLink id={task.worker} name={workerName} /></>}</Step>
         : task.state === "queued" ? <Step name="Waiting for a worker" now={now} kind="">{waited && `for ${waited}`}</Step> : null}
       {task.state === "leased" && <Step name="Running" now={now} kind="">{ran && `for ${ran}`}</Step>}
       {over && <Step name={task.state === "done" ? "Done" : task.state[0]?.toUpperCase() + task.state.slice(1)} time={task.ended} now={now} kind={task.state === "done" ? "good" : "bad"}>{[ran && `ran ${ran}`, task.reason && task.reason !== "none" && task.reason !== task.state ? task.reason.replace(/_/g, " ") : ""].filter(Boolean).join(", ")}</Step>}
@@ -197,12 +196,12 @@ export function TaskPage({ id }: { id: string }): JSX.Element {
           {task.state === "leased" && (typeof task.progress?.share === "number" || task.progress?.text) && (
             <Panel title="Progress" aside={task.progress.steps ? `step ${integer(task.progress.step)} of ${integer(task.progress.steps)}` : undefined}>
               <Share share={task.progress.share} />
-              {task.progress.text && <p class="dim">{task.progress.text}</p>}
+              {task.progress.text && task.progress.text !== `step ${task.progress.step} of ${task.progress.steps}` && <p class="dim">{task.progress.text}</p>}
             </Panel>
           )}
           {(task.state === "queued" || task.state === "held" || task.state === "backoff") && <WhyView id={id} state={task.state} />}
           {error && (
-            <div class="said"><b>{error.code ?? "error"}</b> {error.text}{typeof error.exit === "number" && error.exit >= 0 ? ` (exit code ${error.exit})` : ""}</div>
+            <div class="said"><b>{error.code ?? "error"}</b> {error.text}{typeof error.exit === "number" && error.exit >= 0 && !error.text?.includes("exit code") ? ` (exit code ${error.exit})` : ""}</div>
           )}
           <Panel bare title="Output" aside={<>{task.state === "leased" && <span>live</span>}<span>{bytes(log.end)}</span>{log.end > 0 && <button type="button" class="bare" onClick={() => download(`/api/v1/tasks/${id}/log`, `${shortId(id)}.log`).catch(setSaid)}>Download</button>}</>}>
             {logError ? <Said error={logError} /> : <LogView log={log} running={!over} />}
@@ -236,7 +235,7 @@ export function TaskPage({ id }: { id: string }): JSX.Element {
                   </select>
                 ) : task.priority}
               </Fact>
-              <Fact name="Attempt">{integer(task.attempt ?? 0)} of {integer(task.attempts)}</Fact>
+              <Fact name="Attempt">{integer(task.attempt ?? 0)}{typeof task.attempts === "number" ? ` of ${integer(task.attempts)}` : ""}</Fact>
               <Fact name="Account">{task.account ? (names.get(task.account) ?? (mine ? session.me?.name : shortId(task.account))) : "unavailable"}</Fact>
               {task.deadline && <Fact name="Deadline">{clock(task.deadline, now)}</Fact>}
               {task.worker && <Fact name="Worker"><WorkerLink id={task.worker} name={workers.get(task.worker)?.name} /></Fact>}

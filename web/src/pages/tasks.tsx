@@ -59,17 +59,18 @@ export function TasksPage({ route }: { route: Route }): JSX.Element {
       <section class="panel" aria-busy={asked.busy}>
         {rows.length === 0 && asked.value ? <Empty title="No such tasks">{state || type || account ? <a href="#/tasks">Show all</a> : may("task.submit") ? <a href="#/submit">Submit the first one</a> : null}</Empty> : (
           <div class="table-wrap">
-            <table class="cards">
-              <thead><tr><th>Task</th><th>State</th><th>Progress</th><th>Worker</th>{names.size > 0 && <th>Account</th>}<th>Priority</th><th class="right">Created</th></tr></thead>
+            <table class="cards tight">
+              <thead><tr><th>Task</th><th>State</th><th>Type</th><th>Progress</th><th>Worker</th>{names.size > 0 && <th>Account</th>}<th>Priority</th><th class="right">Created</th></tr></thead>
               <tbody>
                 {rows.map((t) => (
                   <tr key={t.id} data-task={t.id}>
-                    <td class="lead"><span class="clip"><TaskLink id={t.id} name={t.name} /></span> <span class="under">{t.type}</span></td>
+                    <td class="lead"><span class="clip"><TaskLink id={t.id} name={t.name} /></span></td>
                     <td data-label="state"><StateTag state={t.state} />{(t.attempt ?? 0) > 1 && <span class="under"> attempt {t.attempt}</span>}</td>
-                    <td data-label="progress" class={t.state === "leased" ? "" : "empty-cell"}>{t.state === "leased" ? <Share share={t.progress?.share} text={t.progress?.text} /> : null}</td>
+                    <td data-label="type" class="dim">{t.type}</td>
+                    <td data-label="progress" class={t.state === "leased" ? "wide" : "empty-cell"}>{t.state === "leased" ? <Share share={t.progress?.share} text={t.progress?.text} /> : null}</td>
                     <td data-label="worker" class={t.worker ? "" : "empty-cell"}>{t.worker ? <span class="clip"><WorkerLink id={t.worker} name={workers.get(t.worker)?.name} /></span> : <span class="dim">–</span>}</td>
                     {names.size > 0 && <td data-label="account"><span class="clip">{t.account ? (names.get(t.account) ?? t.account.slice(-8)) : "–"}</span></td>}
-                    <td data-label="priority" class={t.priority === "normal" ? "dim" : ""}>{t.priority ?? "–"}</td>
+                    <td data-label="priority" class={!t.priority || t.priority === "normal" ? "dim" : ""}>{t.priority ?? "–"}</td>
                     <td data-label="created" class="right dim"><Ago time={t.created ?? t.queued} now={now} /></td>
                   </tr>
                 ))}

@@ -17,7 +17,7 @@ function token(name: string): string {
 
 function figure(value: number | null | undefined): string {
   if (typeof value !== "number") return "–";
-  return value >= 100 ? value.toFixed(0) : value >= 10 ? value.toFixed(1) : value.toFixed(2).replace(/\.?0+$/, "");
+  return (value >= 100 ? value.toFixed(0) : value >= 10 ? value.toFixed(1) : value.toFixed(2)).replace(/\.0+$|(\.\d*[1-9])0+$/, "$1");
 }
 
 export function Chart({ times, series, unit, height = 150 }: { times: number[]; series: Series[]; unit: string; height?: number }): JSX.Element {
