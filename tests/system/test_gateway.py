@@ -150,11 +150,12 @@ def test_a_worker_does_it(pool):
     assert pool.good("GET", place + "/why")["text"]
     assert worker.welcome["node_ms"] >= 2000
     assert pool.good("GET", place + "/node")["node"] is None
-    with pool.websocket("/events", protocol="berth.events.v1") as events:
-        assert events.receive()["type"] == "snapshot"
-        worker.socket.send({"m": "node", "devices": [{"name": "d0", "kind": "software", "clients": [{"pid": 7, "state": "running"}]}]})
-        while (event := events.receive())["type"] != "worker.node":
-            pass
+    events = pool.websocket("/events", protocol="berth.events.v1")
+    assert events.receive()["type"] == "snapshot"
+    worker.socket.send({"m": "node", "devices": [{"name": "d0", "kind": "software", "clients": [{"pid": 7, "state": "running"}]}]})
+    while (event := events.receive())["type"] != "worker.node":
+        pass
+    events.close()
     assert event["data"]["worker"] == worker.id and event["data"]["node"]["devices"][0]["clients"][0]["state"] == "running"
     assert pool.good("GET", place + "/node")["node"] == event["data"]["node"]
     assert pool.ask("PATCH", place, {"state": "draining"}).status == 428
