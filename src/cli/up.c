@@ -1,4 +1,5 @@
 /* up.c: `berth up`: node daemon, pool and a worker on this machine, with one command; and `berth pool`, `berth worker`, which start one of them. */
+#include "cli/catalogue-file.h"
 #include "cli/connection.h"
 #include "cli/pool-client.h"
 #include "cli/supervise.h"
@@ -161,7 +162,7 @@ static void greet(const char *local, const char *folder, bool worker)
 }
 
 struct paths {
-        char folder[440], pool[480], worker[480], local[480], token[480];
+        char folder[440], pool[480], worker[480], local[480], token[480], models[480];
         char url[512], pin[128], listen[256];
 };
 
@@ -234,6 +235,7 @@ static int start_all(struct supervise *s, const struct ask *a, struct paths *p, 
         push_pair(child, "--pin", p->pin[0] ? p->pin : NULL);
         push_pair(child, "--token-file", p->token);
         push_pair(child, "--folder", p->worker);
+        push_pair(child, "--models", p->models);
         push_pair(child, "--slots", a->slots);
         push_pair(child, "--ready-fd", "{ready}");
         child->needs_ready = true;
@@ -266,8 +268,11 @@ static int run(const struct verb *self, int argc, char **argv)
                 snprintf(p.worker, sizeof p.worker, "%s/worker", p.folder);
                 snprintf(p.local, sizeof p.local, "%s/local.json", p.folder);
                 snprintf(p.token, sizeof p.token, "%s/worker.key", p.folder);
+                snprintf(p.models, sizeof p.models, "%s/models.conf", p.folder);
                 r = lock = lock_folder(p.folder, message);
         }
+        if (r >= 0 && !a.no_worker)
+                r = catalogue_file_first(p.models, message);
         if (r >= 0)
                 r = supervise_begin(&s);
         if (r >= 0)

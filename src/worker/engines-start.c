@@ -3,6 +3,7 @@
 
 #include "base/error.h"
 #include "base/fd.h"
+#include "base/installed.h"
 #include "base/text.h"
 #include "worker/describe.h"
 #include "worker/keeper.h"
@@ -22,9 +23,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#ifndef BERTH_DATADIR
-#define BERTH_DATADIR "/usr/share/berth"
-#endif
 #define WORDS (CATALOGUE_WORDS + 32)
 
 extern char **environ;
@@ -170,27 +168,6 @@ static void word(struct command *c, const char *text)
                 c->words[c->count++] = text;
 }
 
-/* Beside the sources when this is a build's program, or installed. */
-static bool find_server(char path[PATH_MAX])
-{
-        static const char *const places[] = {"../../../engines/llama/server.mjs", "../share/berth/engines/llama/server.mjs"};
-        char self[PATH_MAX], *slash;
-        ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
-
-        self[n > 0 ? n : 0] = 0;
-        slash = strrchr(self, '/');
-        for (size_t i = 0; slash && i < ARRAY_SIZE(places); i++) {
-                char joined[PATH_MAX];
-
-                *slash = 0;
-                snprintf(joined, sizeof joined, "%.3900s/%s", self, places[i]);
-                if (realpath(joined, path))
-                        return true;
-        }
-        snprintf(path, PATH_MAX, "%s", BERTH_DATADIR "/engines/llama/server.mjs");
-        return access(path, R_OK) == 0;
-}
-
 static int compose(const struct engines *e, const struct engines_slot *s, bool gated, struct command *c, char why[ENGINE_TEXT])
 {
         const struct catalogue_entry *entry = &s->entry;
@@ -224,7 +201,7 @@ static int compose(const struct engines *e, const struct engines_slot *s, bool g
                 for (char **w = c->split; *w; w++)
                         word(c, *w);
         } else {
-                if (!find_server(c->server))
+                if (installed_find("engines/llama/server.mjs", c->server, sizeof c->server) < 0)
                         return snprintf(why, ENGINE_TEXT, "the llama engine is not installed (no engines/llama/server.mjs)"), -ENOENT;
                 snprintf(c->context, sizeof c->context, "%llu", (unsigned long long)entry->context);
                 snprintf(c->parallel, sizeof c->parallel, "%llu", (unsigned long long)entry->parallel);

@@ -1,0 +1,93 @@
+"""`berth models`: the catalogue edited from the command line, and taken over by the worker of `berth up` while it runs."""
+import json
+import sys
+
+import pytest
+from conftest import wait_until
+from test_engines import DOUBLE
+from test_up import Home, home  # noqa: F401 (fixture)
+
+COMMAND = f"{sys.executable} {DOUBLE} --port {{port}} --host {{host}} --name {{model}}"
+
+
+@pytest.fixture
+def alone(tmp_path):
+    """A person's folder without `berth up`."""
+    made = Home(tmp_path)
+    (tmp_path / "kept").mkdir()
+    return made
+
+
+def test_added_listed_shown_removed(alone):
+    catalogue = alone.folder / "kept" / "models.conf"
+    (alone.folder / "m.gguf").write_text("x")
+    out = alone.berth("models").stdout
+    assert "No models" in out and str(catalogue) in out
+    alone.berth("models", "add", "a/one:1", "--command", COMMAND, "--memory", "2GiB", "--parallel", "8", "--set", "environment=A=1", "--set", "environment=B=2")
+    alone.berth("models", "add", "two", "--gguf", "m.gguf", "--context", "512", "--idle", "0")
+    text = catalogue.read_text()
+    assert f"[model a/one:1]\nkind = command\ncommand = {COMMAND}\nmemory = 2GiB\nparallel = 8\nenvironment = A=1\nenvironment = B=2\n" in text
+    assert f"\n\n[model two]\nkind = llama\ncontext = 512\nidle = 0\nfile = {alone.folder / 'm.gguf'}\n" in text
+    assert catalogue.stat().st_mode & 0o777 == 0o600
+    listed = alone.json("models")
+    assert [m["name"] for m in listed["models"]] == ["a/one:1", "two"] and listed["fault"] is None and listed["pool_answers"] is False
+    one = listed["models"][0]
+    assert one["memory"] == 2 << 30 and one["parallel"] == 8 and one["idle"] == 600 and one["environment"] == "A=1\nB=2\n" and one["pool"] is None
+    r = alone.berth("models")
+    assert "a/one:1" in r.stdout and "2.0 GiB" in r.stdout and "unavailable" in r.stdout and "what runs is not known" in r.stderr
+    assert json.loads(alone.berth("models", "show", "two").stdout)["context"] == 512
+    catalogue.write_text("# mine\n" + catalogue.read_text())
+    alone.berth("models", "remove", "a/one:1")
+    assert catalogue.read_text().startswith("# mine\n") and "a/one" not in catalogue.read_text() and "[model two]" in catalogue.read_text()
+    assert list(alone.folder.glob("kept/*.new")) == []
+
+
+@pytest.mark.parametrize("arguments, code, words", [
+    (["add", "x"], 2, "what serves it?"),
+    (["add", "x", "--url", "http://h:1", "--command", "c {port}"], 2, "what serves it?"),
+    (["add", "..", "--url", "http://h:1"], 2, "no name of a model"),
+    (["add"], 2, "which model?"),
+    (["add", "x", "--url", "https://h"], 78, "kind url needs url = http://"),
+    (["add", "x", "--command", "server"], 78, "where {port} goes"),
+    (["add", "x", "--command", "c {port}", "--memory", "much"], 78, "accepted: a size"),
+    (["add", "x", "--command", "c {port}", "--set", "colour=red"], 78, "unknown setting"),
+    (["add", "x", "--gguf", "nowhere.gguf"], 1, "No such file"),
+    (["add", "there", "--url", "http://h:2"], 1, "is there already, on line 1"),
+    (["remove", "x"], 1, "there is no [model x]"),
+    (["show", "x"], 1, "there is no model"),
+    (["list", "x"], 2, "takes no name"),
+    (["paint"], 2, "list, add, remove, show, start or stop?"),
+    (["--memory", "1GiB"], 2, "settings are for"),
+    (["start", "there"], 69, "berth up"),
+])
+def test_mistakes_change_nothing(alone, arguments, code, words):
+    catalogue = alone.folder / "kept" / "models.conf"
+    catalogue.write_text("[model there]\nkind = url\nurl = http://h:1\n")
+    r = alone.berth("models", *arguments, code=code)
+    assert words in r.stderr, r
+    assert catalogue.read_text() == "[model there]\nkind = url\nurl = http://h:1\n"
+
+
+def test_a_wrong_catalogue_is_told_and_not_edited(alone):
+    catalogue = alone.folder / "kept" / "models.conf"
+    catalogue.write_text("[model a]\nkind = llama\n")
+    r = alone.berth("models", code=78)
+    assert "models.conf:1: [model a] kind llama needs file" in r.stderr
+    assert json.loads(alone.berth("models", "--json", code=78).stdout)["fault"]
+    alone.berth("models", "add", "b", "--url", "http://h:1", code=78)
+    assert catalogue.read_text() == "[model a]\nkind = llama\n"
+
+
+def test_the_worker_of_berth_up_takes_it_over(home):  # noqa: F811
+    home.start()
+    catalogue = home.folder / "kept" / "models.conf"
+    assert catalogue.read_text().startswith("# The models that this machine serves")
+    home.berth("models", "add", "mine", "--command", COMMAND)
+    wait_until(lambda: f"{catalogue}: " in home.up.err, home.up.report)
+    home.berth("models", "remove", "mine")
+    home.stop()
+    kept = catalogue.read_text() + "# kept\n"
+    catalogue.write_text(kept)
+    home.start()
+    assert catalogue.read_text() == kept
+    home.stop()
