@@ -244,7 +244,12 @@ static void step(struct world *w, struct fuzz_input *in)
                 change_memory(w, in, number);
                 break;
         case 13:
-                gate_active(w->gate, w->now, number);
+                if (op & 1) {
+                        gate_active(w->gate, w->now, number);
+                } else {
+                        r = gate_prefetch(w->gate, w->now, number, w->now + small_size(in));
+                        (void)r;
+                }
                 break;
         case 14:
                 gate_gone(w->gate, w->now, number);

@@ -1,4 +1,5 @@
-/* trim.c: `berth trim PID|NAME|--all`: programs are asked to give back device memory that they do not need. */
+/* trim.c: what can be asked of programs on shared devices. `berth trim PID|NAME|--all`: to give back device memory that they do not need;
+ * `berth prefetch PID|NAME`: their memory comes in before they ask for it. */
 #include "cli/connection.h"
 
 #include "base/text.h"
@@ -38,43 +39,59 @@ static int parse(int key, char *arg, struct argp_state *state)
         }
 }
 
-static int run(const struct verb *self, int argc, char **argv)
+/* Whom it is about, into a message's number and name. */
+static int name_whom(const struct verb *self, const char *whom, uint32_t *ret_pid, char *ret_name, size_t size)
+{
+        uint64_t pid = 0;
+
+        if (whom && (!whom[0] || strlen(whom) >= size || !text_is_clean(whom, size)))
+                return cli_usage(self, "\"%.80s\" is no name of 1 to %zu printable ASCII characters", whom, size - 1);
+        if (whom && text_parse_u64(whom, 1, INT32_MAX, &pid) < 0)
+                memcpy(ret_name, whom, strlen(whom));
+        *ret_pid = (uint32_t)pid;
+        return 0;
+}
+
+/* Says it to the daemon, and tells what came of it. */
+static int tell(const char *whom, struct wire_message *m, enum wire_type type, const char *what)
 {
         scoped_connection struct connection c = CONNECTION_CLOSED;
-        struct wire_message m = {0};
         char message[CLI_MESSAGE], line[64];
+        int r;
+
+        r = connection_open(&c, message);
+        if (r >= 0)
+                r = connection_send(&c, m, type, message);
+        if (r >= 0)
+                r = connection_expect(&c, WIRE_TRIMMED, m, NULL, message);
+        if (r < 0) {
+                cli_error("%s", message);
+                return cli_exit_code(r);
+        }
+        if (m->TRIMMED.forbidden) {
+                cli_error("%s is another user's program: only its user, root and the daemon's own user may ask it", whom ? whom : "this");
+                return CLI_FORBIDDEN;
+        }
+        if (whom && !m->TRIMMED.programs) {
+                cli_error("no program %s on a shared device; `berth status' lists them", whom);
+                return CLI_FAILED;
+        }
+        snprintf(line, sizeof line, "%u program%s %s\n", m->TRIMMED.programs, m->TRIMMED.programs == 1 ? " was" : "s were", what);
+        return cli_print(line);
+}
+
+static int run(const struct verb *self, int argc, char **argv)
+{
+        struct wire_message m = {0};
         struct ask a = {0};
-        uint64_t pid = 0;
         int r;
 
         cli_parse(self, argc, argv, &a);
         if (a.all == !!a.whom)
                 return cli_usage(self, "which programs? a process number, a name, or --all");
-        if (a.whom && (!a.whom[0] || strlen(a.whom) >= sizeof m.TRIM_ASK.name || !text_is_clean(a.whom, sizeof m.TRIM_ASK.name)))
-                return cli_usage(self, "\"%.80s\" is no name of 1 to %zu printable ASCII characters", a.whom, sizeof m.TRIM_ASK.name - 1);
+        r = name_whom(self, a.whom, &m.TRIM_ASK.pid, m.TRIM_ASK.name, sizeof m.TRIM_ASK.name);
         m.TRIM_ASK.soft = a.soft;
-        if (a.whom && text_parse_u64(a.whom, 1, INT32_MAX, &pid) < 0)
-                memcpy(m.TRIM_ASK.name, a.whom, strlen(a.whom));
-        m.TRIM_ASK.pid = (uint32_t)pid;
-        r = connection_open(&c, message);
-        if (r >= 0)
-                r = connection_send(&c, &m, WIRE_TRIM_ASK, message);
-        if (r >= 0)
-                r = connection_expect(&c, WIRE_TRIMMED, &m, NULL, message);
-        if (r < 0) {
-                cli_error("%s", message);
-                return cli_exit_code(r);
-        }
-        if (m.TRIMMED.forbidden) {
-                cli_error("%s is another user's program: only its user, root and the daemon's own user may ask it", a.whom ? a.whom : "this");
-                return CLI_FORBIDDEN;
-        }
-        if (a.whom && !m.TRIMMED.programs) {
-                cli_error("no program %s on a shared device; `berth status' lists them", a.whom);
-                return CLI_FAILED;
-        }
-        snprintf(line, sizeof line, "%u program%s asked\n", m.TRIMMED.programs, m.TRIMMED.programs == 1 ? " was" : "s were");
-        return cli_print(line);
+        return r ? r : tell(a.whom, &m, WIRE_TRIM_ASK, "asked");
 }
 
 const struct verb verb_trim = {
@@ -91,4 +108,63 @@ const struct verb verb_trim = {
         .options = options,
         .parse = parse,
         .run = run,
+};
+
+/* ---- before they ask --------------------------------------------------------------------------------------------- */
+
+struct ahead {
+        const char *whom;
+        uint64_t ns;
+};
+
+static const struct argp_option ahead_options[] = {
+        {"for", 'f', "DURATION", 0, "how long it is expected (30s); 0: not any more", 0},
+        {0},
+};
+
+static int parse_ahead(int key, char *arg, struct argp_state *state)
+{
+        struct ahead *a = state->input;
+
+        switch (key) {
+        case 'f':
+                if (text_parse_duration(arg, &a->ns) < 0 || a->ns > UINT32_MAX * UINT64_C(1000000))
+                        argp_error(state, "--for: \"%s\" is no duration up to 49 days, such as 30s", arg);
+                return 0;
+        case ARGP_KEY_ARG:
+                if (a->whom)
+                        return ARGP_ERR_UNKNOWN;
+                a->whom = arg;
+                return 0;
+        default:
+                return ARGP_ERR_UNKNOWN;
+        }
+}
+
+static int run_prefetch(const struct verb *self, int argc, char **argv)
+{
+        struct ahead a = {.ns = UINT64_C(30000000000)};
+        struct wire_message m = {0};
+        int r;
+
+        cli_parse(self, argc, argv, &a);
+        if (!a.whom)
+                return cli_usage(self, "which program? a process number, or a name");
+        r = name_whom(self, a.whom, &m.PREFETCH.pid, m.PREFETCH.name, sizeof m.PREFETCH.name);
+        m.PREFETCH.milliseconds = (uint32_t)(a.ns / 1000000);
+        return r ? r : tell(a.whom, &m, WIRE_PREFETCH, "announced");
+}
+
+const struct verb verb_prefetch = {
+        .name = "prefetch",
+        .arguments = "PID|NAME",
+        .summary = "bring a program's memory in before it asks",
+        .more = "For whoever knows what will be wanted next. The memory comes in as the device has room, and takes the place of idle programs at most: nobody who "
+                "works or waits gives anything up for it. A number also names all processes of that group.\n\n"
+                "Examples:\n\n"
+                "  berth prefetch 4711\n"
+                "  berth prefetch --for 2min llama-server",
+        .options = ahead_options,
+        .parse = parse_ahead,
+        .run = run_prefetch,
 };

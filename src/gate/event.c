@@ -101,6 +101,12 @@ int gate_want(struct gate *gate, uint64_t now, uint32_t client, uint64_t need, u
         if (!c || !gate_sane(need))
                 return -E_MESSAGE;
         gate->quiet = 0;
+        if (c->prefetch && c->filling) { /* it asks now: its turn is one like any other */
+                c->prefetch = c->backfill = 0;
+                gate_begin_wait(gate, c);
+        } else if (c->prefetch) {
+                gate_forget_prefetch(c);
+        }
         if (c->storage) {
                 c->asked = need;
                 c->ticket = ticket;

@@ -76,6 +76,8 @@ static void stop_filling(struct gate *g, struct client *c)
         gate_uncharge(g, c, c->reserved);
         c->reserved = 0;
         c->filling = c->backfill = 0;
+        if (c->prefetch)
+                gate_forget_prefetch(c);
         if (c->filled_in != g->events)
                 g->eased_at = g->now;
         if (c->late) {
@@ -131,6 +133,8 @@ static void open_gate(struct gate *g, struct client *c, const struct unit *u)
         c->reserved = 0;
         if (!grow)
                 c->class_in = (uint32_t)least(u->class, c->priority);
+        if (c->prefetch)
+                gate_forget_prefetch(c);
         gate_end_wait(g, c);
         gate_push(g, action);
         c->active_at = g->now; /* a blocked one was not idle by its own choice */

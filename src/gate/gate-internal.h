@@ -11,6 +11,7 @@
  *   fill.c    which bytes go where, which gates open, and
  *   victim.c  who gives way and how many bytes leave
  *   deadlock.c  who goes out when all that run wait to grow
+ *   prefetch.c   who comes in before it asks
  *   storage.c clients that only hold bytes, as long as nobody else needs the room
  *   slice.c   ageing, switch cost, slices, the bound of a wait
  *   check.c   the invariants, computed anew from the books
@@ -46,6 +47,7 @@ struct client {
         /* Times; GATE_NEVER: not set. */
         uint64_t came, wait_since, run_since, active_at, gave_at, deadline, kill_at, hold_until, keep_until, trim_until;
         uint64_t wait_bound;
+        uint64_t prefetch_until; /* announced as wanted before then */
         /* Statistics. */
         uint64_t waited_ns, ran_ns, switches, out_bytes, in_bytes, out_ns, in_ns;
         uint32_t used, state, device, priority;
@@ -63,6 +65,7 @@ struct client {
         uint32_t storage, storing; /* holds bytes of a program that runs elsewhere; its want is open */
         uint32_t unkept;   /* its slice ended while others waited: nothing is kept for it any more in this turn */
         uint32_t stuck, bringing /* BRING_IN sent, end not reported yet */, late;
+        uint32_t prefetch, spare_word; /* announced, and did not ask yet */
 };
 
 struct device {
@@ -106,7 +109,7 @@ struct pass {
         uint64_t margin;   /* … and least of the units that claim the device */
         uint64_t wanted;   /* what all that wait and could be served lack, for storage.c */
         uint64_t head_at;  /* when the blocked head can be looked at again */
-        uint32_t claim, running, blocked, moving, stuck, only_batch, seen, waiting, queued, infeasible, short_units, spare_word;
+        uint32_t claim, running, blocked, moving, stuck, only_batch, seen, waiting, queued, infeasible, short_units, expects /* one that was announced waits for somebody to be idle */;
 };
 
 struct victim {
@@ -233,6 +236,12 @@ void gate_uncharge(struct gate *g, struct client *c, uint64_t bytes);
 void gate_charge(struct gate *g, struct client *c, uint64_t bytes);
 void gate_settle(struct gate *g);
 uint64_t gate_back_off(uint32_t failures);
+
+/* prefetch.c */
+void gate_forget_prefetch(struct client *c);
+bool gate_stays_for_prefetch(struct gate *g, const struct client *c); /* one that does not leave for an announced one */
+void gate_yield_prefetch(struct gate *g);
+void gate_plan_prefetch(struct gate *g);
 
 /* event.c */
 bool gate_sane(uint64_t bytes); /* sums of three such never overflow */

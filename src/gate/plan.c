@@ -294,6 +294,8 @@ static void pass(struct gate *g)
 {
         struct scratch *s = scratch_of(g);
 
+        gate_yield_prefetch(g);
+        g->again = 0; /* what that changed is seen by this pass */
         gate_collect_units(g);
         for_each_client (g, c)
                 c->reason = WIRE_WAIT_QUEUE;
@@ -317,6 +319,8 @@ static void pass(struct gate *g)
                 gate_deny_hopeless(g);
         if (!g->again)
                 gate_plan_storage(g);
+        if (!g->again)
+                gate_plan_prefetch(g);
 }
 
 static void tell_waiters(struct gate *g)
@@ -342,7 +346,7 @@ static void tell_waiters(struct gate *g)
                         p->waiting = 1;
                         if (gate_class(g, c) && g->settings.age_ns)
                                 gate_wake_at(g, c->wait_since + (minus(g->now, c->wait_since) / g->settings.age_ns + 1) * g->settings.age_ns);
-                        if (!c->wants || c->reason == c->told_reason)
+                        if (!c->wants || c->prefetch || c->reason == c->told_reason)
                                 continue;
                         c->told_reason = c->reason;
                         action.ticket = c->ticket;
@@ -354,7 +358,7 @@ static void tell_waiters(struct gate *g)
         }
         for (uint32_t i = 0; i < g->max_devices; i++) {
                 struct device *d = device_at(g, i);
-                uint32_t waiting = pass_at(g, i)->waiting;
+                uint32_t waiting = pass_at(g, i)->waiting | pass_at(g, i)->expects;
 
                 if (d->present && d->contended != waiting) {
                         d->contended = waiting;

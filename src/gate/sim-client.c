@@ -166,6 +166,15 @@ static void live(uint32_t i)
                 sim_later(pause, i, DEED_LIVE);
                 return;
         }
+        /* Somebody announces it, or another one: an answer that it can't be is no fault of anybody's. */
+        if (sim_once_in(6) && w.announces) {
+                uint32_t whom = sim_once_in(2) ? i : sim_below(MAX_CLIENTS);
+                uint64_t until = w.now + sim_between(0, 20000) * NS_PER_MS;
+
+                int r = gate_prefetch(w.gate, w.now, whom, until);
+
+                sim_trace("prefetch %2u until %.3f: %d", whom, (double)until / 1e9, r);
+        }
         if (a->flaw == FLAW_RUDE && sim_once_in(4))
                 want(i, sim_between(0, room / w.unit * 2) * w.unit);
         if (!a->running && !a->closing) {

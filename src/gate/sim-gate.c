@@ -304,6 +304,7 @@ static void history(uint64_t seed, uint64_t steps)
         w.random = seed;
         w.unit = 64 * MIB;
         w.kind = sim_once_in(2);
+        w.announces = sim_once_in(2);
         w.settings = gate_default_settings;
         w.settings.client_part_bytes = w.kind ? sim_below(2) * w.unit : sim_below(3) * 4 * w.unit;
         w.settings.slice_mode = sim_once_in(5) ? GATE_SLICE_FIXED : GATE_SLICE_AUTO;

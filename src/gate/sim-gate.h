@@ -43,7 +43,7 @@ struct world {
         struct event events[MAX_EVENTS];
         uint64_t totals[MAX_DEVICES], rates[MAX_DEVICES], arena_total, arena_used, now, unit, drain_ns, jobs, random;
         uint32_t devices, clients, events_n, order, tickets;
-        bool kind, ending, verbose, trace_all; /* kind: only well-behaved clients */
+        bool kind, announces, ending, verbose, trace_all; /* kind: only well-behaved clients */
         bool links_told; /* the gate knows what each link carries */
         bool all_jobs;                         /* every client is in a job, mostly of its own: as on a node with several devices */
         uint64_t steps, refused, served, moved, max_over_permille;

@@ -126,6 +126,11 @@ static bool running_victim(struct gate *g, const struct unit *u, const struct cl
                 v->reason = u ? WIRE_GIVE_IDLE : WIRE_GIVE_SETTINGS;
                 return true;
         }
+        if (client_at(g, u->lead)->prefetch) {
+                if (!c->wants)
+                        gate_wake_at(g, last_active(g, c) + g->settings.idle_ns);
+                return false;
+        }
         cost = gate_switch_cost(g, c->device, most(c->resident, gate_kept_for(c)), p->shortage);
         slice = gate_slice_of_cost(g, c->device, cost);
         if (c->backfill || u->priority < c->class_in) {
@@ -170,6 +175,8 @@ static bool candidate(struct gate *g, const struct unit *u, struct client *c, st
 {
         *v = (struct victim){.client = client_index(g, c)};
         if (c->stuck || c->keep_until > g->now || (u && client_at(g, u->lead)->leader == c->leader))
+                return false;
+        if (u && client_at(g, u->lead)->prefetch && gate_stays_for_prefetch(g, c))
                 return false;
         switch ((enum wire_state)c->state) {
         case WIRE_RUNNING:

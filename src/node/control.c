@@ -138,6 +138,9 @@ void control_message(struct client *c, const struct wire_message *m)
         case WIRE_TRIM_ASK:
                 limits_trim(c, m);
                 break;
+        case WIRE_PREFETCH:
+                limits_prefetch(c, m);
+                break;
         case WIRE_PEAK:
                 run_peak(c, m);
                 break;

@@ -114,6 +114,38 @@ void limits_trim(struct client *asker, const struct wire_message *m)
         client_send(asker, WIRE_TRIMMED, &answer, -1);
 }
 
+/* --- what will be wanted soon --- */
+
+static int prefetch(struct node *n, const struct client *c, uint64_t now, uint64_t milliseconds)
+{
+        int told = 0;
+
+        for (uint32_t i = 0; i < WIRE_MAX_DEVICES; i++)
+                told += c->devices[i] && gate_prefetch(n->gate, now, c->devices[i]->gate, now + milliseconds * UINT64_C(1000000)) == 0;
+        return told;
+}
+
+void limits_prefetch(struct client *asker, const struct wire_message *m)
+{
+        const struct wire_PREFETCH *ask = &m->PREFETCH;
+        bool master = asker->uid == 0 || asker->uid == geteuid();
+        struct wire_message answer = {0};
+        struct node *n = asker->node;
+
+        for (struct client *c = n->clients; c; c = c->next) {
+                if (c->role != WIRE_PROGRAM || !c->greeted ||
+                    (ask->pid ? (uint32_t)c->pid != ask->pid && getpgid(c->pid) != (pid_t)ask->pid : !ask->name[0] || strcmp(c->name, ask->name) != 0))
+                        continue;
+                if (!master && c->uid != asker->uid)
+                        answer.TRIMMED.forbidden++;
+                else
+                        answer.TRIMMED.programs += prefetch(n, c, clock_now_ns(), ask->milliseconds) > 0;
+        }
+        if (answer.TRIMMED.forbidden)
+                n->refused++;
+        client_send(asker, WIRE_TRIMMED, &answer, -1);
+}
+
 /* --- the target band --- */
 
 static bool above_low(const struct node *n, uint32_t device, uint64_t now)

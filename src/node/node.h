@@ -246,6 +246,7 @@ bool limits_forbid(const struct client *client, const struct client_device *d, u
 /* Once a second: programs that have become idle are asked to give back while a device is above the band's lower end. */
 void limits_band(struct node *node, uint64_t now);
 void limits_trim(struct client *asker, const struct wire_message *message);
+void limits_prefetch(struct client *asker, const struct wire_message *message);
 
 /* --- run.c --- */
 

@@ -96,17 +96,28 @@ int node_link_devices(const char *path, json_t *list)
         return r < 0 ? -E_UNAVAILABLE : 0;
 }
 
-int node_link_trim(const char *path)
+/* One request about programs, answered by how many it was about. */
+static int about_programs(const char *path, struct wire_message *m, enum wire_type type)
 {
         struct node_link n = {.fd = -1};
-        struct wire_message m = {0};
         int r = greet(&n, path);
 
-        if (r >= 0) {
-                memset(&m, 0, sizeof m);
-                r = say(&n, &m, WIRE_TRIM_ASK);
-        }
-        r = r < 0 ? r : hear(&n, &m);
+        r = r < 0 ? r : say(&n, m, type);
+        r = r < 0 ? r : hear(&n, m);
         fd_close_at(&n.fd);
-        return r < 0 || m.header.type != WIRE_TRIMMED ? -E_UNAVAILABLE : (int)m.TRIMMED.programs;
+        return r < 0 || m->header.type != WIRE_TRIMMED ? -E_UNAVAILABLE : (int)m->TRIMMED.programs;
+}
+
+int node_link_trim(const char *path)
+{
+        struct wire_message m = {0};
+
+        return about_programs(path, &m, WIRE_TRIM_ASK);
+}
+
+int node_link_prefetch(const char *path, uint32_t group, uint32_t milliseconds)
+{
+        struct wire_message m = {.PREFETCH = {.pid = group, .milliseconds = milliseconds}};
+
+        return about_programs(path, &m, WIRE_PREFETCH);
 }

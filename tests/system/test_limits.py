@@ -297,6 +297,33 @@ def test_trim_of_nobody(node):
     assert node.berth("trim", "--all").stdout == "0 programs were asked\n"
 
 
+def test_prefetch_brings_in_before_anybody_asks(node):
+    def out(status=None):
+        client = node.client(idle, status)
+        return client["owned_bytes"] - client["resident_bytes"]
+
+    idle = script(node, "alloc a 160MiB", "fill a", "say ready", "wait end", "fill a")
+    wait_until((node.folder / "ready").exists, "it has its memory")
+    other = work(node, 160, until="first")
+    node.wait(lambda status: (node.client(other, status) or {}).get("owned_bytes", 0) >= 160 * MIB and out(status) > 0,
+              "the idle one is out")
+    node.tell("first")
+    result(other)
+    assert out() > 0  # nobody asked
+    done = node.berth("prefetch", idle.pid)
+    assert (done.returncode, done.stdout) == (0, "1 program was announced\n"), done.stderr
+    node.wait(lambda status: out(status) == 0 and node.client(idle, status)["state"] == "running", "it is in")
+    (node.folder / "end").touch()
+    idle.ok()
+
+
+def test_prefetch_of_nobody(node):
+    for wrong in ([], ["--for", "soon", "x"], ["x" * 100], ["a", "b"]):
+        assert node.berth("prefetch", *wrong).returncode == 2
+    missing = node.berth("prefetch", "nobody")
+    assert missing.returncode == 1 and "no program nobody" in missing.stderr
+
+
 # --- bindings ---
 
 PYTHON = """
