@@ -7,6 +7,7 @@
  *   routes.c      the one table of routes (routes.def): finds the route, names its right, limits and schemas
  *   admit.c       one admission for every route: identity, right, limits
  *   forward.c     requests for another server of the store, sent on to it
+ *   openai.h      OpenAI's routes: requests for models, on their way to engines and back
  *   socket.c      WebSocket connections (frame.h), for worker-socket.c and events.c
  *
  * Life of a request. The head is read and admitted before a byte of the body is taken; the body is read up to the route's limit; the handler
@@ -71,6 +72,7 @@ struct server {
         size_t ticket_count, in_flight, password_works;
         struct hub *hub;                  /* subscribers */
         struct forwards *forwards;        /* requests that other servers answer */
+        struct generations *generations;  /* requests for models (openai.h) */
         struct counters counters;
 
         bool turn_due, stopping;

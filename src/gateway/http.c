@@ -150,7 +150,7 @@ static bool parse_body(struct request *r)
 {
         json_error_t error;
 
-        if (!r->route->takes)
+        if (!r->route->takes || r->route->flags & ROUTE_RAW)
                 return true;
         if (!r->body_length) {
                 if (r->route->flags & ROUTE_OPTIONAL)
@@ -368,6 +368,8 @@ static void http_drained(struct connection *c)
         if (r && r->sending) {
                 r->sending = false;
                 request_end(r);
+        } else if (r && r->drained) {
+                r->drained(r);
         }
 }
 

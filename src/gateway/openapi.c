@@ -79,15 +79,20 @@ static json_t *schema_ref(const json_t *schemas, const char *name, char message[
         return json_pack("{s:s}", "$ref", path);
 }
 
-static json_t *problem_answer(void)
+static json_t *problem_answer(unsigned flags)
 {
+        if (flags & ROUTE_OPENAI)
+                return json_pack("{s:s, s:{s:{s:{s:s}}}}", "description", "an error", "content", "application/json", "schema", "$ref", "#/components/schemas/OpenaiError");
+
         return json_pack("{s:s, s:{s:{s:{s:s}}}}", "description", "a problem", "content", "application/problem+json", "schema", "$ref",
                          "#/components/schemas/Problem");
 }
 
 /* "202 Submitted, 200 text/plain, 404" */
-static bool add_answers(json_t *answers, const json_t *schemas, const char *gives, char message[256])
+static bool add_answers(json_t *answers, const json_t *schemas, const struct route *route, char message[256])
 {
+        const char *gives = route->gives;
+
         while (*gives) {
                 size_t n = strcspn(gives, ",");
                 char status[4] = "", what[64] = "";
@@ -98,7 +103,7 @@ static bool add_answers(json_t *answers, const json_t *schemas, const char *give
                         return false;
                 }
                 if (!what[0] && status[0] >= '4') {
-                        json_object_set_new(answers, status, problem_answer());
+                        json_object_set_new(answers, status, problem_answer(route->flags));
                 } else if (!what[0]) {
                         json_object_set_new(answers, status, json_pack("{s:s}", "description", "no body"));
                 } else if (strchr(what, '/') && json_object_get(answers, status)) {
@@ -124,12 +129,12 @@ static void add_common(json_t *answers, const struct route *route)
 
         for (size_t i = 0; i < 4; i++) {
                 if (!json_object_get(answers, always[i]))
-                        json_object_set_new(answers, always[i], problem_answer());
+                        json_object_set_new(answers, always[i], problem_answer(route->flags));
                 if ((route->right != RIGHT_NONE || (i == 2 && !(route->flags & ROUTE_PLAIN))) && !json_object_get(answers, known[i]) &&
                     (i < 3 || route->flags & ROUTE_OWNED))
-                        json_object_set_new(answers, known[i], problem_answer());
+                        json_object_set_new(answers, known[i], problem_answer(route->flags));
                 if ((route->body_limit || route->flags & ROUTE_UPLOAD || i == 1) && !json_object_get(answers, body[i]))
-                        json_object_set_new(answers, body[i], problem_answer());
+                        json_object_set_new(answers, body[i], problem_answer(route->flags));
         }
 }
 
@@ -138,7 +143,7 @@ static json_t *operation(const struct route *route, const json_t *schemas, char 
         json_t *parts = json_array(), *answers = json_object(), *o, *schema;
 
         add_path_parts(parts, route->pattern);
-        if (!add_query(parts, route->query, message) || !add_answers(answers, schemas, route->gives, message)) {
+        if (!add_query(parts, route->query, message) || !add_answers(answers, schemas, route, message)) {
                 json_decref(parts);
                 json_decref(answers);
                 return NULL;

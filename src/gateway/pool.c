@@ -4,6 +4,7 @@
 #include "gateway/events.h"
 #include "gateway/fields.h"
 #include "gateway/handlers.h"
+#include "gateway/openai.h"
 #include "gateway/page.h"
 
 #include "base/strbuf.h"
@@ -68,6 +69,7 @@ void handle_metrics(struct request *r)
 
         service_metrics(r->server->service, &b);
         own_metrics(r->server, &b);
+        generations_metrics(r->server->generations, &b);
         if (b.failed)
                 reply_problem(r, "pool.busy", NULL, "Out of memory.");
         else

@@ -36,7 +36,7 @@ static const char *reason(int status)
                 {405, "Method Not Allowed"}, {408, "Request Timeout"}, {409, "Conflict"}, {410, "Gone"}, {411, "Length Required"},
                 {412, "Precondition Failed"}, {413, "Content Too Large"}, {414, "URI Too Long"}, {415, "Unsupported Media Type"},
                 {416, "Range Not Satisfiable"}, {422, "Unprocessable Content"}, {426, "Upgrade Required"}, {428, "Precondition Required"},
-                {429, "Too Many Requests"}, {431, "Request Header Fields Too Large"}, {500, "Internal Server Error"}, {501, "Not Implemented"},
+                {429, "Too Many Requests"}, {431, "Request Header Fields Too Large"}, {500, "Internal Server Error"}, {501, "Not Implemented"}, {502, "Bad Gateway"},
                 {503, "Service Unavailable"}, {507, "Insufficient Storage"},
         };
 
@@ -146,6 +146,28 @@ void reply_json(struct request *r, int status, json_t *body)
                 reply_dump(r, status, "application/json", body);
 }
 
+/* Where OpenAI's clients ask, also at paths below it that are none. */
+static bool is_openai(const struct request *r)
+{
+        return r->route ? r->route->flags & ROUTE_OPENAI : !strncmp(r->path.text, "/v1/", 4);
+}
+
+/* {"error": …} as those clients read it; code is ours where OpenAI has none for it. */
+json_t *reply_openai_error(const struct request *r, int status, const char *code, const char *detail)
+{
+        static const struct {
+                const char *code, *openai;
+        } codes[] = {{"model.unknown", "model_not_found"}, {"auth.invalid", "invalid_api_key"}, {"auth.required", "invalid_api_key"}, {"limit.requests", "rate_limit_exceeded"},
+                     {"limit.tokens", "rate_limit_exceeded"}, {"limit.in_flight", "rate_limit_exceeded"}};
+        const char *type = status == 401 ? "authentication_error" : status == 403 ? "permission_error" : status == 404 ? "not_found_error" : status == 429 ? "rate_limit_error" :
+                           status >= 500 ? "server_error" : "invalid_request_error";
+
+        for (size_t i = 0; i < ARRAY_SIZE(codes); i++)
+                if (!strcmp(codes[i].code, code))
+                        code = codes[i].openai;
+        return json_pack("{s:{s:s, s:s, s:n, s:s, s:s}}", "error", "message", detail && detail[0] ? detail : "refused", "type", type, "param", "code", code, "request_id", r->id);
+}
+
 static void write_problem(struct request *r, int status, const char *code, const char *title, const char *detail, uint64_t retry_s, json_t *more)
 {
         json_t *body;
@@ -153,6 +175,15 @@ static void write_problem(struct request *r, int status, const char *code, const
 
         if (r->answered || !r->connection) {
                 json_decref(more);
+                return;
+        }
+        if (is_openai(r)) {
+                json_decref(more);
+                if (retry_s)
+                        reply_header(r, "Retry-After: %llu\r\n", (unsigned long long)retry_s);
+                if (status == 401)
+                        reply_header(r, "WWW-Authenticate: Bearer realm=\"berth\"\r\n");
+                reply_dump(r, status, "application/json", reply_openai_error(r, status, code, detail));
                 return;
         }
         snprintf(type, sizeof type, "/docs#problem-%s", code);
@@ -341,9 +372,33 @@ void reply_begin(struct request *r, int status, const char *type)
         write_head(r, status, type, UINT64_MAX);
 }
 
+void reply_open(struct request *r, int status, const char *type)
+{
+        r->chunked = !r->http10;
+        r->keep_alive = r->keep_alive && r->chunked;
+        write_head(r, status, type, UINT64_MAX);
+}
+
+void reply_last(struct request *r, bool whole)
+{
+        r->client_gone = r->drained = NULL;
+        r->keep_alive = r->keep_alive && whole;
+        if (r->connection && whole && r->chunked)
+                connection_write(r->connection, "0\r\n\r\n", 5);
+        if (!r->connection) {
+                request_release(r);
+                return;
+        }
+        r->pending = false;
+        request_end(r);
+}
+
 void reply_part(struct connection *c, bool chunked, const char *text, size_t bytes)
 {
         char size[24];
+
+        if (!bytes)
+                return;
 
         if (!chunked) {
                 connection_write(c, text, bytes);

@@ -13,7 +13,8 @@ struct connection;
         X(FORWARDED, "berth-forwarded")                                                                                                   \
         X(HOST, "host") X(IDEMPOTENCY_KEY, "idempotency-key") X(IF_MATCH, "if-match") X(IF_NONE_MATCH, "if-none-match")                   \
         X(LAST_EVENT_ID, "last-event-id") X(ORIGIN, "origin") X(RANGE, "range") X(UPGRADE, "upgrade")                                     \
-        X(WS_KEY, "sec-websocket-key") X(WS_PROTOCOL, "sec-websocket-protocol") X(WS_VERSION, "sec-websocket-version")
+        X(WS_KEY, "sec-websocket-key") X(WS_PROTOCOL, "sec-websocket-protocol") X(WS_VERSION, "sec-websocket-version")            \
+        X(BERTH_CACHE, "x-berth-cache") X(BERTH_PRIORITY, "x-berth-priority")
 
 enum request_header {
 #define REQUEST_HEADER_ENUM(symbol, name) HEADER_##symbol,
@@ -64,6 +65,7 @@ struct request {
         uint64_t file_at;
         void *work;                      /* the handler's */
         void (*client_gone)(struct request *request); /* ends what the handler waits for; may call request_free_pending */
+        void (*drained)(struct request *request);     /* of an answer that comes in parts: all of it so far has left */
 };
 
 static inline const char *request_header(const struct request *request, enum request_header header)
@@ -96,6 +98,8 @@ void reply_empty(struct request *request, int status);
 void reply_service(struct request *request, const struct service_answer *answer);
 /* more: further members, taken over; may be NULL. */
 void reply_problem(struct request *request, const char *code, json_t *more, const char *format, ...) __attribute__((format(printf, 4, 5)));
+/* The OpenAI shape of a problem. */
+json_t *reply_openai_error(const struct request *request, int status, const char *code, const char *detail);
 /* An error number of accounts or the service as a problem. */
 void reply_error(struct request *request, int error, const char *what);
 /* A file: with Range where it was asked for. Takes the descriptor over. */
@@ -104,6 +108,10 @@ void reply_file(struct request *request, int file, uint64_t bytes, const char *t
 void reply_stream(struct request *request, const char *type);
 /* The same with any status, for what another server answered. */
 void reply_begin(struct request *request, int status, const char *type);
+/* A head for parts, after which the connection goes on with the next request: reply_part for each, then reply_last. */
+void reply_open(struct request *request, int status, const char *type);
+/* whole false: it broke off; the client sees that by the connection's end. */
+void reply_last(struct request *request, bool whole);
 void reply_part(struct connection *connection, bool chunked, const char *text, size_t bytes);
 
 /* http.c */

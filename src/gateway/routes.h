@@ -23,6 +23,8 @@ enum route_flags {
         ROUTE_TASK = 1 << 8,       /* to be asked at the server that looks after the task in its path */
         ROUTE_OWN_VIEW = 1 << 9,   /* as OWNED, but for those who see everybody's: these get this server's part */
         ROUTE_OWN_FILES = 1 << 10, /* as OWNED, but for workers: these deal with the server that gave the task */
+        ROUTE_RAW = 1 << 11,       /* its handler reads the JSON itself */
+        ROUTE_OPENAI = 1 << 12,    /* problems are told as OpenAI's clients expect them */
 };
 
 struct route {

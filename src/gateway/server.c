@@ -4,6 +4,7 @@
 #include "gateway/connection.h"
 #include "gateway/events.h"
 #include "gateway/forward.h"
+#include "gateway/openai.h"
 #include "gateway/openapi.h"
 #include "gateway/socket.h"
 #include "gateway/tls.h"
@@ -179,6 +180,7 @@ static void close_handles(struct server *server)
                 if (!uv_is_closing(handles[i]))
                         uv_close(handles[i], on_handle_closed);
         forwards_close(take(server->forwards));
+        generations_close(take(server->generations));
 }
 
 static void overdue(struct server *server)
@@ -208,11 +210,15 @@ static void on_tick(uv_timer_t *handle)
         uint64_t now = server_now(server);
 
         overdue(server);
+        if (server->generations)
+                generations_tick(server->generations);
         if (server->listener >= 0 && !uv_is_active((uv_handle_t *)&server->listening))
                 (void)uv_poll_start(&server->listening, UV_READABLE, on_listening);
         if (now / 1000 % every == 0)
                 admit_look_again(server);
         if (server->stopping && (!server->connections || now >= server->stop_at) && !server->password_works) {
+                generations_stop(server->generations);
+                connections_flush(server);
                 close_all(server);
                 close_handles(server);
         }
@@ -332,13 +338,19 @@ static int open_service(struct server *server, char message[SERVER_MESSAGE])
 {
         const struct gateway_settings *s = &server->settings;
         struct core_settings core = core_default_settings;
+        struct generate_settings generate = generate_default_settings;
         const struct service_options options = {
-                .store_url = s->store[0] ? s->store : NULL, .folder = s->folder, .server = own_address(server), .core = &core,
+                .store_url = s->store[0] ? s->store : NULL, .folder = s->folder, .server = own_address(server), .core = &core, .generate = &generate,
                 .pin = server->fingerprint[0] ? server->fingerprint : NULL,
                 .event_bytes = s->event_bytes, .keep_ms = s->keep_ns / NS_PER_MS, .log_bytes = s->log_bytes, .object_bytes = s->object_bytes, .payload_bytes = s->payload_bytes,
                 .memory_bytes = s->memory_bytes, .wake = wake, .context = server,
         };
 
+        generate.wait_ms = s->generate_wait_ns / NS_PER_MS;
+        generate.delay_ms = s->generate_delay_ns / NS_PER_MS;
+        generate.drain_ms = s->generate_drain_ns / NS_PER_MS;
+        generate.waiting_max = (uint32_t)s->generate_waiting;
+        generate.waiting_per_account = (uint32_t)s->generate_waiting_per_account;
         core.lease_ms = s->lease_ns / NS_PER_MS;
         core.suspect_ms = s->suspect_ns / NS_PER_MS;
         core.drain_ms = s->drain_ns / NS_PER_MS;
@@ -395,8 +407,11 @@ int server_open(struct server *server, uv_loop_t *loop, const struct gateway_set
         start_handles(server);
         r = forwards_open(server, &server->forwards);
         if (r == 0)
+                r = generations_open(server, &server->generations);
+        if (r == 0)
                 r = open_service(server, message);
         if (r == 0) {
+                generations_listen(server->generations);
                 server->accounts = service_accounts(server->service);
                 hub_listen(server->hub);
                 r = openapi_make(server);

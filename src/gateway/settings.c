@@ -54,6 +54,14 @@ static const struct config_entry entries[] = {
         {"keep", "payload_bytes", CONFIG_BYTES, AT(payload_bytes), "256KiB", 1024, 1 << 24, .help = "a task's payload; larger results are artifacts"},
         {"keep", "memory_bytes", CONFIG_BYTES, AT(memory_bytes), "2GiB", 1 << 20, UINT64_C(1) << 46, .help = "all unfinished tasks together"},
 
+        {"generate", "wait", CONFIG_DURATION, AT(generate_wait_ns), "2min", 10 * MS, DAY, .help = "a request for a model has an engine within this, or is refused"},
+        {"generate", "delay", CONFIG_DURATION, AT(generate_delay_ns), "3s", 0, DAY, .help = "who waits for a model that has no room makes the others give way after this, or after twice what a switch takes"},
+        {"generate", "drain", CONFIG_DURATION, AT(generate_drain_ns), "20s", 0, DAY, .help = "then requests that run may end within this"},
+        {"generate", "first", CONFIG_DURATION, AT(generate_first_ns), "5min", 10 * MS, DAY, .help = "an engine must begin its answer within this"},
+        {"generate", "quiet", CONFIG_DURATION, AT(generate_quiet_ns), "2min", 10 * MS, DAY, .help = "an engine that says nothing for this long within an answer is given up"},
+        {"generate", "waiting", CONFIG_NUMBER, AT(generate_waiting), "8192", 1, 1000000, .help = "requests for models that wait at a time; more are refused"},
+        {"generate", "waiting_per_account", CONFIG_NUMBER, AT(generate_waiting_per_account), "4096", 1, 1000000, .help = "the same of one account"},
+
         {"tasks", "lease", CONFIG_DURATION, AT(lease_ns), "60s", 100 * MS, DAY, .help = "a lease that its worker does not renew ends after this"},
         {"tasks", "suspect", CONFIG_DURATION, AT(suspect_ns), "30s", 100 * MS, DAY, .help = "a worker silent for this long gets no new tasks"},
         {"tasks", "drain", CONFIG_DURATION, AT(drain_ns), "90s", 100 * MS, DAY, .help = "after this its tasks are handed on"},

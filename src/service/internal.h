@@ -9,6 +9,7 @@
 #pragma once
 
 #include "base/strbuf.h"
+#include "service/engines.h"
 #include "service/service.h"
 #include "service/spread.h"
 #include "service/text.h"
@@ -132,6 +133,23 @@ struct worker {
         struct lease_links leases;            /* ring of its tasks */
         struct service_worker *connection;
         char *stored;                         /* the row's spec as last put, so that rejoining costs none */
+        uint32_t site;                        /* generate's; 0: it never told of engines */
+        struct served *served;
+};
+
+/* A model's engine as its worker told of it. */
+struct served {
+        struct served *next;     /* of its worker */
+        struct worker *worker;
+        uint32_t number, context;
+        unsigned tasks;
+        enum generate_state state;
+        enum generate_resident resident;
+        uint32_t parallel;
+        uint64_t memory;
+        bool listed;
+        char model[GENERATE_MODEL], kind[16], address[200], revision[LABEL_BYTES], text[200];
+        char *key;
 };
 
 enum connection_state { CONNECTION_NEW, CONNECTION_JOINING, CONNECTION_JOINED, CONNECTION_ENDED };
@@ -247,6 +265,11 @@ struct service {
         uint64_t node_bytes;
         struct account_record *account_records;
         struct key_record *key_records;
+        struct generate *generate;
+        struct service_generate_calls generate_calls;
+        void *generate_context;
+        uint32_t sites;
+        bool generate_draining;
         struct service_worker *connections;
         struct answer_entry *answers;
         struct feed_source *sources;
@@ -427,6 +450,19 @@ int on_result(struct service_worker *c, const json_t *m);
 int on_fail(struct service_worker *c, const json_t *m);
 int on_decline(struct service_worker *c, const json_t *m);
 int on_renew(struct service_worker *c, const json_t *m);
+
+/* engines.c, engines-view.c */
+#define ENGINE_TASKS 3
+extern const char *const engine_state_names[GENERATE_AWAY + 1], *const engine_task_names[ENGINE_TASKS];
+int engines_open(struct service *s);
+/* "engines" of a hello or change. */
+int engines_check(const json_t *m, char reason[160]);
+void engines_take(struct service *s, struct worker *worker, const json_t *m);
+void engines_away(struct service *s, struct worker *worker);
+void engines_gone(struct service *s, struct worker *worker);
+void engine_want(struct served *engine, bool ready);
+/* Carries out what generate decided. */
+void engines_drain(struct service *s);
 
 /* event.c */
 int events_open(struct service *s);

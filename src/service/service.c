@@ -308,6 +308,9 @@ int service_open(const struct service_options *options, struct service **ret_ser
                 r = jobs_start("berth: reader", &(struct store_options){.url = s->url}, s->options.wake, s->options.context, &s->reader);
         if (!r)
                 r = jobs_start("berth: files", NULL, s->options.wake, s->options.context, &s->files);
+        if (!r)
+                r = engines_open(s);
+        s->options.generate = NULL;
         s->sweep_due_ms = s->now_ms + 10000;
         s->queues_due_ms = s->now_ms + 1000;
         s->turning = false;
@@ -354,6 +357,8 @@ static void free_all(struct service *s)
         }
         events_close(s);
         figures_close(s);
+        if (s->generate)
+                generate_free(s->generate);
         if (s->core)
                 core_free(s->core);
         if (s->accounts)
@@ -376,6 +381,7 @@ void service_close(struct service *s)
         if (!s)
                 return;
         s->closing = s->turning = true;
+        s->generate_calls = (struct service_generate_calls){0};
         service_time(s);
         for (struct service_worker *c = s->connections, *next; c; c = next) {
                 next = c->next;
@@ -429,6 +435,8 @@ uint64_t service_turn(struct service *s)
         core_tick(s->core, s->now_ms);
         act_drain(s);
         act_waits_due(s);
+        generate_tick(s->generate, s->now_ms);
+        engines_drain(s);
         queues_turn(s);
         act_drain(s);
         s->figures_due_ms = figures_turn(s);
@@ -442,6 +450,7 @@ uint64_t service_turn(struct service *s)
         if (s->immediate.count)
                 return 0;
         core_due = core_next_deadline(s->core);
+        due = generate_next_deadline(s->generate);
         due = core_due < due ? core_due : due;
         due = s->waits_due_ms < due ? s->waits_due_ms : due;
         due = s->sweep_due_ms < due ? s->sweep_due_ms : due;

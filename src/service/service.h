@@ -28,6 +28,7 @@
 #define SERVICE_MESSAGE 512
 
 struct service;
+struct generate_settings;
 
 /* The clocks and the source of chance, for tests; NULL in the options: the machine's own. */
 struct service_clock {
@@ -51,6 +52,7 @@ struct service_options {
         void (*wake)(void *context);     /* call service_turn soon. From any thread, at most once until the next turn; also out of the calls below */
         void *context;
         const struct service_clock *clock;
+        const struct generate_settings *generate; /* NULL: the defaults; used until service_open returns */
 };
 
 /* Opens the store, loads what has not ended, claims queues. message says what and what to do. */

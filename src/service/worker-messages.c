@@ -256,6 +256,7 @@ static int on_change(struct service_worker *c, const json_t *m)
         }
         if (worker_to_core(c->service, worker, false) < 0)
                 return message_malformed(c, "these abilities can't be taken");
+        engines_take(c->service, worker, m);
         return 0;
 }
 
@@ -394,6 +395,7 @@ static int on_bye(struct service_worker *c, const json_t *m)
         worker->connection = NULL;
         c->worker = NULL;
         c->state = CONNECTION_ENDED;
+        engines_away(c->service, worker);
         core_worker_leave(c->service->core, c->service->now_ms, worker->number);
         return 0;
 }

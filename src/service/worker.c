@@ -45,6 +45,7 @@ void worker_free(struct service *s, struct worker *worker)
         while (worker->leases.next != &worker->leases)
                 task_lease_unlink((struct task *)(void *)((char *)worker->leases.next - offsetof(struct task, lease)));
         nodes_forget(s, worker);
+        engines_gone(s, worker);
         HASH_DELETE(by_id, s->workers, worker);
         json_decref(worker->abilities);
         json_decref(worker->resident);
@@ -123,7 +124,7 @@ int worker_spec_check(const json_t *a, char reason[160])
         item = json_object_get(a, "private");
         if (item && !json_is_boolean(item))
                 snprintf(reason, 160, "private: true or false");
-        return reason[0] ? -EINVAL : 0;
+        return reason[0] ? -EINVAL : engines_check(a, reason);
 }
 
 struct spec_room {
@@ -321,6 +322,7 @@ static void detach(struct service_worker *c)
                 return;
         worker->connection = NULL;
         worker->seen = s->unix_ms;
+        engines_away(s, worker);
         if (worker->number != CORE_NONE)
                 core_worker_silent(s->core, s->now_ms, worker->number);
         else
@@ -540,6 +542,7 @@ int worker_join(struct service_worker *c, const json_t *hello, struct worker *wo
         row_put(s, worker);
         welcome(c, &lost, &elsewhere);
         worker_event(s, worker, NULL);
+        engines_take(s, worker, hello);
         strbuf_done(&lost);
         strbuf_done(&elsewhere);
         if (worker->drained) {

@@ -24,7 +24,7 @@ def routes(pool):
 
 def example(path):
     for name, value in (("{task}", "task_" + "0" * 32), ("{worker}", "worker_" + "0" * 32), ("{account}", "account_" + "0" * 32), ("{key}", "key_" + "0" * 32),
-                        ("{sha256}", "0" * 64), ("{file}", "page-00000000.js")):
+                        ("{sha256}", "0" * 64), ("{file}", "page-00000000.js"), ("{model}", "none")):
         path = path.replace(name, value)
     assert "{" not in path
     return path
