@@ -277,6 +277,7 @@ void generations_tick(struct generations *all)
         struct generation *g, *next;
 
         upstreams_tick(all->upstreams);
+        service_engines_tick(all->server->service);
         if (service_generate_waiting(all->server->service))
                 generate_each_waiting(service_generate(all->server->service), telling.now_ms, tell_waiting, &telling);
         DL_FOREACH_SAFE(all->list, g, next)

@@ -141,6 +141,14 @@ const struct generate_engine *generate_engine_get(const struct generate *g, uint
         return number < g->engine_count && g->engines[number] ? &g->engines[number]->spec : NULL;
 }
 
+uint32_t generate_engine_load(const struct generate *g, uint32_t number, uint64_t *ret_sent)
+{
+        const struct engine *e = number < g->engine_count ? g->engines[number] : NULL;
+
+        *ret_sent = e ? e->sent : 0;
+        return e ? e->outstanding : 0;
+}
+
 static int engine_new(struct generate *g, const struct generate_engine *spec, struct engine **ret_engine)
 {
         struct site *site = site_find(g, spec->site);

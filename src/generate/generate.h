@@ -113,6 +113,9 @@ must_check int generate_engine(struct generate *g, uint64_t now_ms, const struct
 void generate_engine_gone(struct generate *g, uint64_t now_ms, uint32_t engine);
 const struct generate_engine *generate_engine_get(const struct generate *g, uint32_t engine); /* NULL: none */
 
+/* Requests that it has; *ret_sent: that it was ever given. */
+uint32_t generate_engine_load(const struct generate *g, uint32_t engine, uint64_t *ret_sent);
+
 /* A model that is expected though no engine has it yet: requests for it wait until then in place of GENERATE_NO_MODEL. */
 void generate_expect(struct generate *g, uint64_t until_ms);
 

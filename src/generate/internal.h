@@ -34,6 +34,7 @@ struct engine {
         struct engine *same_next, *same_prev, *site_next, *site_prev;
         uint32_t outstanding, most;      /* most: places that it ever had since it was without requests */
         bool in, leaving, failed, fresh; /* fresh: came in, and nothing was dispatched since */
+        uint64_t sent;                   /* requests, ever */
         uint64_t in_ms, leave_ms, used_ms, start_ms, switch_ms;
 };
 

@@ -129,6 +129,7 @@ void dispatch(struct generate *g, uint64_t now_ms, struct generate_request *q, s
         q->entered = e->fresh && e->in;
         e->fresh = false;
         e->outstanding++;
+        e->sent++;
         e->used_ms = now_ms;
         q->share->running++;
         q->model->running++;

@@ -284,6 +284,32 @@ void engines_gone(struct service *s, struct worker *worker)
 
 /* ---- what generate decides ---- */
 
+/* Requests that it has, and those that wait for its model. */
+static uint32_t requests_of(const struct service *s, const struct served *e, uint64_t *ret_sent)
+{
+        struct generate_view v = {0};
+        uint32_t outstanding = 0;
+
+        *ret_sent = e->told_sent;
+        if (e->number != GENERATE_NONE)
+                outstanding = generate_engine_load(s->generate, e->number, ret_sent);
+        return outstanding + (generate_model_view(s->generate, s->now_ms, e->model, &v) ? v.waiting : 0);
+}
+
+static void engine_say(struct service *s, struct served *e, uint32_t requests)
+{
+        struct strbuf b = {0};
+
+        e->told_requests = requests;
+        if (!e->worker->connection)
+                return;
+        put_literal(&b, "{\"m\":\"engine\",\"model\":");
+        put_string(&b, e->model, strlen(e->model));
+        strbuf_add(&b, ",\"want\":\"ready\",\"requests\":%u}", requests);
+        connection_send(e->worker->connection, &b);
+        strbuf_done(&b);
+}
+
 void engine_want(struct served *e, bool ready)
 {
         struct strbuf b = {0};
@@ -292,9 +318,38 @@ void engine_want(struct served *e, bool ready)
                 return;
         put_literal(&b, "{\"m\":\"engine\",\"model\":");
         put_string(&b, e->model, strlen(e->model));
-        put_text(&b, ready ? ",\"want\":\"ready\"}" : ",\"want\":\"cold\"}");
+        put_text(&b, ready ? ",\"want\":\"ready\",\"again\":true}" : ",\"want\":\"cold\"}");
         connection_send(e->worker->connection, &b);
         strbuf_done(&b);
+}
+
+/* Whether an engine is busy is looked at once a second, not at each request: its worker reckons in minutes. */
+void service_engines_tick(struct service *s)
+{
+        struct worker *worker, *next;
+
+        if (!s->sites)
+                return;
+        service_time(s);
+        HASH_ITER(by_id, s->workers, worker, next)
+        {
+                for (struct served *e = worker->served; e; e = e->next) {
+                        uint64_t sent;
+                        uint32_t requests = requests_of(s, e, &sent);
+
+                        if (e->state != GENERATE_READY && e->state != GENERATE_STARTING) {
+                                e->told_requests = 0;
+                                e->told_sent = sent;
+                                continue;
+                        }
+                        /* What came and went since the last look counts as one that is there until the next. */
+                        if (!requests && sent != e->told_sent)
+                                requests = 1;
+                        if ((requests != 0) != (e->told_requests != 0))
+                                engine_say(s, e, requests);
+                        e->told_sent = sent;
+                }
+        }
 }
 
 static void tell_upcoming(struct service *s, uint32_t site)
@@ -355,8 +410,11 @@ void engines_drain(struct service *s)
                                 refuse(s, &a);
                         break;
                 case GENERATE_START:
-                        if (e)
-                                engine_want(e, true);
+                        if (e) {
+                                uint64_t sent;
+
+                                engine_say(s, e, requests_of(s, e, &sent));
+                        }
                         break;
                 case GENERATE_SOON:
                         tell_upcoming(s, a.site);

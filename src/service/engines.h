@@ -35,6 +35,8 @@ void service_generate_end(struct service *service, struct generate_request *requ
 bool service_generate_again(struct service *service, struct generate_request *request);
 void service_generate_judge(struct service *service, uint32_t engine, bool good);
 bool service_generate_waiting(const struct service *service);
+/* Once a second: tells workers which of their engines are used. */
+void service_engines_tick(struct service *service);
 const struct generate *service_generate(const struct service *service);
 
 /* What the model's engines can do, of all of them; false: nobody has it. */

@@ -147,6 +147,8 @@ struct served {
         enum generate_resident resident;
         uint32_t parallel;
         uint64_t memory;
+        uint32_t told_requests;  /* to its worker, as last said */
+        uint64_t told_sent;      /* requests that it had been given then */
         bool listed;
         char model[GENERATE_MODEL], kind[16], address[200], revision[LABEL_BYTES], text[200];
         char *key;
@@ -460,6 +462,7 @@ int engines_check(const json_t *m, char reason[160]);
 void engines_take(struct service *s, struct worker *worker, const json_t *m);
 void engines_away(struct service *s, struct worker *worker);
 void engines_gone(struct service *s, struct worker *worker);
+/* A person wants it started, or let go. */
 void engine_want(struct served *engine, bool ready);
 /* Carries out what generate decided. */
 void engines_drain(struct service *s);
