@@ -5,6 +5,7 @@
 #include "base/fd.h"
 #include "base/text.h"
 #include "cli/launch.h"
+#include "cli/probes-client.h"
 #include "cli/snapshot.h"
 
 #include <fcntl.h>
@@ -16,6 +17,8 @@
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/utsname.h>
+
+#define PROBES_PATIENCE_NS UINT64_C(15000000000)
 
 static void found(struct check *c, enum finding finding, const char *format, ...) __attribute__((format(printf, 3, 4)));
 static void found(struct check *c, enum finding finding, const char *format, ...)
@@ -295,6 +298,43 @@ static void check_environment(struct check *c)
         }
 }
 
+/* Which kind of probe the kernel took for each family, and what it refused. */
+static size_t check_probes(struct check *c)
+{
+        static const char *const names[PROBES_FAMILY_N] = {"file probes", "gpu probes"};
+        __attribute__((cleanup(probes_unmap_at))) const struct probes_snapshot *s = NULL;
+        scoped_connection struct connection connection = CONNECTION_CLOSED;
+        char message[CLI_MESSAGE];
+        int r = connection_open(&connection, message);
+
+        if (r >= 0)
+                r = probes_fetch_within(&connection, PROBES_PATIENCE_NS, &s, message);
+        if (r < 0) {
+                c->name = "probes";
+                found(c, FINDING_WARNING, "unavailable");
+                advise(c, "%.310s", message);
+                return 1;
+        }
+        for (uint32_t i = 0; i < PROBES_FAMILY_N; i++, c++) {
+                const struct probes_family *f = &s->families[i];
+                size_t at = 0;
+
+                c->name = names[i];
+                if (f->state == PROBES_ATTACHED)
+                        found(c, FINDING_OK, "%s", probes_rung_name(f->rung));
+                else
+                        found(c, f->state == PROBES_UNAVAILABLE ? FINDING_WARNING : FINDING_OK, "%s", probes_state_name(f->state));
+                for (uint32_t k = 0; k < f->refused_count; k++) {
+                        at = strlen(c->found);
+                        snprintf(c->found + at, sizeof c->found - at, "%s%s (%s)", k ? ", " : "; refused: ", probes_rung_name(f->refused[k].rung),
+                                 error_name(f->refused[k].error));
+                }
+                if (f->state == PROBES_UNAVAILABLE && f->refused_count)
+                        advise(c, "the last said: %.200s; probes need root (CAP_BPF, CAP_PERFMON) and a kernel with type information", f->refused[f->refused_count - 1].text);
+        }
+        return PROBES_FAMILY_N;
+}
+
 static void check_kernel(struct check *c)
 {
         struct utsname name;
@@ -325,6 +365,7 @@ size_t doctor_checks(struct check checks[DOCTOR_CHECKS])
         check_pidfd(&checks[n++]);
         check_pressure(&checks[n++]);
         check_environment(&checks[n++]);
+        n += check_probes(&checks[n]);
         check_kernel(&checks[n++]);
         return n;
 }

@@ -16,7 +16,7 @@ struct check {
         char advice[320]; /* what to do, empty when all is well */
 };
 
-#define DOCTOR_CHECKS 16
+#define DOCTOR_CHECKS 24
 
 /* Fills at most DOCTOR_CHECKS; how many. */
 size_t doctor_checks(struct check checks[DOCTOR_CHECKS]);

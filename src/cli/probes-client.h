@@ -4,6 +4,15 @@
 #include "bpf/probes.h"
 #include "cli/connection.h"
 
-/* Asks for the last snapshot; unmap it (probes_unmap). -E_UNAVAILABLE: the daemon has none (yet): message says why; the question itself makes
- * the daemon start its probes unless the settings forbid it, so ask again a second later. */
+#include <jansson.h>
+
+/* Asks for the last snapshot; unmap it (probes_unmap). -EAGAIN: the question has just made the daemon start its probes, so ask again a second later; -E_UNAVAILABLE:
+ * there is none and will be none; message says why. */
 must_check int probes_fetch(struct connection *c, const struct probes_snapshot **ret, char message[CLI_MESSAGE]);
+/* The same, and while it is -EAGAIN again and again, for at most patience_ns. */
+must_check int probes_fetch_within(struct connection *c, uint64_t patience_ns, const struct probes_snapshot **ret, char message[CLI_MESSAGE]);
+
+/* Names in it are escaped. NULL: out of memory. */
+json_t *probes_json(const struct probes_snapshot *snapshot);
+/* One family: its state, rung, what was refused, what it can't see, what it costs. */
+json_t *probes_family_json(const struct probes_snapshot *snapshot, uint32_t family);

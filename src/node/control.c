@@ -124,6 +124,8 @@ static void reload(struct client *c, const struct wire_header *header)
 void control_message(struct client *c, const struct wire_message *m)
 {
         scoped_fd int fd = -1;
+        char text[160];
+        int r;
 
         switch (m->header.type) {
         case WIRE_STATUS_ASK:
@@ -157,7 +159,11 @@ void control_message(struct client *c, const struct wire_message *m)
                         done(c, WIRE_DUMP, fd);
                 break;
         case WIRE_PROBES:
-                client_error(c, -E_UNAVAILABLE, WIRE_PROBES, m->header.sequence, UINT32_MAX, "no probes run");
+                r = node_probes_answer(c->node->probes, c->uid, &fd, text);
+                if (r < 0)
+                        client_error(c, r, WIRE_PROBES, m->header.sequence, UINT32_MAX, "%s", text);
+                else
+                        done(c, WIRE_PROBES, fd);
                 break;
         default:
                 client_fault(c, &m->header, UINT32_MAX, "nothing that can be asked");

@@ -105,6 +105,7 @@ int node_reload(struct node *n, char message[CONFIG_MESSAGE])
         log_set_level((enum log_level)fresh.log_level);
         gate_change_settings(n->gate, clock_now_ns(), &gate);
         arena_set_ready(n->arena, fresh.arena_ready);
+        node_probes_changed(n->probes);
         for (struct client *c = n->clients; c; c = c->next)
                 for (uint32_t i = 0; i < WIRE_MAX_DEVICES; i++) {
                         struct wire_message m = {0};
@@ -365,6 +366,8 @@ static int build(struct node *n, struct observe *observe, char message[CONFIG_ME
         r = arena_new(&arena, &n->arena);
         if (r == 0)
                 r = sensor_new(n, &n->sensor);
+        if (r == 0)
+                r = node_probes_new(n, &n->probes);
         return r;
 }
 
@@ -413,6 +416,8 @@ void node_free(struct node *n)
         while (n->clients)
                 client_end(n->clients);
         lend_free_ghosts(n);
+        node_probes_free(n->probes);
+        n->probes = NULL;
         sensor_free(n->sensor);
         n->sensor = NULL;
         observe_free(n->observe);

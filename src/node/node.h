@@ -6,6 +6,7 @@
  *   run.c      figures of what a berth run started, peaks by window
  *   carry.c    the gate's actions as messages          lend.c     arena segments to and from programs
  *   hand.c     physical units between programs
+ *   probes.c   the probes process
  *   sensor.c   device samples on a worker thread       node.c     life, timers, settings
  *
  * Everything runs on the loop thread but sensor.c's work and the arena's workers, which share nothing with it but their own results. After
@@ -14,6 +15,7 @@
  */
 #pragma once
 
+#include "bpf/probes.h"
 #include "gate/gate.h"
 #include "node/arena.h"
 #include "observe/observe.h"
@@ -122,6 +124,7 @@ struct node {
 
         struct observe *observe;
         struct sensor *sensor;
+        struct node_probes *probes;
         struct gate *gate;
         struct arena *arena;
         struct server *server;
@@ -306,3 +309,16 @@ void sensor_apply(struct sensor *sensor);
 void sensor_departed(struct sensor *sensor, pid_t pid);
 /* What others use of a device, if it is known. */
 bool sensor_foreign(const struct sensor *sensor, size_t observed, uint64_t *ret_bytes);
+
+/* --- probes.c --- */
+
+/* Starts the process only when the settings say always. */
+must_check int node_probes_new(struct node *node, struct node_probes **ret);
+void node_probes_free(struct node_probes *probes);
+/* The settings may have changed. */
+void node_probes_changed(struct node_probes *probes);
+/* What probes counted, for this user: a descriptor, the caller's. -EAGAIN: just started; -E_UNAVAILABLE; message says why. The question keeps the probes
+ * going for another minute. */
+must_check int node_probes_answer(struct node_probes *probes, uid_t uid, int *ret_fd, char message[160]);
+/* The last snapshot, for this process's own use; NULL: none. Asks for nothing. */
+const struct probes_snapshot *node_probes_last(const struct node_probes *probes);

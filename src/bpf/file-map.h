@@ -1,0 +1,57 @@
+/* file-map.h: what file.bpf.c and file.c say to each other through maps. No padding: keys are compared as bytes. */
+#pragma once
+
+#ifndef __bpf__
+#include <stdint.h>
+#endif
+
+#define FILE_UP 5 /* folders of a name that are kept */
+#define FILE_BASE 96
+#define FILE_FOLDER 32
+
+struct file_key {
+        uint64_t inode, start_ns; /* of the process's first thread: a reused pid is another process */
+        uint32_t device, pid;
+};
+
+struct file_counts {
+        uint64_t opens, closes, reads, writes, read_bytes, write_bytes;
+        uint32_t uid, generation;
+        int32_t fd; /* through which it was first seen, -1: unknown */
+        uint32_t reserved;
+        char comm[16];
+};
+
+struct file_name_key {
+        uint64_t inode;
+        uint32_t device, generation;
+};
+
+struct file_name {
+        uint64_t magic; /* of the file system */
+        uint32_t folders, reserved;
+        char base[FILE_BASE];
+        char up[FILE_UP][FILE_FOLDER]; /* the nearest first */
+};
+
+/* For each processor; plain counters. */
+struct file_totals {
+        uint64_t hits, hooked, full, entries, tick, reserved;
+        uint64_t opens, closes, reads, writes, read_bytes, write_bytes;
+};
+
+struct file_pending { /* between the entry and the exit of a call */
+        uint64_t first, second, third; /* arguments: descriptors, or struct file pointers */
+};
+
+enum file_op {
+        FILE_NOTHING,
+        FILE_READ,
+        FILE_WRITE,
+        FILE_OPEN,  /* the descriptor is what the call returns */
+        FILE_SEND,  /* sendfile: from its second descriptor to its first */
+        FILE_COPY,  /* copy_file_range and splice: from its first to its third */
+        FILE_CLOSE,
+};
+
+#define FILE_CALLS 512

@@ -1,0 +1,253 @@
+/* main.c: berth-probes, the probes process: loads what the options ask for, and at each question reads what was counted and answers with a snapshot.
+ *
+ * It does nothing but answer; between two questions it only takes probes off and puts them back where the options say so. It ends with the daemon, however that
+ * ends: by the kernel's signal, or by the end of the socket; and the probes end with it.
+ */
+#include "bpf/child.h"
+#include "bpf/cost.h"
+#include "bpf/file.h"
+#include "bpf/table.h"
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/fd.h"
+#include "base/text.h"
+
+#include <malloc.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+/* Paths that are looked up for one snapshot: each is two or three system calls. */
+#define NAME_BUDGET 256
+
+struct state {
+        struct probes_options options;
+        bool opened;
+        struct table *table;
+        struct files *files;
+        uint64_t began_ns, turned_ns, detach_ns; /* detach_ns: when the file probes come off; 0: they stay */
+        struct probes_snapshot head;
+};
+
+/* --- files --- */
+
+static void open_files(struct state *s)
+{
+        struct probes_family *f = &s->head.families[PROBES_FILES];
+        const struct file_options o = {.forced = s->options.files_forced, .refuse = s->options.refuse, .one_in = s->options.one_in,
+                                       .entries = s->options.entries};
+        struct cost without, with;
+
+        files_free(s->files);
+        s->files = NULL;
+        memset(f, 0, sizeof *f);
+        f->one_in = 1;
+        f->window_permille = 1000;
+        f->state = PROBES_OFF;
+        if (s->options.files_off)
+                return;
+        if (cost_measure(&without) < 0)
+                memset(&without, 0, sizeof without);
+        files_open(&o, f, &s->files);
+        /* Loading took the kernel's type information in: as much again as all the rest. */
+        malloc_trim(0);
+        if (!s->files || !without.file_call_ps || cost_measure(&with) < 0)
+                return;
+        f->hooked_cost_ps = with.file_call_ps > without.file_call_ps ? with.file_call_ps - without.file_call_ps : 0;
+        f->other_cost_ps = with.other_call_ps > without.other_call_ps ? with.other_call_ps - without.other_call_ps : 0;
+}
+
+static void each_file(void *data, const struct file_key *key, const struct file_counts *counts)
+{
+        struct state *s = data;
+
+        if (key->pid != (uint32_t)getpid())
+                table_file(s->table, key, counts);
+}
+
+static bool name_of(void *data, const struct file_name_key *key, struct file_name *ret)
+{
+        return files_name(data, key, ret);
+}
+
+static int read_files(struct state *s)
+{
+        struct probes_family *f = &s->head.families[PROBES_FILES];
+        int r;
+
+        if (!s->files)
+                return 0;
+        r = files_read(s->files, each_file, s);
+        files_family(s->files, f);
+        f->cost_ns = (f->hooked * f->hooked_cost_ps + (f->hits - f->hooked) * f->other_cost_ps) / 1000;
+        f->window_permille = s->options.duty_percent * 10;
+        return r;
+}
+
+/* --- the snapshot --- */
+
+static void own_figures(struct probes_snapshot *h)
+{
+        struct rusage usage;
+        FILE *f = fopen("/proc/self/statm", "re");
+        unsigned long pages = 0;
+
+        if (f && fscanf(f, "%*u %lu", &pages) != 1)
+                pages = 0;
+        if (f)
+                fclose(f);
+        h->rss_bytes = pages * (uint64_t)sysconf(_SC_PAGESIZE);
+        if (getrusage(RUSAGE_SELF, &usage) == 0)
+                h->cpu_ns = (uint64_t)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) * NS_PER_S +
+                            (uint64_t)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) * NS_PER_US;
+}
+
+static int look(struct state *s)
+{
+        struct probes_snapshot *snapshot scoped_free = NULL;
+        uint64_t now = clock_now_ns();
+        int r;
+
+        table_turn(s->table, now);
+        r = read_files(s);
+        if (r < 0)
+                return r;
+        table_names(s->table, now, NAME_BUDGET, s->files ? name_of : NULL, s->files);
+        table_sweep(s->table, now);
+        s->head.magic = PROBES_MAGIC;
+        s->head.version = PROBES_VERSION;
+        s->head.began_ns = s->began_ns;
+        s->head.taken_ns = now;
+        s->head.window_ns = now - s->turned_ns;
+        s->head.pid = (uint32_t)getpid();
+        s->turned_ns = now;
+        own_figures(&s->head);
+        snapshot = table_snapshot(s->table, &s->head);
+        return snapshot ? probes_seal(snapshot, snapshot->bytes) : -ENOMEM;
+}
+
+static int apply(struct state *s, const struct probes_options *o)
+{
+        bool files = !s->opened || s->options.files_off != o->files_off || s->options.files_forced != o->files_forced ||
+                     s->options.refuse != o->refuse || s->options.one_in != o->one_in || s->options.entries != o->entries;
+
+        if (!o->one_in || o->one_in > 1024 || o->entries < 256 || o->entries > 1 << 20 || !o->duty_percent || o->duty_percent > 100)
+                return -EINVAL;
+        s->options = *o;
+        s->opened = true;
+        if (files)
+                open_files(s);
+        return 0;
+}
+
+/* The duty cycle: on at each question, off after its part of the period. */
+static void begin_duty(struct state *s)
+{
+        s->detach_ns = 0;
+        if (!s->files)
+                return;
+        if (files_attach(s->files) == 0 && s->options.duty_percent < 100)
+                s->detach_ns = clock_now_ns() + s->options.period_ns / 100 * s->options.duty_percent;
+}
+
+static bool answer(int fd, struct state *s, const struct probes_request *request)
+{
+        struct probes_reply reply = {.magic = PROBES_CHILD_MAGIC, .sequence = request->sequence};
+        scoped_fd int file = -1;
+        int r = apply(s, &request->options);
+
+        if (r == 0)
+                r = file = look(s);
+        if (r < 0) {
+                reply.result = r;
+                text_copy_clean(reply.text, sizeof reply.text, error_text(r));
+        }
+        if (fd_send(fd, &reply, sizeof reply, file, 0) < 0)
+                return false;
+        begin_duty(s);
+        return true;
+}
+
+static int wait_ms(const struct state *s)
+{
+        uint64_t now = clock_now_ns();
+
+        if (!s->detach_ns)
+                return -1;
+        return s->detach_ns <= now ? 0 : (int)((s->detach_ns - now) / NS_PER_MS + 1);
+}
+
+static void serve(int fd, struct state *s)
+{
+        struct probes_request request;
+
+        for (;;) {
+                struct pollfd p = {.fd = fd, .events = POLLIN};
+                int r = poll(&p, 1, wait_ms(s));
+                ssize_t n;
+
+                if (r < 0 && errno != EINTR)
+                        return;
+                if (r <= 0) {
+                        if (s->detach_ns && clock_now_ns() >= s->detach_ns) {
+                                files_detach(s->files);
+                                s->detach_ns = 0;
+                        }
+                        continue;
+                }
+                n = recv(fd, &request, sizeof request, 0);
+                if (n < 0 && errno == EINTR)
+                        continue;
+                if (n != (ssize_t)sizeof request || request.magic != PROBES_CHILD_MAGIC || !answer(fd, s, &request))
+                        return;
+        }
+}
+
+/* Ties this process to the daemon that started it. */
+static int begin(void)
+{
+        struct pollfd end = {.fd = PROBES_CHILD_FD, .events = 0};
+        struct rlimit most = {RLIM_INFINITY, RLIM_INFINITY};
+        socklen_t size = sizeof(int);
+        int type = 0;
+
+        if (getsockopt(PROBES_CHILD_FD, SOL_SOCKET, SO_TYPE, &type, &size) < 0 || type != SOCK_SEQPACKET)
+                return -ENOTSOCK;
+        prctl(PR_SET_NAME, "berthd: probes");
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        /* A terminal signals the whole group; this process ends with the daemon and not before it. */
+        signal(SIGINT, SIG_IGN);
+        signal(SIGHUP, SIG_IGN);
+        /* Kernels before 5.11 count maps as locked memory; later ones do not care. */
+        (void)setrlimit(RLIMIT_MEMLOCK, &most);
+        /* The daemon may have ended before the line above took effect. */
+        return poll(&end, 1, 0) > 0 ? -EPIPE : 0;
+}
+
+int main(void)
+{
+        struct state s = {0};
+        int r = begin();
+
+        if (r == -ENOTSOCK) {
+                fputs("berth-probes is for berthd alone: it starts its probes process with it\n", stderr);
+                return EXIT_FAILURE;
+        }
+        if (r < 0)
+                return EXIT_SUCCESS;
+        if (table_new(&s.table) < 0)
+                return EXIT_FAILURE;
+        s.began_ns = s.turned_ns = clock_now_ns();
+        for (size_t i = 0; i < PROBES_FAMILY_N; i++)
+                s.head.families[i] = (struct probes_family){.one_in = 1, .window_permille = 1000};
+        serve(PROBES_CHILD_FD, &s);
+        files_free(s.files);
+        table_free(s.table);
+        return EXIT_SUCCESS;
+}

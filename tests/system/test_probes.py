@@ -1,0 +1,271 @@
+"""Probes in the kernel: what they count is exact to the byte on every kind that this kernel takes; what it refuses is told with its reason; nothing is left behind.
+
+Which kinds there are depends on the kernel: each test asserts what the ladder reports, so none is left out anywhere.
+"""
+import json
+import os
+import shutil
+import signal
+import subprocess
+
+import pytest
+from conftest import BUILD, Process, built, program, wait_until
+
+RUNGS = ["fexit", "kprobe", "sys_exit", "raw_exit", "tracepoints"]
+COUNTS = ["opens", "closes", "reads", "writes", "read_bytes", "write_bytes"]
+# Files of tests/programs/files.c that a kind of probe says it can't see right.
+UNSEEN = {
+    "sendfile and splice": {"send-from", "send-to", "splice-from", "splice-to"},
+    "readv, preadv": {"vectors"}, "writev, pwritev": {"vectors"}, "copy_file_range": {"copy-from", "copy-to"}, "io_uring": {"ring"},
+}
+ROOT = os.geteuid() == 0
+
+
+@pytest.fixture
+def probed(machine):
+    """A machine whose probes look all the time, ten times a second."""
+    def make(**settings):
+        return machine(observe__probes="always", observe__period="100ms", **settings)
+    return make
+
+
+def snapshot(node):
+    done = node.berth("files", "--json")
+    return json.loads(done.stdout) if done.returncode == 0 else None
+
+
+def family(node, name="files"):
+    got = snapshot(node)
+    return got and next(f for f in got["families"] if f["family"] == name)
+
+
+def settled(node, rung=None, name="files"):
+    """Until the family of probes is attached (on this rung), or was refused on it."""
+    def look():
+        f = family(node, name)
+        if not f:
+            return None
+        if f["state"] == "attached" and rung in (None, f["rung"]):
+            return f
+        return f if f["state"] == "unavailable" and (rung is None or any(r["rung"] == rung for r in f["refused"])) else None
+    return wait_until(look, lambda: f"probes settle on {rung}: {family(node, name)}\n{node.log[-2000:]}")
+
+
+def counted(node, inode, key="total"):
+    """Sums of a file by its inode, or None."""
+    got = snapshot(node)
+    for f in got["files"] if got else []:
+        if f["inode"] == inode and f["total"]["opens"]:
+            return f[key] if key else f
+    return None
+
+
+def use_files(node, name):
+    """Runs the program in a folder of its own: {file: (inode, expected counts)}."""
+    folder = node.folder / name
+    folder.mkdir()
+    done = subprocess.run([program("files"), folder], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    rows = [line.split() for line in done.stdout.splitlines() if not line.startswith("#")]
+    return {row[0]: (int(row[1]), dict(zip(COUNTS, map(int, row[2:])))) for row in rows}
+
+
+def assert_exact(node, expected, blind):
+    unseen = set().union(*(UNSEEN.get(b, set()) for b in blind))
+
+    def wrong():
+        rows = {f["inode"]: f["total"] for f in (snapshot(node) or {"files": []})["files"] if f["total"]["opens"]}
+        return [(name, counts, rows.get(inode)) for name, (inode, counts) in expected.items() if name not in unseen
+                and any(rows.get(inode, {}).get(k) != v for k, v in counts.items() if not (k == "closes" and "closes" in blind))]
+    wait_until(lambda: not wrong(), lambda: f"the same: {wrong()}")
+
+
+@pytest.mark.parametrize("rung", RUNGS)
+def test_exact_where_it_loads_else_the_reason(probed, rung):
+    node = probed(observe__files=rung).start()
+    f = settled(node, rung)
+    if f["state"] == "unavailable":
+        assert [r["rung"] for r in f["refused"]] == [rung] and f["refused"][0]["reason"] and f["refused"][0]["error"] != "E?", f
+        return
+    assert ROOT and not f["refused"] and f["links"], f
+    assert "memory-mapped files" in f["blind"]
+    expected = use_files(node, "used")
+    assert_exact(node, expected, f["blind"])
+    # Once more: the sums go on, and the other of the two maps is as good.
+    again = use_files(node, "again")
+    assert_exact(node, again, f["blind"])
+    assert_exact(node, expected, f["blind"])
+    after = family(node)
+    assert after["hits"] > after["hooked"] > 0 and after["full"] == 0, after
+
+
+def test_the_first_that_loads_is_taken_and_every_refusal_has_its_reason(probed):
+    node = probed().start()
+    f = settled(node)
+    refused = [r["rung"] for r in f["refused"]]
+    if f["state"] == "attached":
+        assert refused == RUNGS[:RUNGS.index(f["rung"])], f
+        assert f["hooked_cost_ns"] is None or f["hooked_cost_ns"] >= 0
+    else:
+        assert refused == RUNGS, f
+    assert all(r["reason"] for r in f["refused"])
+    # What is refused by the settings is not tried; and all that changes live.
+    node.set(observe__refuse=",".join(RUNGS))
+    assert node.berth("reload").returncode == 0
+    f = wait_until(lambda: (lambda f: f and f["state"] == "unavailable" and f)(family(node)), "everything is refused")
+    assert [(r["rung"], r["error"]) for r in f["refused"]] == [(rung, "ECANCELED") for rung in RUNGS]
+    node.set(observe__refuse="", observe__files="off")
+    assert node.berth("reload").returncode == 0
+    wait_until(lambda: family(node)["state"] == "off", "files are off")
+    node.set(observe__refuse="fexit, nonsense")
+    done = node.berth("reload")
+    assert done.returncode != 0 and "observe.refuse" in done.stderr
+
+
+def test_sampled_says_so(probed):
+    node = probed(observe__file_one_in=8).start()
+    f = settled(node)
+    assert f["one_in"] == 8
+    if f["state"] != "attached":
+        return
+    inode, counts = use_files(node, "used")["plain"]
+    got = wait_until(lambda: (lambda c: c and c["closes"] and c)(counted(node, inode)), "the file is seen")
+    assert got["reads"] % 8 == 0 and got["writes"] % 8 == 0 and got["opens"] == counts["opens"]
+
+
+def test_a_full_map_is_counted_and_harms_nothing(probed):
+    node = probed(observe__file_entries=256).start()
+    f = settled(node)
+    assert f["state"] == "unavailable" or f["entries_max"] == 256
+    if f["state"] != "attached":
+        return
+    folder = node.folder / "many"
+    folder.mkdir()
+
+    def fill():
+        for i in range(1000):
+            (folder / str(i)).write_bytes(b"x")
+        return family(node)["full"] > 0
+    wait_until(fill, "the map is full")
+    # With the next window there is room again.
+    for number in range(100):
+        expected = use_files(node, f"used-{number}")["vectors"]
+        if wait_until(lambda: (lambda s: s and s["total"]["opens"])(snapshot(node)), "counting goes on") and counted(node, expected[0]):
+            break
+    else:
+        raise AssertionError("nothing is counted any more")
+
+
+def test_renamed_deleted_and_hostile_names(probed):
+    node = probed().start()
+    if settled(node)["state"] != "attached":
+        return
+    path = node.folder / "evil\x1b[2J\n‮name"
+    fd = os.open(path, os.O_CREAT | os.O_RDWR)
+    inode = os.fstat(fd).st_ino
+
+    def named(condition):
+        os.write(fd, b"x")
+        row = counted(node, inode, None)
+        return row and condition(row) and row
+    row = wait_until(lambda: named(lambda r: r["whole_path"]), "the path is known")
+    assert row["name"] == str(node.folder) + "/evil\\x1b[2J\\x0a\\xe2\\x80\\xaename" and not row["deleted"]
+    for out in (node.berth("files", "--total").stdout, node.berth("files").stdout):
+        assert "\x1b" not in out and "‮" not in out
+    os.rename(path, node.folder / "renamed")
+    wait_until(lambda: named(lambda r: r["name"] == str(node.folder / "renamed")), "the new name is known")
+    os.unlink(node.folder / "renamed")
+    wait_until(lambda: named(lambda r: r["deleted"]), "it is known to be deleted")
+    os.close(fd)
+
+
+def gone(pid):
+    try:
+        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as stat:
+            return stat.read().rsplit(")", 1)[1].split()[0] in "ZX"
+    except OSError:
+        return True
+
+
+def test_a_probes_process_that_dies_is_started_again(probed):
+    node = probed().start()
+    settled(node)
+    pid = snapshot(node)["own"]["pid"]
+    os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: (lambda s: s and s["own"]["pid"] != pid)(snapshot(node)), "another process answers")
+    assert settled(node)["state"] in ("attached", "unavailable")
+
+
+def programs_of(pid):
+    """Numbers of the BPF programs that this process holds."""
+    found = set()
+    for fd in os.listdir(f"/proc/{pid}/fdinfo"):
+        try:
+            with open(f"/proc/{pid}/fdinfo/{fd}", encoding="utf-8") as info:
+                found.update(int(line.split()[1]) for line in info if line.startswith("prog_id:"))
+        except OSError:
+            pass
+    return found
+
+
+def test_a_killed_daemon_leaves_no_probe(probed):
+    events = ["/sys/kernel/tracing/kprobe_events", "/sys/kernel/tracing/uprobe_events"]
+    before = [open(e, encoding="utf-8").read() if os.path.exists(e) and ROOT else "" for e in events]
+    node = probed().start()
+    f = settled(node)
+    pid = snapshot(node)["own"]["pid"]
+    programs = programs_of(pid) if ROOT else set()
+    assert bool(programs) == (f["state"] == "attached")
+    node.kill_daemon()
+    wait_until(lambda: gone(pid), "the probes process has ended")
+    tool = shutil.which("bpftool", path=os.environ.get("PATH", "") + ":/usr/sbin")
+    if programs and tool:
+        wait_until(lambda: all(subprocess.run([tool, "prog", "show", "id", str(p)], capture_output=True).returncode for p in programs),
+                   "the kernel has let go of its programs")
+    assert before == [open(e, encoding="utf-8").read() if os.path.exists(e) and ROOT else "" for e in events]
+
+
+def test_while_nobody_asks_nothing_is_attached(machine):
+    node = machine(observe__period="100ms").start()
+    pid = node.daemon.pid
+
+    def children():
+        done = subprocess.run(["ps", "-o", "pid=,args=", "--ppid", str(pid)], capture_output=True, text=True)
+        return [line for line in done.stdout.splitlines() if "probes" in line]
+    assert not children()
+    settled(node)
+    assert children()
+    node.set(observe__probes="off")
+    assert node.berth("reload").returncode == 0
+    wait_until(lambda: not children(), "the probes process has ended")
+    done = node.berth("files")
+    assert done.returncode != 0 and "observe.probes" in done.stderr
+
+
+@pytest.mark.skipif(not ROOT, reason="asks for a mount namespace")
+def test_without_type_information_every_rung_says_so(probed):
+    node = probed()
+    node.daemon = Process("berthd-nobtf", node.folder, ["unshare", "--mount", "sh", "-c",
+                          f"mount -t tmpfs none /sys/kernel/btf && exec {built('src/node/berthd')}"], node.environment)
+    node.processes.append(node.daemon)
+    node.daemons.append(node.daemon)
+    f = settled(node)
+    assert f["state"] == "unavailable" and [r["rung"] for r in f["refused"]] == RUNGS and all(r["reason"] for r in f["refused"]), f
+
+
+@pytest.mark.skipif(not ROOT, reason="becomes another user")
+def test_without_root_the_daemon_serves_and_says_what_is_missing(probed, tmp_path):
+    node = probed()
+    folder = tmp_path
+    while folder != folder.parent and os.stat(folder).st_uid == os.geteuid() and not os.stat(folder).st_mode & 0o001:
+        os.chmod(folder, os.stat(folder).st_mode | 0o111)
+        folder = folder.parent
+    for path in [node.folder, *node.folder.rglob("*")]:
+        os.chown(path, 65534, 65534)
+    node.daemon = Process("berthd-nobody", node.folder, ["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups", built("src/node/berthd")],
+                          node.environment)
+    node.processes.append(node.daemon)
+    node.daemons.append(node.daemon)
+    f = settled(node)
+    assert f["state"] == "unavailable" and len(f["refused"]) == len(RUNGS), f
+    assert "Operation not permitted" in f["refused"][0]["reason"] or "ermission" in f["refused"][0]["reason"]
