@@ -160,7 +160,7 @@ const struct verb verb_prefetch = {
         .arguments = "PID|NAME",
         .summary = "bring a program's memory in before it asks",
         .more = "For whoever knows what will be wanted next. The memory comes in as the device has room, and takes the place of idle programs at most: nobody who "
-                "works or waits gives anything up for it. A number also names all processes of that group.\n\n"
+                "works or waits gives anything up for it. A number also names all processes of that group, a name those of that job.\n\n"
                 "Examples:\n\n"
                 "  berth prefetch 4711\n"
                 "  berth prefetch --for 2min llama-server",

@@ -155,7 +155,7 @@ must_check int gate_evicted(struct gate *gate, uint64_t now, uint32_t client, ui
 must_check int gate_brought_in(struct gate *gate, uint64_t now, uint32_t client, uint64_t resident, uint64_t returned,
                                uint64_t moved, uint64_t elapsed_ns, bool done, int status);
 /* Somebody knows that this client's memory will be wanted before `until`: it comes in as the device has room, without taking any from whoever works or waits
- * (prefetch.c). For clients without a job that are no storage. An announcement replaces the one before; until ≤ now takes it back. */
+ * (prefetch.c). For clients that are alone in their job and no storage. An announcement replaces the one before; until ≤ now takes it back. */
 must_check int gate_prefetch(struct gate *gate, uint64_t now, uint32_t client, uint64_t until);
 /* A running client was seen at work (launches or copies since the last look). The caller samples only while gate_contended(). */
 void gate_active(struct gate *gate, uint64_t now, uint32_t client);

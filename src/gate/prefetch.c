@@ -6,11 +6,20 @@
  */
 #include "gate/gate-internal.h"
 
+/* A job comes in as a whole, or not at all: more than it costs to be wrong about. */
+static bool has_mates(const struct gate *g, const struct client *c)
+{
+        for_each_in_job (g, client_index(g, c), mate)
+                if (mate != c)
+                        return true;
+        return false;
+}
+
 int gate_prefetch(struct gate *gate, uint64_t now, uint32_t client, uint64_t until)
 {
         struct client *c = gate_known(gate, now, client);
 
-        if (!c || c->storage || c->job || !c->admitted)
+        if (!c || c->storage || !c->admitted || has_mates(gate, c))
                 return -E_MESSAGE;
         c->prefetch_until = until;
         if (!c->wants && c->state != WIRE_RUNNING && until > gate->now)
@@ -77,8 +86,8 @@ void gate_plan_prefetch(struct gate *g)
                         gate_wake_at(g, c->prefetch_until);
                 if (c->filling || c->state != WIRE_WAITING || c->stuck || c->bringing || c->hold_until > g->now || p->claim || others_wait(g, c))
                         continue;
-                if (!outside(c)) {
-                        gate_forget_prefetch(c); /* it never left */
+                if (!outside(c) || has_mates(g, c)) {
+                        gate_forget_prefetch(c); /* it never left; it has company by now */
                         continue;
                 }
                 *u = (struct unit){.lead = client_index(g, c), .class = WIRE_BATCH, .priority = WIRE_BATCH, .since = g->now, .born = c->born};

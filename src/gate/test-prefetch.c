@@ -133,7 +133,9 @@ static void test_who_can_not_be_announced(void **state)
 
         (void)state;
         begin();
-        job = add_spec((struct gate_client_spec){.priority = WIRE_NORMAL, .job = 3});
+        job = add_spec((struct gate_client_spec){.priority = WIRE_NORMAL, .job = 3, .admitted = true});
+        assert_int_equal(gate_prefetch(g, now, job, now + S), 0); /* alone in it */
+        add_spec((struct gate_client_spec){.priority = WIRE_NORMAL, .job = 3, .admitted = true});
         storage = add_spec((struct gate_client_spec){.storage = true});
         assert_int_equal(gate_prefetch(g, now, job, now + S), -E_MESSAGE);
         assert_int_equal(gate_prefetch(g, now, storage, now + S), -E_MESSAGE);

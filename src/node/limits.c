@@ -134,7 +134,8 @@ void limits_prefetch(struct client *asker, const struct wire_message *m)
 
         for (struct client *c = n->clients; c; c = c->next) {
                 if (c->role != WIRE_PROGRAM || !c->greeted ||
-                    (ask->pid ? (uint32_t)c->pid != ask->pid && getpgid(c->pid) != (pid_t)ask->pid : !ask->name[0] || strcmp(c->name, ask->name) != 0))
+                    (ask->pid ? (uint32_t)c->pid != ask->pid && getpgid(c->pid) != (pid_t)ask->pid
+                              : !ask->name[0] || (strcmp(c->name, ask->name) != 0 && strcmp(c->job_name, ask->name) != 0)))
                         continue;
                 if (!master && c->uid != asker->uid)
                         answer.TRIMMED.forbidden++;

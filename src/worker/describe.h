@@ -20,6 +20,6 @@ must_check int node_link_find(char *path, size_t size);
 must_check int node_link_devices(const char *path, json_t *list);
 /* Asks this user's programs to give back device memory that they do not need. How many were asked, or -E_UNAVAILABLE. */
 int node_link_trim(const char *path);
-/* The memory of this process, or of all of this process group, will be wanted within so long: it comes in as the device has room (berth prefetch). How many
+/* The memory of the programs of this name or job will be wanted within so long: it comes in as the device has room (berth prefetch). How many
  * programs it was about, or -E_UNAVAILABLE. */
-int node_link_prefetch(const char *path, uint32_t group, uint32_t milliseconds);
+int node_link_prefetch(const char *path, const char *name, uint32_t milliseconds);

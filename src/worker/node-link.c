@@ -115,9 +115,10 @@ int node_link_trim(const char *path)
         return about_programs(path, &m, WIRE_TRIM_ASK);
 }
 
-int node_link_prefetch(const char *path, uint32_t group, uint32_t milliseconds)
+int node_link_prefetch(const char *path, const char *name, uint32_t milliseconds)
 {
-        struct wire_message m = {.PREFETCH = {.pid = group, .milliseconds = milliseconds}};
+        struct wire_message m = {.PREFETCH = {.milliseconds = milliseconds}};
 
+        snprintf(m.PREFETCH.name, sizeof m.PREFETCH.name, "%s", name);
         return about_programs(path, &m, WIRE_PREFETCH);
 }
