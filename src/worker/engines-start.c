@@ -206,7 +206,8 @@ static int compose(const struct engines *e, const struct engines_slot *s, bool g
                 snprintf(c->context, sizeof c->context, "%llu", (unsigned long long)entry->context);
                 snprintf(c->parallel, sizeof c->parallel, "%llu", (unsigned long long)entry->parallel);
                 {
-                        const char *const words[] = {"node", c->server, "--model", c->file, "--host", e->options.address, "--port", c->port, "--context", c->context, "--parallel", c->parallel};
+                        const char *const words[] = {"node", c->server, "--model", c->file, "--host", e->options.address, "--port", c->port, "--context", c->context, "--parallel", c->parallel,
+                                                     "--name", entry->name};
 
                         for (size_t i = 0; i < ARRAY_SIZE(words); i++)
                                 word(c, words[i]);
