@@ -14,6 +14,9 @@ uint32_t agent_free_slots(const struct agent *a);
 /* Tells servers of slots that are free and not offered to them yet. */
 void agent_offer(struct agent *a, uint64_t now);
 
+/* agent-node.c: sends what is due. When to look again. */
+uint64_t agent_node_tick(struct agent *a, uint64_t now, uint32_t server);
+
 /* agent-task.c */
 void agent_take(struct agent *a, uint64_t now, uint32_t server, const struct message *lease);
 /* Nobody hears of it any more: cancelled, lost, or handed on by the bye. */

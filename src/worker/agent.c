@@ -48,6 +48,7 @@ void agent_done(struct agent *a)
         }
         json_decref(a->about);
         json_decref(a->load);
+        json_decref(a->node);
         a->about = a->load = NULL;
 }
 
@@ -258,6 +259,9 @@ static void welcomed(struct agent *a, uint64_t now, uint32_t server, const struc
         l->lease_ms = m->lease_ms;
         l->heartbeat_ms = m->heartbeat_ms;
         l->payload_bytes = m->payload_bytes;
+        l->node_ms = m->node_ms;
+        l->node_at = now;
+        l->node_due = true;
         l->renew_at = now + l->lease_ms / 3;
         l->beat_at = now + l->heartbeat_ms;
         agent_say(a, LOG_INFO_N, "%s: joined as %s", l->url, a->worker);
@@ -434,6 +438,7 @@ static void renew(struct agent *a, uint64_t now, uint32_t server)
 static uint64_t link_tick(struct agent *a, uint64_t now, uint32_t server)
 {
         struct agent_link *l = &a->links[server];
+        uint64_t due;
 
         if (l->state == AGENT_WAITING && now >= l->at && !a->bye_until) {
                 l->state = AGENT_CONNECTING;
@@ -454,7 +459,9 @@ static uint64_t link_tick(struct agent *a, uint64_t now, uint32_t server)
                         (void)agent_send(a, now, server, beat);
                         l->beat_at = now + l->heartbeat_ms;
                 }
-                return l->renew_at < l->beat_at ? l->renew_at : l->beat_at;
+                due = agent_node_tick(a, now, server);
+                due = l->renew_at < due ? l->renew_at : due;
+                return l->beat_at < due ? l->beat_at : due;
         }
         return l->state == AGENT_UNUSED || (l->state == AGENT_WAITING && a->bye_until) ? UINT64_MAX : l->at;
 }

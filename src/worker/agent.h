@@ -72,6 +72,8 @@ struct agent_link {
         uint32_t credit;       /* slots offered and not used yet */
         bool told;             /* by a welcome, not by the owner */
         bool draining;         /* the pool says so */
+        uint64_t node_ms, node_at; /* node reports: how far apart, when the next may be sent */
+        bool node_due;         /* it does not know the latest */
         json_t *change;        /* members of a change that found its buffer full, or NULL */
 };
 
@@ -106,6 +108,7 @@ struct agent {
         void *context;
         json_t *about;                            /* members of hello: name, types, devices, … */
         json_t *load;                             /* members of heartbeat, or NULL */
+        json_t *node;                             /* the latest node report, or NULL */
         char worker[ID_TEXT];
         struct agent_link links[AGENT_SERVERS];
         struct agent_task tasks[AGENT_SLOTS];
@@ -138,6 +141,10 @@ void agent_ended(struct agent *a, uint64_t now, uint32_t slot, const char *how);
 
 /* What the worker is has changed: members of a change. References are taken. */
 void agent_changed(struct agent *a, uint64_t now, json_t *members);
+/* The latest report of this machine (docs/worker-protocol.md); its reference is taken. */
+void agent_node(struct agent *a, json_t *node);
+/* How often a server wants one, at most; 0: none is connected. */
+uint64_t agent_node_every(const struct agent *a);
 /* Numbers for heartbeats; its reference is taken. */
 void agent_load(struct agent *a, json_t *load);
 /* The owner wants it to end: the first call drains, the second ends at once. */

@@ -1,6 +1,7 @@
 /* main.c: `berth-worker`: the agent's decisions carried out: connections, runners, signals, identity. One thread, one loop. */
 #include "worker/connection.h"
 #include "worker/describe.h"
+#include "worker/node-watch.h"
 #include "worker/engines.h"
 #include "worker/options.h"
 #include "worker/runners.h"
@@ -27,6 +28,7 @@
 #include <sys/stat.h>
 
 #define SIGNAL_EVENT UINT64_MAX
+#define NODE_EVENT (UINT64_MAX - 1)
 #define LAST_WORDS_MS 2000
 #define ENGINES_END_MS 15000
 
@@ -37,6 +39,7 @@ struct worker {
         struct runners runners;
         struct connections *connections;
         struct engines *engines; /* NULL: not yet */
+        struct node_watch *node;
         char socket[256], known_as[ID_TEXT], instance[33];
         char folders[2 * CONFINE_FOLDERS][CONFIG_TEXT]; /* what settings.read and .write point to */
         uint32_t folder_count;
@@ -163,6 +166,10 @@ static void on_event(void *context, uint64_t number)
                 engines_event(w->engines, now_ms(), number);
                 return;
         }
+        if (number == NODE_EVENT) {
+                node_watch_event(w->node, now_ms());
+                return;
+        }
         if (number != SIGNAL_EVENT) {
                 runners_event(&w->runners, number);
                 return;
@@ -195,6 +202,8 @@ static uint64_t on_tick(void *context)
                 w->load_at = now + 5000;
         }
         due = engines_tick(w->engines, now);
+        next = node_watch_tick(w->node, now, agent_node_every(&w->agent));
+        due = next < due ? next : due;
         next = agent_tick(&w->agent, now);
         next = due < next ? due : next;
         return next == UINT64_MAX ? UINT64_MAX : next > now ? next - now : 0;
@@ -203,6 +212,11 @@ static uint64_t on_tick(void *context)
 static void on_engines(void *context, json_t *list)
 {
         agent_changed(&((struct worker *)context)->agent, now_ms(), json_pack("{s:o}", "engines", list));
+}
+
+static void on_node(void *context, json_t *node)
+{
+        agent_node(&((struct worker *)context)->agent, node);
 }
 
 static int open_engines(struct worker *w)
@@ -339,6 +353,10 @@ static int open_all(struct worker *w)
                 return r;
         with_epoll.epoll = w->runners.epoll;
         agent_init(&w->agent, &settings, describe(o, &w->settings.confine), &ops, w);
+        r = node_watch_open(&(struct node_watch_options){.epoll = w->runners.epoll, .number = NODE_EVENT, .devices = json_object_get(w->agent.about, "devices"), .report = on_node,
+                                                         .context = w}, &w->node);
+        if (r < 0)
+                return r;
         r = open_engines(w);
         if (r < 0) {
                 log_error("engines, %s: %s", o->catalogue, error_text(r));
@@ -396,6 +414,7 @@ int main(int argc, char **argv)
                 r = connections_turn(w->connections);
         connections_close(w->connections);
         engines_close(w->engines);
+        node_watch_close(w->node);
         agent_done(&w->agent);
         if (r < 0)
                 log_error("the loop ended: %s", error_text(r));

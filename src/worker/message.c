@@ -93,7 +93,7 @@ static int welcome(const json_t *o, struct message *m, char why[MESSAGE_WHY])
 
         if (name(o, "worker", m->worker, sizeof m->worker, true, why) < 0 || number(o, "lease_ms", 100, 86400000, 30000, &m->lease_ms, why) < 0 ||
             number(o, "heartbeat_ms", 50, 3600000, 10000, &m->heartbeat_ms, why) < 0 ||
-            number(o, "payload_bytes", 1024, MESSAGE_BYTES, 256 << 10, &m->payload_bytes, why) < 0)
+            number(o, "payload_bytes", 1024, MESSAGE_BYTES, 256 << 10, &m->payload_bytes, why) < 0 || number(o, "node_ms", 100, 86400000, 2000, &m->node_ms, why) < 0)
                 return -E_MESSAGE;
         if (s)
                 text_copy_clean(m->server, sizeof m->server, s);

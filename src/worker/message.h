@@ -43,7 +43,7 @@ struct message {
         char worker[ID_TEXT], server[MESSAGE_URL]; /* server: "" when not told */
         char servers[MESSAGE_SERVERS][MESSAGE_URL];
         uint32_t server_count;
-        uint64_t lease_ms, heartbeat_ms, payload_bytes; /* lease_ms: of a lease, too */
+        uint64_t lease_ms, heartbeat_ms, payload_bytes, node_ms; /* lease_ms: of a lease, too */
         json_t *lost, *elsewhere;                       /* borrowed from json: ids (strings) */
         /* lease */
         char type[64];

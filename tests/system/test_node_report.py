@@ -1,0 +1,87 @@
+"""What a worker tells of its machine, with the real daemon, worker and pool: who is on the devices, what is swapped out, and what is not known."""
+import signal
+
+import pytest
+from berthpool import running
+from conftest import Process, built, wait_until, work
+
+MIB = 1 << 20
+
+
+@pytest.fixture
+def pool(tmp_path):
+    yield from running(tmp_path / "pool")
+
+
+@pytest.fixture
+def joined(pool, tmp_path):
+    """joined(environment): a worker's report as the pool has it, whenever it is called."""
+    started = []
+
+    def start(environment):
+        key = tmp_path / "key"
+        key.write_text(pool.worker_token())
+        key.chmod(0o600)
+        started.append(Process("worker", tmp_path, [built("src/worker/berth-worker"), "--pool", pool.url, "--folder", tmp_path / "w", "--token-file", key, "--slots", "1"], environment))
+        worker = wait_until(lambda: pool.good("GET", "/api/v1/workers")["data"], lambda: started[0].report())[0]["id"]
+        return lambda: pool.good("GET", f"/api/v1/workers/{worker}/node")["node"]
+
+    yield start
+    for process in started:
+        process.kill(signal.SIGTERM)
+        process.wait(60)
+
+
+def device(node):
+    return next((d for d in (node or {}).get("devices", []) if d["kind"] == "software"), None)
+
+
+def client(node, process):
+    return next((c for c in (device(node) or {}).get("clients", []) if c["pid"] == process.pid), None)
+
+
+def test_programs_on_a_device_and_a_daemon_that_goes_and_comes(pool, joined, node):
+    report = joined(node.environment)
+    wait_until(lambda: device(report()), report)
+    one = work(node, 192, "--until", node.folder / "end", rounds=0)
+    two = work(node, 192, "--until", node.folder / "end", rounds=0)
+    # Both want more than half of the device: one of them is out, at least in part, and the report says so.
+    swapped = wait_until(lambda: (lambda n: n if n and (c := [client(n, one), client(n, two)]) and all(c) and sum(x["swapped_bytes"] for x in c) else None)(report()), report)
+    d = device(swapped)
+    assert d["memory_total_bytes"] == 256 * MIB and d["swapped_bytes"] > 0 and d["memory_room_bytes"] <= 256 * MIB
+    assert {c["priority"] for c in d["clients"]} == {"normal"} and swapped["clients_left_out"] == 0
+    for c in d["clients"]:
+        assert c["resident_bytes"] + c["swapped_bytes"] == c["owned_bytes"] and c["state"] in ("waiting", "coming-in", "running", "giving-way", "going-out")
+    assert swapped["host"]["memory_total_bytes"] > 0 and swapped["host"]["cpus"] > 0 and swapped["daemon"]["version"]
+    node.tell()
+    one.ok(), two.ok()
+    wait_until(lambda: (d := device(report())) and d["clients"] == [], report)
+
+    node.kill_daemon()
+    gone = wait_until(lambda: (lambda n: n if n["daemon"] is None else None)(report()), report)
+    # The device is known, what is on it is not: null, not nothing.
+    assert device(gone)["memory_used_bytes"] is None and device(gone)["swapped_bytes"] is None and device(gone)["memory_total_bytes"] > 0
+    assert gone["host"]["memory_total_bytes"] > 0
+    node.start()
+    wait_until(lambda: (n := report()) and n["daemon"] and device(n)["memory_room_bytes"], report)
+
+
+def test_without_a_daemon(pool, joined, machine):
+    alone = machine()
+    report = joined(alone.environment)
+    node = wait_until(report, "a report comes")
+    assert node["daemon"] is None and [d["kind"] for d in node["devices"]][0] == "cpu" and node["host"]["cpus"] > 0
+    assert all(d["clients"] == [] for d in node["devices"])
+
+
+def test_a_daemon_that_never_answers_stops_nobody(pool, joined, machine, tmp_path):
+    import socket
+    hung = machine()
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as door:
+        door.bind(hung.environment["BERTH_SOCKET"])
+        door.listen(1)
+        report = joined(hung.environment)
+        node = wait_until(report, "a report comes")
+        assert node["daemon"] is None
+        task = pool.submit(payload={"argv": ["echo", "on"]})
+        wait_until(lambda: pool.good("GET", f"/api/v1/tasks/{task['id']}")["state"] == "done", "the worker works")
