@@ -2,7 +2,7 @@
 #pragma once
 
 #include "base/strbuf.h"
-#include "cli/snapshot.h"
+#include "cli/top-view.h"
 
 enum style {
         STYLE_PLAIN,
@@ -14,12 +14,13 @@ enum style {
         STYLE_WAIT,   /* waits, moves */
         STYLE_CHOSEN, /* the line under the cursor */
         STYLE_FREE,   /* room in a bar */
+        STYLE_USER,   /* parts of a bar, and the first plot */
+        STYLE_SYSTEM,
+        STYLE_CACHE,  /* and the second plot */
         STYLE_SHADE,  /* first of STYLE_SHADES for residents in a bar */
         STYLE_N = STYLE_SHADE + 6,
 };
 #define STYLE_SHADES 6
-
-enum top_sort { TOP_BY_DEVICE, TOP_BY_MEMORY, TOP_BY_WAIT, TOP_BY_MOVED, TOP_BY_PID, TOP_SORT_N };
 
 #define TOP_WIDTH_MIN 80
 #define TOP_HEIGHT_MIN 24
@@ -27,7 +28,7 @@ enum top_sort { TOP_BY_DEVICE, TOP_BY_MEMORY, TOP_BY_WAIT, TOP_BY_MOVED, TOP_BY_
 #define TOP_HEIGHT_MAX 400
 
 struct cell {
-        char c; /* printable ASCII */
+        uint16_t c; /* printable ASCII, or braille in plots when the view has unicode */
         uint8_t style;
 };
 
@@ -36,19 +37,8 @@ struct frame {
         struct cell cells[TOP_HEIGHT_MAX][TOP_WIDTH_MAX];
 };
 
-struct top_view {
-        enum top_sort sort;
-        unsigned int chosen, first; /* line under the cursor and first line shown, of the list of programs */
-        bool help;
-        const char *trouble; /* shown in place of the key line, or NULL */
-        const char *clock;   /* "14:03:22", or NULL */
-};
+/* Corrects what the view chose to what there is, and notes what is under the cursor. */
+void top_frame(const struct top_world *world, struct top_view *view, unsigned int width, unsigned int height, struct frame *ret);
 
-/* Draws now (and the rates since before, which may be NULL). Corrects chosen and first to what there is. */
-void top_frame(const struct snapshot *now, const struct snapshot *before, struct top_view *view, unsigned int width,
-               unsigned int height, struct frame *ret);
-
-/* As plain lines, without trailing blanks and without empty lines at the end. */
+/* As plain lines in UTF-8, without trailing blanks and without empty lines at the end. */
 void top_text(const struct frame *f, struct strbuf *b);
-
-const char *top_sort_name(enum top_sort sort);

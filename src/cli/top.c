@@ -1,10 +1,12 @@
-/* top.c: `berth top`: asks the daemon again and again and shows what it says. A daemon that goes away is waited for. */
+/* top.c: `berth top`: the terminal: looks (top-world.h), pictures (top-frame.h) and keys (top-view.h) come together here. */
 #include "cli/top-frame.h"
+#include "cli/top-world.h"
 
 #include "base/clock.h"
 #include "base/text.h"
 
 #include <curses.h>
+#include <langinfo.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -16,18 +18,18 @@
 
 struct top {
         uint64_t interval_ns;
-        bool once;
+        bool once, mouse;
         struct top_view view;
-        struct connection connection;
-        struct snapshot now, before;
-        bool known; /* now holds something */
-        char message[CLI_MESSAGE], clock[16];
+        struct top_sources sources;
+        char clock[16], notice[96];
         struct frame frame;
 };
 
 static const struct argp_option options[] = {
         {"interval", 'i', "TIME", 0, "time between two looks (1s)", 0},
         {"once", '1', NULL, 0, "print one picture as plain text and end", 0},
+        {"processes", 'a', NULL, 0, "begin with all processes of the machine in place of Berth's programs", 0},
+        {"mouse", 'm', NULL, 0, "a click chooses a line, the wheel moves; the terminal's own selection then needs Shift", 0},
         {0},
 };
 
@@ -44,36 +46,25 @@ static int parse(int key, char *arg, struct argp_state *state)
         case '1':
                 t->once = true;
                 return 0;
+        case 'a':
+                t->view.list = TOP_PROCESSES;
+                t->view.sort = TOP_BY_CPU;
+                return 0;
+        case 'm':
+                t->mouse = true;
+                return 0;
         default:
                 return ARGP_ERR_UNKNOWN;
         }
 }
 
-/* One look. On trouble the last picture stays, with the message, and the next look connects anew. */
+/* On trouble the last picture of the daemon stays, with the message, and the next look connects anew. */
 static int look(struct top *t)
 {
-        struct snapshot fresh;
-        int r = 0;
+        int r = top_look(&t->sources, t->view.mode == TOP_WATCH || t->view.mode == TOP_FILTER ? NULL : &t->view.target);
 
-        if (t->connection.fd < 0)
-                r = connection_open(&t->connection, t->message);
-        if (r >= 0)
-                r = snapshot_fetch(&t->connection, &fresh, t->message);
-        if (r < 0) {
-                connection_close(&t->connection);
-                t->view.trouble = t->message;
-                /* Another daemon counts from zero: no rates across the gap. */
-                snapshot_done(&t->before);
-                return r;
-        }
-        snapshot_done(&t->before);
-        t->before = t->now;
-        t->now = fresh;
-        if (t->known && t->before.daemon.pid != t->now.daemon.pid)
-                snapshot_done(&t->before);
-        t->known = true;
-        t->view.trouble = NULL;
-        return 0;
+        t->view.trouble = r < 0 ? t->sources.message : NULL;
+        return r;
 }
 
 static void draw(struct top *t, unsigned int width, unsigned int height)
@@ -83,8 +74,7 @@ static void draw(struct top *t, unsigned int width, unsigned int height)
 
         if (!t->once && localtime_r(&now, &local) && strftime(t->clock, sizeof t->clock, "%H:%M:%S", &local))
                 t->view.clock = t->clock;
-        top_frame(t->known ? &t->now : NULL, t->before.taken_ns ? &t->before : NULL, &t->view, width, height,
-                  &t->frame);
+        top_frame(&t->sources.world, &t->view, width, height, &t->frame);
 }
 
 static int print_once(struct top *t)
@@ -93,22 +83,30 @@ static int print_once(struct top *t)
         int r = look(t);
 
         if (r < 0) {
-                cli_error("%s", t->message);
+                cli_error("%s", t->sources.message);
                 return cli_exit_code(r);
         }
-        /* A line for every program, and no cursor among them. */
+        /* A line for every program, and no cursor among them. Plots need more than one look. */
         t->view.chosen = UINT32_MAX;
+        t->view.plain = true;
         draw(t, 120, TOP_HEIGHT_MAX);
         /* The key line is of no use on paper. */
-        memset(t->frame.cells[t->frame.height - 1], 0, sizeof t->frame.cells[0]);
         for (unsigned int i = 0; i < t->frame.width; i++)
-                t->frame.cells[t->frame.height - 1][i].c = ' ';
+                t->frame.cells[t->frame.height - 1][i] = (struct cell){' ', STYLE_PLAIN};
         top_text(&t->frame, &b);
         if (b.failed) {
                 cli_error("out of memory");
                 return CLI_FAILED;
         }
         return cli_print(b.text);
+}
+
+/* https://no-color.org: any text in it means none. */
+static bool colours(void)
+{
+        const char *no = getenv("NO_COLOR");
+
+        return has_colors() && !(no && no[0]);
 }
 
 static void start_colours(void)
@@ -118,21 +116,23 @@ static void start_colours(void)
                            few[STYLE_SHADES] = {COLOR_BLUE,  COLOR_CYAN,   COLOR_MAGENTA,
                                                 COLOR_GREEN, COLOR_YELLOW, COLOR_WHITE};
 
-        if (!has_colors())
+        if (!colours())
                 return;
         start_color();
         use_default_colors();
         init_pair(STYLE_GOOD, COLOR_GREEN, -1);
         init_pair(STYLE_BAD, COLOR_RED, -1);
         init_pair(STYLE_WAIT, COLOR_YELLOW, -1);
+        init_pair(STYLE_USER, COLOR_GREEN, -1);
+        init_pair(STYLE_SYSTEM, COLOR_RED, -1);
+        init_pair(STYLE_CACHE, COLORS >= 256 ? 75 : COLOR_CYAN, -1);
         for (short i = 0; i < STYLE_SHADES; i++)
                 init_pair((short)(STYLE_SHADE + i), COLOR_BLACK, COLORS >= 256 ? many[i] : few[i]);
 }
 
-static chtype attributes(unsigned int style)
+static attr_t attributes(unsigned int style, bool coloured, short *ret_pair)
 {
-        bool colours = has_colors();
-
+        *ret_pair = 0;
         switch (style) {
         case STYLE_TITLE:
         case STYLE_CHOSEN:
@@ -145,15 +145,18 @@ static chtype attributes(unsigned int style)
         case STYLE_GOOD:
         case STYLE_BAD:
         case STYLE_WAIT:
-                return colours ? (chtype)COLOR_PAIR((int)style) : A_BOLD;
+                *ret_pair = coloured ? (short)style : 0;
+                return coloured ? A_NORMAL : A_BOLD;
         default:
                 break;
         }
-        return style >= STYLE_SHADE && colours ? (chtype)COLOR_PAIR((int)style) : A_NORMAL;
+        *ret_pair = style >= STYLE_USER && coloured ? (short)style : 0;
+        return A_NORMAL;
 }
 
 static void show(struct top *t)
 {
+        bool coloured = colours();
         int width, height;
 
         getmaxyx(stdscr, height, width);
@@ -163,8 +166,18 @@ static void show(struct top *t)
                 /* A low terminal still ends with the line of trouble or keys. */
                 const struct cell *cells = t->frame.cells[row == height - 1 ? (int)t->frame.height - 1 : row];
 
-                for (int column = 0; column < width && column < (int)t->frame.width; column++)
-                        mvaddch(row, column, (chtype)(unsigned char)cells[column].c | attributes(cells[column].style));
+                for (int column = 0; column < width && column < (int)t->frame.width; column++) {
+                        const wchar_t text[2] = {(wchar_t)cells[column].c, 0};
+                        attr_t attribute;
+                        cchar_t c;
+                        short pair;
+
+                        if (cells[column].c == ' ' && cells[column].style == STYLE_PLAIN)
+                                continue;
+                        attribute = attributes(cells[column].style, coloured, &pair);
+                        if (setcchar(&c, text, attribute, pair, NULL) == OK)
+                                mvadd_wch(row, column, &c);
+                }
         }
         refresh();
 }
@@ -177,72 +190,84 @@ static void change_interval(struct top *t, bool longer)
                 t->interval_ns = wanted;
 }
 
+static int translate(struct top *t, int k)
+{
+        MEVENT event;
+
+        switch (k) {
+        case KEY_UP:
+                return TOP_KEY_UP;
+        case KEY_DOWN:
+                return TOP_KEY_DOWN;
+        case KEY_PPAGE:
+                return TOP_KEY_PAGE_UP;
+        case KEY_NPAGE:
+                return TOP_KEY_PAGE_DOWN;
+        case KEY_HOME:
+                return TOP_KEY_HOME;
+        case KEY_END:
+                return TOP_KEY_END;
+        case KEY_ENTER:
+        case '\n':
+        case '\r':
+                return TOP_KEY_ENTER;
+        case 27:
+                return TOP_KEY_ESCAPE;
+        case KEY_BACKSPACE:
+        case 127:
+        case 8:
+                return TOP_KEY_BACK;
+        case '\t':
+                return TOP_KEY_TAB;
+        case KEY_F(9):
+                return TOP_KEY_SIGNAL;
+        case KEY_F(7):
+        case KEY_F(8):
+                return TOP_KEY_NICE;
+        case KEY_MOUSE:
+                if (getmouse(&event) != OK)
+                        return 0;
+                if (event.bstate & BUTTON4_PRESSED)
+                        return TOP_KEY_UP;
+                if (event.bstate & BUTTON5_PRESSED)
+                        return TOP_KEY_DOWN;
+                top_click(&t->view, (unsigned int)event.y);
+                return 0;
+        default: /* KEY_RESIZE and anything else: draw again */
+                return k < 256 ? k : 0;
+        }
+}
+
 /* false: leave. */
 static bool key(struct top *t, int k, bool *ret_now)
 {
-        unsigned int page = 10, *chosen = &t->view.chosen;
+        enum top_mode before = t->view.mode;
 
-        switch (k) {
-        case 'q':
-        case 'Q':
-        case 27:
-                if (t->view.help && k == 27)
-                        t->view.help = false;
-                else
-                        return false;
-                break;
-        case KEY_UP:
-        case 'k':
-                *chosen -= *chosen > 0;
-                break;
-        case KEY_DOWN:
-        case 'j':
-                (*chosen)++;
-                break;
-        case KEY_PPAGE:
-                *chosen -= *chosen > page ? page : *chosen;
-                break;
-        case KEY_NPAGE:
-                *chosen += page;
-                break;
-        case KEY_HOME:
-                *chosen = 0;
-                break;
-        case KEY_END:
-                *chosen = UINT32_MAX / 2;
-                break;
-        case 'd':
-                t->view.sort = TOP_BY_DEVICE;
-                break;
-        case 'm':
-                t->view.sort = TOP_BY_MEMORY;
-                break;
-        case 'w':
-                t->view.sort = TOP_BY_WAIT;
-                break;
-        case 'v':
-                t->view.sort = TOP_BY_MOVED;
-                break;
-        case 'p':
-                t->view.sort = TOP_BY_PID;
-                break;
-        case 's':
-                t->view.sort = (t->view.sort + 1) % TOP_SORT_N;
-                break;
-        case 'h':
-        case '?':
-                t->view.help = !t->view.help;
-                break;
-        case '+':
-        case '-':
-                change_interval(t, k == '+');
-                break;
-        case ' ':
+        switch (top_key(&t->view, translate(t, k))) {
+        case TOP_LEAVE:
+                return false;
+        case TOP_NOW:
                 *ret_now = true;
                 break;
-        default: /* KEY_RESIZE and anything else: draw again */
+        case TOP_SLOWER:
+        case TOP_FASTER:
+                change_interval(t, k == '+');
+                break;
+        case TOP_DO_SIGNAL:
+                top_signal(&t->sources, &t->view.target, t->view.signal, t->notice);
+                t->view.notice = t->notice;
+                *ret_now = true;
+                break;
+        case TOP_DO_NICE:
+                top_renice(&t->sources, &t->view.target, t->view.nice, t->notice);
+                t->view.notice = t->notice;
+                *ret_now = true;
+                break;
+        case TOP_GO_ON:
                 break;
         }
+        if (t->view.mode == TOP_DETAIL && before == TOP_WATCH)
+                *ret_now = true;
         return true;
 }
 
@@ -251,11 +276,16 @@ static int live(struct top *t)
         SCREEN *screen;
         int r = look(t);
 
-        /* Without any daemon there is nothing to watch; one that goes away later is waited for. */
-        if (r < 0) {
-                cli_error("%s", t->message);
+        /* Without a daemon the machine and its processes are worth watching all the same; one that comes is found. */
+        if (r < 0 && !t->sources.readable) {
+                cli_error("%s", t->sources.message);
                 return cli_exit_code(r);
         }
+        if (r < 0)
+                t->view.list = TOP_PROCESSES;
+        if (r < 0 && t->view.sort == TOP_BY_DEVICE)
+                t->view.sort = TOP_BY_CPU;
+        t->view.unicode = !strcmp(nl_langinfo(CODESET), "UTF-8");
         screen = newterm(NULL, stdout, stdin);
         if (!screen) {
                 cli_error("the terminal \"%s\" is unknown here; set TERM, or use `berth top --once'",
@@ -268,6 +298,8 @@ static int live(struct top *t)
         curs_set(0);
         keypad(stdscr, TRUE);
         set_escdelay(50);
+        if (t->mouse)
+                mousemask(BUTTON1_PRESSED | BUTTON1_CLICKED | BUTTON4_PRESSED | BUTTON5_PRESSED, NULL);
         for (bool stay = true; stay;) {
                 uint64_t deadline = clock_now_ns() + t->interval_ns;
                 bool now = false;
@@ -307,9 +339,8 @@ static int run(const struct verb *self, int argc, char **argv)
                 return CLI_FAILED;
         }
         t->interval_ns = NS_PER_S;
-        t->connection = (struct connection)CONNECTION_CLOSED;
-        t->connection.timeout_ms = ANSWER_MS;
         cli_parse(self, argc, argv, t);
+        top_sources_open(&t->sources, ANSWER_MS);
         if (t->once) {
                 r = print_once(t);
         } else if (!isatty(STDOUT_FILENO) || !isatty(STDIN_FILENO)) {
@@ -318,18 +349,17 @@ static int run(const struct verb *self, int argc, char **argv)
         } else {
                 r = live(t);
         }
-        connection_close(&t->connection);
-        snapshot_done(&t->now);
-        snapshot_done(&t->before);
+        top_sources_close(&t->sources);
         return r;
 }
 
 const struct verb verb_top = {
         .name = "top",
         .summary = "watch devices and programs live",
-        .more = "Keys: q leaves, h explains, arrows choose a line, d m w v p sort by device, memory, wait, moved "
-                "bytes, pid; + and - change "
-                "the interval.\n\nExamples:\n\n  berth top --interval 500ms\n  berth top --once",
+        .more = "Devices, programs, the machine and all of its processes, with plots of the last minutes up to seven days. Keys: q leaves, h explains, arrows "
+                "choose a line, Tab goes from Berth's programs to all processes and back, Enter shows all of one process, x sends a signal and N changes how nice "
+                "it is, both after a question. Colours are left out when NO_COLOR is set; a terminal that is not UTF-8 gets plain characters. Without a daemon it "
+                "watches the machine alone.\n\nExamples:\n\n  berth top --interval 500ms\n  berth top --once",
         .options = options,
         .parse = parse,
         .run = run,

@@ -6,6 +6,7 @@
  */
 #pragma once
 
+#include "base/history.h"
 #include "machine/parse.h"
 
 #include <sys/types.h>
@@ -59,6 +60,8 @@ struct machine_rates {
 void machine_rates(const struct machine_look *now, const struct machine_look *before, struct machine_rates *ret);
 /* Per second between two counters: negative when unknown or gone back. */
 double machine_rate(uint64_t now, uint64_t before, uint64_t elapsed_ns);
+/* Both into the series of wire/series.h. */
+void machine_series(struct history_set *set, uint64_t now_ns, const struct machine_look *look, const struct machine_rates *rates);
 
 /* --- processes --- */
 

@@ -158,6 +158,13 @@ void control_message(struct client *c, const struct wire_message *m)
                 else
                         done(c, WIRE_DUMP, fd);
                 break;
+        case WIRE_HISTORY:
+                fd = history_open(c->node);
+                if (fd < 0)
+                        client_error(c, fd, WIRE_HISTORY, m->header.sequence, UINT32_MAX, "no history: %s", error_text(fd));
+                else
+                        done(c, WIRE_HISTORY, fd);
+                break;
         case WIRE_PROBES:
                 r = node_probes_answer(c->node->probes, c->uid, &fd, text);
                 if (r < 0)

@@ -368,6 +368,8 @@ static int build(struct node *n, struct observe *observe, char message[CONFIG_ME
                 r = sensor_new(n, &n->sensor);
         if (r == 0)
                 r = node_probes_new(n, &n->probes);
+        if (r == 0)
+                n->history = history_start(n);
         return r;
 }
 
@@ -420,6 +422,7 @@ void node_free(struct node *n)
         n->probes = NULL;
         sensor_free(n->sensor);
         n->sensor = NULL;
+        history_end(n);
         observe_free(n->observe);
         arena_free(n->arena);
         n->arena = NULL;

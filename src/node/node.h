@@ -8,6 +8,7 @@
  *   hand.c     physical units between programs
  *   probes.c   the probes process
  *   sensor.c   device samples on a worker thread       node.c     life, timers, settings
+ *   history.c  how the figures went
  *
  * Everything runs on the loop thread but sensor.c's work and the arena's workers, which share nothing with it but their own results. After
  * every event node_turn() carries out what follows from it, then gives up the connections that ended; nobody frees a connection inside the
@@ -34,6 +35,7 @@
 #define NODE_ROUND 64           /* messages read from one connection before the others get their turn */
 
 struct sensor;
+struct node_history;
 struct server;
 
 /* A device given to the gate: its number there is its place here. */
@@ -125,6 +127,7 @@ struct node {
         struct observe *observe;
         struct sensor *sensor;
         struct node_probes *probes;
+        struct node_history *history;
         struct gate *gate;
         struct arena *arena;
         struct server *server;
@@ -261,6 +264,17 @@ void run_free(struct client *watcher);
 /* Lines of the watcher's run, ended programs first: how many were sent. */
 uint32_t run_send(struct client *watcher, uint64_t now);
 void run_peak(struct client *asker, const struct wire_message *message);
+
+/* --- history.c --- */
+
+/* Reads what observe.history kept. NULL: out of memory, then the daemon works without. */
+struct node_history *history_start(const struct node *node);
+/* Once a second. */
+void history_turn(struct node *node, uint64_t now);
+/* All series in a sealed memfd, at most a second old: a descriptor, or -errno. */
+must_check int history_open(struct node *node);
+/* Writes the file, frees. */
+void history_end(struct node *node);
 
 /* --- carry.c --- */
 

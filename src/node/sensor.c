@@ -160,6 +160,7 @@ static void on_timer(uv_timer_t *timer)
         hear(s);
         node_look(s->node);
         limits_band(s->node, now);
+        history_turn(s->node, now);
         if (observe_ask(s->observe, now))
                 s->began_ns = now;
         if (observe_fd(s->observe) < 0)

@@ -79,6 +79,7 @@ static const struct {
         {"RELOAD", "flags", 1},
         {"DUMP", "flags", 1},
         {"PROBES", "flags", 1},
+        {"HISTORY", "flags", 1},
         {"ERROR", "ordinal", 0}, /* any: 0xffffffff stands for no device */
         {"*", "ordinal", WIRE_MAX_DEVICES},
 };

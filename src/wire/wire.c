@@ -81,6 +81,7 @@ static const struct rule rules[] = {
         BELOW(RELOAD, flags, 1)
         BELOW(DUMP, flags, 1)
         BELOW(PROBES, flags, 1)
+        BELOW(HISTORY, flags, 1)
         BELOW(STATUS_CLIENT, ended, 2)
         BELOW(PEAK, action, WIRE_PEAK_N)
         BELOW(HELLO, soft_permille, 1001)

@@ -1,0 +1,235 @@
+/* top-world.c: see top-world.h. */
+#include "cli/top-world.h"
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/fd.h"
+#include "cli/history-client.h"
+#include "cli/probes-client.h"
+#include "wire/series.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <time.h>
+
+#define SERIES_MOST 256
+
+void top_sources_open(struct top_sources *s, unsigned int timeout_ms)
+{
+        struct timespec t;
+
+        memset(s, 0, sizeof *s);
+        s->connection = (struct connection)CONNECTION_CLOSED;
+        s->connection.timeout_ms = timeout_ms;
+        s->machine.root = -1;
+        s->readable = machine_open(&s->machine, "") == 0;
+        s->status.uid = UINT32_MAX;
+        clock_gettime(CLOCK_REALTIME, &t);
+        s->clock_offset = (uint64_t)t.tv_sec * NS_PER_S + (uint64_t)t.tv_nsec - clock_now_ns();
+        if (history_set_new(history_usual, HISTORY_USUAL_LEVELS, SERIES_MOST, &s->history) < 0)
+                s->history = NULL;
+}
+
+void top_sources_close(struct top_sources *s)
+{
+        connection_close(&s->connection);
+        snapshot_done(&s->now);
+        snapshot_done(&s->before);
+        machine_processes_done(&s->processes);
+        machine_processes_done(&s->processes_before);
+        history_set_free(s->history);
+        probes_unmap_at(&s->probes);
+        machine_close(&s->machine);
+}
+
+/* What the daemon kept of the time before we came; without it plots begin empty. */
+static void fetch_history(struct top_sources *s)
+{
+        scoped(history_set_free) struct history_set *set = NULL;
+        char why[CLI_MESSAGE];
+        int r;
+
+        if (!s->history || history_set_count(s->history) || history_set_new(history_usual, HISTORY_USUAL_LEVELS, SERIES_MOST, &set) < 0)
+                return;
+        r = history_fetch(&s->connection, clock_now_ns() + s->clock_offset, set, why);
+        if (r == 0) {
+                history_set_free(s->history);
+                s->history = take(set);
+        } else if (r != -E_UNAVAILABLE) {
+                connection_close(&s->connection);
+        }
+}
+
+static int look_daemon(struct top_sources *s)
+{
+        struct snapshot fresh;
+        bool came = s->connection.fd < 0;
+        int r = 0;
+
+        if (came)
+                r = connection_open(&s->connection, s->message);
+        if (r >= 0 && came)
+                fetch_history(s);
+        if (r >= 0 && s->connection.fd < 0)
+                r = connection_open(&s->connection, s->message);
+        if (r >= 0)
+                r = snapshot_fetch(&s->connection, &fresh, s->message);
+        if (r < 0) {
+                connection_close(&s->connection);
+                /* Another daemon counts from zero: no rates across the gap. */
+                snapshot_done(&s->before);
+                return r;
+        }
+        snapshot_done(&s->before);
+        s->before = s->now;
+        s->now = fresh;
+        if (s->known && s->before.daemon.pid != s->now.daemon.pid)
+                snapshot_done(&s->before);
+        s->known = true;
+        return 0;
+}
+
+static void look_machine(struct top_sources *s)
+{
+        struct machine_processes fresh;
+
+        s->looks[1] = s->looks[0];
+        machine_look(&s->machine, clock_now_ns(), &s->looks[0]);
+        machine_rates(&s->looks[0], s->turns ? &s->looks[1] : NULL, &s->rates);
+        memcpy(s->devices_before, s->devices, sizeof s->devices);
+        s->device_count_before = s->device_count;
+        s->device_count = machine_devices(&s->machine, s->devices, MACHINE_DEVICES);
+        if (machine_processes(&s->machine, clock_now_ns(), s->device_count > 0, &fresh) == 0) {
+                machine_processes_done(&s->processes_before);
+                s->processes_before = s->processes;
+                s->processes = fresh;
+        }
+        s->turns++;
+}
+
+static void look_detail(struct top_sources *s, const struct top_target *target)
+{
+        const struct probes_snapshot *fresh = NULL;
+        char path[64];
+        int r;
+
+        s->command[0] = 0;
+        s->status = (struct machine_process_status){.uid = UINT32_MAX};
+        if (s->readable) {
+                machine_command(&s->machine, (pid_t)target->pid, s->command, sizeof s->command);
+                snprintf(path, sizeof path, "proc/%u/status", target->pid);
+                if (machine_read(&s->machine, path) > 0 && machine_parse_process_status(s->machine.text, &s->status) < 0)
+                        s->status.uid = UINT32_MAX;
+        }
+        if (s->connection.fd < 0) {
+                snprintf(s->probes_why, sizeof s->probes_why, "the daemon does not answer");
+                return;
+        }
+        r = probes_fetch(&s->connection, &fresh, s->probes_why);
+        /* A refusal leaves the connection as it was; all else ends it. */
+        if (r < 0 && r != -E_UNAVAILABLE && r != -EPERM)
+                connection_close(&s->connection);
+        probes_unmap_at(&s->probes);
+        s->probes = r == 0 ? fresh : NULL;
+}
+
+static void keep(struct top_sources *s, bool fresh)
+{
+        uint64_t now = clock_now_ns() + s->clock_offset;
+
+        if (!s->history)
+                return;
+        if (s->readable)
+                machine_series(s->history, now, &s->looks[0], &s->rates);
+        for (size_t i = 0; fresh && i < s->now.device_count; i++) {
+                const struct wire_STATUS_DEVICE *d = &s->now.devices[i];
+
+                series_device(s->history, now, d, snapshot_device(s->before.taken_ns ? &s->before : NULL, d->index),
+                              s->before.taken_ns ? s->now.taken_ns - s->before.taken_ns : 0);
+        }
+}
+
+int top_look(struct top_sources *s, const struct top_target *detail)
+{
+        int r = look_daemon(s);
+
+        if (s->readable)
+                look_machine(s);
+        if (detail && detail->pid)
+                look_detail(s, detail);
+        keep(s, r >= 0);
+        s->world = (struct top_world){
+                .now = s->known ? &s->now : NULL,
+                .before = s->before.taken_ns ? &s->before : NULL,
+                .look = s->readable ? &s->looks[0] : NULL,
+                .rates = s->readable ? &s->rates : NULL,
+                .processes = s->processes.taken_ns ? &s->processes : NULL,
+                .processes_before = s->processes_before.taken_ns ? &s->processes_before : NULL,
+                .devices = s->devices,
+                .devices_before = s->device_count == s->device_count_before ? s->devices_before : NULL,
+                .device_count = s->device_count,
+                .hertz = s->machine.hertz,
+                .page = s->machine.page,
+                .history = s->history,
+                .history_ns = clock_now_ns() + s->clock_offset,
+                .probes = s->probes,
+                .probes_why = s->probes ? NULL : s->probes_why,
+                .command = s->command,
+                .status = s->status,
+        };
+        return r;
+}
+
+/* --- what is done to processes --- */
+
+/* Holds the process by descriptor, then looks whether it is the right one: so nothing can come in between. */
+static int hold(struct top_sources *s, const struct top_target *target, int *ret_fd)
+{
+        struct machine_process_stat stat;
+        scoped_fd int fd = -1;
+        char path[64];
+        int r;
+
+        if (!s->readable || target->start_ticks == MACHINE_UNKNOWN)
+                return -E_UNAVAILABLE;
+        fd = (int)syscall(SYS_pidfd_open, (pid_t)target->pid, 0);
+        if (fd < 0)
+                return -errno;
+        snprintf(path, sizeof path, "proc/%u/stat", target->pid);
+        r = machine_read(&s->machine, path);
+        if (r >= 0)
+                r = machine_parse_process(s->machine.text, &stat);
+        if (r < 0 || stat.start_ticks != target->start_ticks)
+                return -ESRCH;
+        *ret_fd = take_fd(fd);
+        return 0;
+}
+
+void top_signal(struct top_sources *s, const struct top_target *target, int number, char text[96])
+{
+        scoped_fd int fd = -1;
+        int r = hold(s, target, &fd);
+
+        if (r >= 0 && syscall(SYS_pidfd_send_signal, fd, number, NULL, 0) < 0)
+                r = -errno;
+        if (r < 0)
+                snprintf(text, 96, "%u %.20s got no SIG%s: %.40s", target->pid, target->name, top_signal_name(number), error_text(r));
+        else
+                snprintf(text, 96, "SIG%s sent to %u %.40s", top_signal_name(number), target->pid, target->name);
+}
+
+void top_renice(struct top_sources *s, const struct top_target *target, int nice, char text[96])
+{
+        scoped_fd int fd = -1;
+        int r = hold(s, target, &fd);
+
+        if (r >= 0 && setpriority(PRIO_PROCESS, target->pid, nice) < 0)
+                r = -errno;
+        if (r < 0)
+                snprintf(text, 96, "%u %.20s is as nice as before: %.40s", target->pid, target->name, error_text(r));
+        else
+                snprintf(text, 96, "%u %.40s is nice %d now", target->pid, target->name, nice);
+}
