@@ -78,7 +78,7 @@ struct task_struct {
 
 /* x86-64's registers at the entry of a system call. */
 struct pt_regs {
-        unsigned long r10, r8, dx, si, di, orig_ax;
+        unsigned long r10, r8, cx, dx, si, di, orig_ax;
         long ax;
 } FROM_KERNEL;
 

@@ -6,6 +6,7 @@
 #include "bpf/child.h"
 #include "bpf/cost.h"
 #include "bpf/file.h"
+#include "bpf/gpu.h"
 #include "bpf/table.h"
 
 #include "base/clock.h"
@@ -31,7 +32,8 @@ struct state {
         bool opened;
         struct table *table;
         struct files *files;
-        uint64_t began_ns, turned_ns, detach_ns; /* detach_ns: when the file probes come off; 0: they stay */
+        struct gpu *gpu;
+        uint64_t began_ns, turned_ns, detach_ns, close_ns; /* when the probes on files come off, and when launches are no longer counted; 0: not */
         struct probes_snapshot head;
 };
 
@@ -90,6 +92,42 @@ static int read_files(struct state *s)
         return r;
 }
 
+/* --- calls of the driver --- */
+
+static void open_gpu(struct state *s)
+{
+        struct probes_family *f = &s->head.families[PROBES_GPU];
+        const struct gpu_options o = {.forced = s->options.gpu_forced, .refuse = s->options.refuse, .launch_permille = s->options.launch_permille,
+                                      .period_ns = s->options.period_ns};
+
+        gpu_free(s->gpu);
+        s->gpu = NULL;
+        *f = (struct probes_family){.state = PROBES_OFF, .one_in = 1, .window_permille = 1000};
+        if (!s->options.gpu_off)
+                gpu_open(&o, f, &s->gpu);
+        malloc_trim(0);
+}
+
+static void each_gpu(void *data, uint32_t pid, uint64_t start_ns, uint32_t uid, const char *comm, const struct probes_gpu *sums)
+{
+        struct state *s = data;
+
+        if (pid != (uint32_t)getpid()) /* the trial's */
+                table_gpu(s->table, pid, start_ns, uid, comm, sums);
+}
+
+static int read_gpu(struct state *s, uint64_t now)
+{
+        int r;
+
+        if (!s->gpu)
+                return 0;
+        r = gpu_read(s->gpu, each_gpu, s);
+        gpu_scan(s->gpu, now);
+        gpu_family(s->gpu, &s->head.families[PROBES_GPU]);
+        return r;
+}
+
 /* --- the snapshot --- */
 
 static void own_figures(struct probes_snapshot *h)
@@ -116,6 +154,8 @@ static int look(struct state *s)
 
         table_turn(s->table, now);
         r = read_files(s);
+        if (r == 0)
+                r = read_gpu(s, now);
         if (r < 0)
                 return r;
         table_names(s->table, now, NAME_BUDGET, s->files ? name_of : NULL, s->files);
@@ -137,23 +177,30 @@ static int apply(struct state *s, const struct probes_options *o)
         bool files = !s->opened || s->options.files_off != o->files_off || s->options.files_forced != o->files_forced ||
                      s->options.refuse != o->refuse || s->options.one_in != o->one_in || s->options.entries != o->entries;
 
-        if (!o->one_in || o->one_in > 1024 || o->entries < 256 || o->entries > 1 << 20 || !o->duty_percent || o->duty_percent > 100)
+        bool gpu = !s->opened || s->options.gpu_off != o->gpu_off || s->options.gpu_forced != o->gpu_forced || s->options.refuse != o->refuse ||
+                   s->options.launch_permille != o->launch_permille || s->options.period_ns != o->period_ns;
+
+        if (!o->one_in || o->one_in > 1024 || o->entries < 256 || o->entries > 1 << 20 || !o->duty_percent || o->duty_percent > 100 ||
+            o->period_ns < NS_PER_MS)
                 return -EINVAL;
         s->options = *o;
         s->opened = true;
         if (files)
                 open_files(s);
+        if (gpu)
+                open_gpu(s);
         return 0;
 }
 
-/* The duty cycle: on at each question, off after its part of the period. */
-static void begin_duty(struct state *s)
+/* A period begins: the duty cycle of the probes on files, and the window in which launches are counted. */
+static void begin_period(struct state *s)
 {
+        uint64_t now = clock_now_ns(), window = s->gpu ? gpu_begin_window(s->gpu, now) : 0;
+
+        s->close_ns = window ? now + window : 0;
         s->detach_ns = 0;
-        if (!s->files)
-                return;
-        if (files_attach(s->files) == 0 && s->options.duty_percent < 100)
-                s->detach_ns = clock_now_ns() + s->options.period_ns / 100 * s->options.duty_percent;
+        if (s->files && files_attach(s->files) == 0 && s->options.duty_percent < 100)
+                s->detach_ns = now + s->options.period_ns / 100 * s->options.duty_percent;
 }
 
 static bool answer(int fd, struct state *s, const struct probes_request *request)
@@ -170,17 +217,32 @@ static bool answer(int fd, struct state *s, const struct probes_request *request
         }
         if (fd_send(fd, &reply, sizeof reply, file, 0) < 0)
                 return false;
-        begin_duty(s);
+        begin_period(s);
         return true;
 }
 
 static int wait_ms(const struct state *s)
 {
+        uint64_t now = clock_now_ns(), first = s->detach_ns && (!s->close_ns || s->detach_ns < s->close_ns) ? s->detach_ns : s->close_ns;
+
+        if (!first)
+                return -1;
+        return first <= now ? 0 : (int)((first - now) / NS_PER_MS + 1);
+}
+
+/* What is due between two questions. */
+static void carry_on(struct state *s)
+{
         uint64_t now = clock_now_ns();
 
-        if (!s->detach_ns)
-                return -1;
-        return s->detach_ns <= now ? 0 : (int)((s->detach_ns - now) / NS_PER_MS + 1);
+        if (s->detach_ns && now >= s->detach_ns) {
+                files_detach(s->files);
+                s->detach_ns = 0;
+        }
+        if (s->close_ns && now >= s->close_ns) {
+                gpu_end_window(s->gpu, now);
+                s->close_ns = 0;
+        }
 }
 
 static void serve(int fd, struct state *s)
@@ -195,10 +257,7 @@ static void serve(int fd, struct state *s)
                 if (r < 0 && errno != EINTR)
                         return;
                 if (r <= 0) {
-                        if (s->detach_ns && clock_now_ns() >= s->detach_ns) {
-                                files_detach(s->files);
-                                s->detach_ns = 0;
-                        }
+                        carry_on(s);
                         continue;
                 }
                 n = recv(fd, &request, sizeof request, 0);
@@ -248,6 +307,7 @@ int main(void)
                 s.head.families[i] = (struct probes_family){.one_in = 1, .window_permille = 1000};
         serve(PROBES_CHILD_FD, &s);
         files_free(s.files);
+        gpu_free(s.gpu);
         table_free(s.table);
         return EXIT_SUCCESS;
 }

@@ -269,3 +269,98 @@ def test_without_root_the_daemon_serves_and_says_what_is_missing(probed, tmp_pat
     f = settled(node)
     assert f["state"] == "unavailable" and len(f["refused"]) == len(RUNGS), f
     assert "Operation not permitted" in f["refused"][0]["reason"] or "ermission" in f["refused"][0]["reason"]
+
+
+GPU_RUNGS = ["uprobe_multi", "uprobe"]
+
+
+def driver(node, folder=None):
+    return {"LD_LIBRARY_PATH": str(folder or built("tests/fake")), "BERTH_SOFTWARE_DIR": str(node.folder / "device")}
+
+
+def gpu_settled(node, rung):
+    def look():
+        f = family(node, "gpu")
+        return f if f and (f["rung"] == rung or any(r["rung"] == rung for r in f["refused"])) else None
+    return wait_until(look, lambda: f"probes on the driver settle: {family(node, 'gpu')}")
+
+
+def hears(node, process):
+    """Until the process's calls are counted: its library was found."""
+    wait_until(lambda: (gpu_counts(node, process.pid) or {}).get("waits"), lambda: f"the library is found: {family(node, 'gpu')}{process.report()}")
+
+
+def gpu_counts(node, pid):
+    got = snapshot(node)
+    return next((p["gpu_total"] for p in got["processes"] if p["pid"] == pid), None) if got else None
+
+
+def counts_of(node, process):
+    """What the program said it did, once what was counted is the same."""
+    said = json.loads(wait_until(lambda: process.out.strip(), lambda: process.report()))
+
+    def same(got):
+        return got and {name: number for name, number in got.items() if name != "waits"} == said
+    wait_until(lambda: same(gpu_counts(node, process.pid)), lambda: f"{said}, but counted {gpu_counts(node, process.pid)}")
+
+
+@pytest.mark.parametrize("rung", GPU_RUNGS)
+def test_calls_of_the_driver_are_exact_where_it_loads_else_the_reason(probed, rung):
+    node = probed(observe__gpu=rung, observe__files="off", observe__launch_budget=0).start()
+    f = gpu_settled(node, rung)
+    if f["state"] == "unavailable":
+        assert [r["rung"] for r in f["refused"]] == [rung] and f["refused"][0]["reason"], f
+        return
+    assert ROOT and f["hooked_cost_ns"] > 0
+    first = node.run("calls", "--go", node.folder / "go", "--end", node.folder / "end", bare=True, environment=driver(node))
+    hears(node, first)
+    f = family(node, "gpu")
+    assert f["state"] == "attached" and f["programs"] > 20 and f["window_permille"] == 1000
+    # A copy in another folder is another library, and found as well; one that is linked to the same file is not counted twice.
+    own = node.folder / "own"
+    own.mkdir()
+    shutil.copy(built("tests/fake/libcuda.so.1"), own / "libcuda.so.1")
+    second = node.run("calls", "--go", node.folder / "go", "--end", node.folder / "end", "--launches", 777, bare=True, environment=driver(node, own))
+    hears(node, second)
+    node.tell("go")
+    counts_of(node, first)
+    counts_of(node, second)
+    node.tell("end")
+    first.ok()
+    second.ok()
+    assert family(node, "gpu")["links"] >= 2
+
+
+@pytest.mark.skipif(not ROOT, reason="makes a root of its own for a process")
+def test_a_library_in_a_container_is_found_by_its_file(probed):
+    node = probed(observe__files="off", observe__launch_budget=0).start()
+    f = wait_until(lambda: (lambda f: f and (f["rung"] or f["refused"]) and f)(family(node, "gpu")), "probes on the driver settle")
+    if f["state"] == "unavailable":
+        assert f["refused"]
+        return
+    # Its own mount namespace, in which the library lies where nothing is outside.
+    inside = node.folder / "inside"
+    inside.mkdir()
+    script = (f"mount -t tmpfs none {inside} && cp {built('tests/fake/libcuda.so.1')} {inside}/ && "
+              f"exec env LD_LIBRARY_PATH={inside} {program('calls')} --go {node.folder / 'go'} --end {node.folder / 'end'}")
+    process = Process("contained", node.folder, ["unshare", "--mount", "sh", "-c", script], {**node.environment, **driver(node)})
+    node.processes.append(process)
+    hears(node, process)
+    assert not os.listdir(inside)
+    node.tell("go")
+    counts_of(node, process)
+    node.tell("end")
+    process.ok()
+
+
+def test_launches_beyond_the_budget_are_counted_part_of_the_time(probed):
+    node = probed(observe__files="off", observe__launch_budget=1).start()
+    f = wait_until(lambda: (lambda f: f and (f["rung"] or f["refused"]) and f)(family(node, "gpu")), "probes on the driver settle")
+    if f["state"] == "unavailable":
+        assert f["refused"]
+        return
+    process = node.run("launch-bench", "--bursts", 1000000, bare=True, environment=driver(node))
+    f = wait_until(lambda: (lambda f: f and f["window_permille"] < 1000 and f)(family(node, "gpu")), "there are too many launches to count them all")
+    assert f["window_permille"] >= 1 and f["hits"] > 0
+    wait_until(lambda: (gpu_counts(node, process.pid) or {}).get("launches"), "they are counted all the same")
+    process.kill()

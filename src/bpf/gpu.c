@@ -1,0 +1,532 @@
+/* gpu.c: loads and attaches the programs of gpu.bpf.c to every copy of the driver's library; see gpu.h. */
+#include "bpf/gpu.h"
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/fd.h"
+#include "bpf/budget.h"
+#include "bpf/gpu-map.h"
+#include "bpf/ladder.h"
+#include "bpf/libraries.h"
+#include "bpf/place.h"
+#include "bpf/symbols.h"
+#include "bpf/trial.h"
+
+#include "gpu.skel.h"
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <linux/membarrier.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#define BATCH 4096
+#define MOST_FUNCTIONS 96
+/* Larger than any driver's library. */
+#define MOST_BYTES (UINT64_C(1) << 30)
+
+static const struct function {
+        const char *name;
+        uint8_t op, first, second; /* of GPU_COOKIE */
+} functions[] = {
+        {"cuLaunchKernel", GPU_LAUNCH, 0, 0},
+        {"cuLaunchKernel_ptsz", GPU_LAUNCH, 0, 0},
+        {"cuLaunchKernelEx", GPU_LAUNCH, 0, 0},
+        {"cuLaunchKernelEx_ptsz", GPU_LAUNCH, 0, 0},
+        {"cuLaunchCooperativeKernel", GPU_LAUNCH, 0, 0},
+        {"cuLaunchCooperativeKernel_ptsz", GPU_LAUNCH, 0, 0},
+        {"cuLaunch", GPU_LAUNCH, 0, 0},
+        {"cuLaunchGrid", GPU_LAUNCH, 0, 0},
+        {"cuLaunchGridAsync", GPU_LAUNCH, 0, 0},
+        {"cuGraphLaunch", GPU_GRAPH, 0, 0},
+        {"cuGraphLaunch_ptsz", GPU_GRAPH, 0, 0},
+        {"cuCtxSynchronize", GPU_WAIT, 0, 0},
+        {"cuCtxSynchronize_v2", GPU_WAIT, 0, 0},
+        {"cuStreamSynchronize", GPU_WAIT, 0, 0},
+        {"cuStreamSynchronize_ptsz", GPU_WAIT, 0, 0},
+        {"cuEventSynchronize", GPU_WAIT, 0, 0},
+        {"cuMemFree_v2", GPU_FREE, 0, 0},
+        {"cuMemFreeAsync", GPU_FREE, 0, 0},
+        {"cuMemFreeAsync_ptsz", GPU_FREE, 0, 0},
+        {"cuMemRelease", GPU_FREE, 0, 0},
+        {"cuMemAlloc_v2", GPU_ALLOC, 2, 0},
+        {"cuMemAllocManaged", GPU_ALLOC, 2, 0},
+        {"cuMemAllocPitch_v2", GPU_ALLOC, 3, 4},
+        {"cuMemAllocAsync", GPU_ALLOC, 2, 0},
+        {"cuMemAllocAsync_ptsz", GPU_ALLOC, 2, 0},
+        {"cuMemAllocFromPoolAsync", GPU_ALLOC, 2, 0},
+        {"cuMemAllocFromPoolAsync_ptsz", GPU_ALLOC, 2, 0},
+        {"cuMemCreate", GPU_ALLOC, 2, 0},
+        {"cuMemcpyHtoD_v2", GPU_COPY_IN, 3, 0},
+        {"cuMemcpyHtoD_v2_ptds", GPU_COPY_IN, 3, 0},
+        {"cuMemcpyHtoDAsync_v2", GPU_COPY_IN, 3, 0},
+        {"cuMemcpyHtoDAsync_v2_ptsz", GPU_COPY_IN, 3, 0},
+        {"cuMemcpyDtoH_v2", GPU_COPY_OUT, 3, 0},
+        {"cuMemcpyDtoH_v2_ptds", GPU_COPY_OUT, 3, 0},
+        {"cuMemcpyDtoHAsync_v2", GPU_COPY_OUT, 3, 0},
+        {"cuMemcpyDtoHAsync_v2_ptsz", GPU_COPY_OUT, 3, 0},
+        {"cuMemcpyDtoD_v2", GPU_COPY_OTHER, 3, 0},
+        {"cuMemcpyDtoD_v2_ptds", GPU_COPY_OTHER, 3, 0},
+        {"cuMemcpyDtoDAsync_v2", GPU_COPY_OTHER, 3, 0},
+        {"cuMemcpyDtoDAsync_v2_ptsz", GPU_COPY_OTHER, 3, 0},
+        {"cuMemcpy", GPU_COPY_OTHER, 3, 0},
+        {"cuMemcpy_ptds", GPU_COPY_OTHER, 3, 0},
+        {"cuMemcpyAsync", GPU_COPY_OTHER, 3, 0},
+        {"cuMemcpyAsync_ptsz", GPU_COPY_OTHER, 3, 0},
+        {"cuMemcpyPeer", GPU_COPY_OTHER, 5, 0},
+        {"cuMemcpyPeer_ptds", GPU_COPY_OTHER, 5, 0},
+        {"cuMemcpyPeerAsync", GPU_COPY_OTHER, 5, 0},
+        {"cuMemcpyPeerAsync_ptsz", GPU_COPY_OTHER, 5, 0},
+};
+_Static_assert(ARRAY_SIZE(functions) <= MOST_FUNCTIONS, "room for all");
+
+/* Functions of one library: launches apart, as they are counted part of the time where there are many. */
+struct group {
+        uint64_t offsets[MOST_FUNCTIONS], cookies[MOST_FUNCTIONS];
+        uint32_t count;
+        int multi; /* the link; -1: none */
+        struct bpf_link *links[MOST_FUNCTIONS];
+        uint32_t links_n;
+};
+
+struct library {
+        struct library *next;
+        int fd;
+        bool cheap;
+        struct group launches, others;
+};
+
+struct gpu {
+        struct gpu_bpf *skeleton;
+        uint32_t rung, processors, entries, libraries_n;
+        uint64_t cheap_ps, stepped_ps, period_ns, window_ns, counted_ns, began_ns, read_ns;
+        uint32_t permille;
+        struct library *first;
+        struct libraries *libraries;
+        struct gpu_key *keys;
+        struct gpu_counts *counts;
+        struct gpu_totals *each_processor;
+        uint64_t launches_before;
+        int last_error;
+        bool open; /* launches are counted now */
+};
+
+static const uint32_t rungs[] = {PROBES_UPROBE_MULTI, PROBES_UPROBE};
+
+/* --- attaching --- */
+
+static void detach(struct group *g)
+{
+        fd_close_at(&g->multi);
+        while (g->links_n)
+                bpf_link__destroy(g->links[--g->links_n]);
+}
+
+static int attach(struct gpu *gpu, int file, struct group *g)
+{
+        char path[64];
+
+        if (g->multi >= 0 || g->links_n || !g->count)
+                return 0;
+        /* The very file that was looked at, whatever its path means by now. */
+        snprintf(path, sizeof path, "/proc/self/fd/%d", file);
+        if (gpu->rung == PROBES_UPROBE_MULTI) {
+                int fd = place_uprobe_multi(bpf_program__fd(gpu->skeleton->progs.call_multi), path, g->offsets, g->cookies, g->count);
+
+                if (fd < 0)
+                        return fd;
+                g->multi = fd;
+                return 0;
+        }
+        for (uint32_t i = 0; i < g->count; i++) {
+                int r = place_uprobe(gpu->skeleton->progs.call_single, path, g->offsets[i], g->cookies[i], &g->links[g->links_n]);
+
+                if (r < 0) {
+                        detach(g);
+                        return r;
+                }
+                g->links_n++;
+        }
+        return 0;
+}
+
+/* Two names of one function are one place: it is counted once. */
+static void add_place(struct group *g, uint64_t offset, uint64_t cookie)
+{
+        for (uint32_t i = 0; i < g->count; i++)
+                if (g->offsets[i] == offset)
+                        return;
+        g->offsets[g->count] = offset;
+        g->cookies[g->count++] = cookie;
+}
+
+static int find_functions(struct library *l)
+{
+        const char *names[ARRAY_SIZE(functions)];
+        uint64_t offsets[ARRAY_SIZE(functions)];
+        struct stat st;
+        void *data;
+        int r;
+
+        if (fstat(l->fd, &st) < 0 || st.st_size <= 0 || (uint64_t)st.st_size > MOST_BYTES)
+                return -EINVAL;
+        data = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, l->fd, 0);
+        if (data == MAP_FAILED)
+                return -errno;
+        for (size_t i = 0; i < ARRAY_SIZE(functions); i++)
+                names[i] = functions[i].name;
+        l->cheap = true;
+        r = symbols_find(data, (size_t)st.st_size, names, ARRAY_SIZE(functions), offsets);
+        for (size_t i = 0; r > 0 && i < ARRAY_SIZE(functions); i++) {
+                const struct function *f = &functions[i];
+                bool cheap;
+                uint64_t at;
+
+                if (!offsets[i])
+                        continue;
+                at = symbols_probe_at(data, (size_t)st.st_size, offsets[i], &cheap);
+                if (f->op == GPU_LAUNCH)
+                        l->cheap &= cheap;
+                add_place(f->op == GPU_LAUNCH ? &l->launches : &l->others, at, GPU_COOKIE(f->op, f->first, f->second));
+        }
+        munmap(data, (size_t)st.st_size);
+        return r > 0 ? 0 : r < 0 ? r : -ENOENT;
+}
+
+static void free_library(struct library *l)
+{
+        detach(&l->launches);
+        detach(&l->others);
+        fd_close_at(&l->fd);
+        free(l);
+}
+
+static void found(void *data, int fd)
+{
+        struct library *l = calloc(1, sizeof *l);
+        struct gpu *gpu = data;
+        int r;
+
+        if (!l) {
+                close(fd);
+                return;
+        }
+        l->fd = fd;
+        l->launches.multi = l->others.multi = -1;
+        r = find_functions(l);
+        if (r == 0)
+                r = attach(gpu, l->fd, &l->others);
+        if (r == 0 && gpu->open)
+                r = attach(gpu, l->fd, &l->launches);
+        if (r < 0) {
+                gpu->last_error = r;
+                free_library(l);
+                return;
+        }
+        l->next = gpu->first;
+        gpu->first = l;
+        gpu->libraries_n++;
+}
+
+void gpu_scan(struct gpu *gpu, uint64_t now)
+{
+        libraries_scan(gpu->libraries, now, found, gpu);
+}
+
+/* --- the trial, which measures as well --- */
+
+/* What is probed in this process to find out whether the kernel takes it, and what it costs: of the cheap kind, and of that which is stepped through. */
+__attribute__((noinline, used)) void gpu_trial_cheap(void);
+__attribute__((noinline, used)) void gpu_trial_stepped(void);
+__asm__(".text\n.globl gpu_trial_cheap\n.type gpu_trial_cheap,@function\ngpu_trial_cheap:\n push %rbp\n pop %rbp\n ret\n.size gpu_trial_cheap,.-gpu_trial_cheap\n"
+        ".globl gpu_trial_stepped\n.type gpu_trial_stepped,@function\ngpu_trial_stepped:\n sub $8,%rsp\n add $8,%rsp\n ret\n.size gpu_trial_stepped,.-gpu_trial_stepped\n");
+
+/* Where a function of this program lies in its file: the line of its mapping tells. */
+static uint64_t own_offset(void (*function)(void))
+{
+        uint64_t address = (uint64_t)(uintptr_t)function, from, to, offset;
+        FILE *f = fopen("/proc/self/maps", "re");
+        uint64_t result = 0;
+        char line[4300];
+
+        while (f && !result && fgets(line, sizeof line, f))
+                if (sscanf(line, "%" SCNx64 "-%" SCNx64 " %*s %" SCNx64, &from, &to, &offset) == 3 && address >= from && address < to)
+                        result = offset + (address - from);
+        if (f)
+                fclose(f);
+        return result;
+}
+
+static uint64_t time_calls(void (*function)(void), int calls)
+{
+        uint64_t least = UINT64_MAX;
+
+        for (int i = 0; i < 10; i++) {
+                uint64_t began = clock_now_ns(), took;
+
+                for (int k = 0; k < calls; k++)
+                        function();
+                took = (clock_now_ns() - began) * 1000 / (uint64_t)calls;
+                if (took < least)
+                        least = took;
+        }
+        return least;
+}
+
+static int try_one(struct gpu *gpu, int self, void (*function)(void), uint64_t *ret_ps)
+{
+        struct group g = {.multi = -1};
+        uint64_t without;
+        int r;
+
+        add_place(&g, own_offset(function), GPU_COOKIE(GPU_WAIT, 0, 0));
+        without = time_calls(function, 100);
+        r = attach(gpu, self, &g);
+        if (r < 0)
+                return r;
+        *ret_ps = time_calls(function, 100);
+        *ret_ps = *ret_ps > without ? *ret_ps - without : 1;
+        detach(&g);
+        return 0;
+}
+
+static int trial(struct gpu *gpu)
+{
+        scoped_fd int self = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
+        int r = self < 0 ? -errno : try_one(gpu, self, gpu_trial_cheap, &gpu->cheap_ps);
+
+        return r < 0 ? r : try_one(gpu, self, gpu_trial_stepped, &gpu->stepped_ps);
+}
+
+static int open_rung(uint32_t rung, const struct gpu_options *o, char text[120], struct gpu **ret)
+{
+        scoped(gpu_free) struct gpu *gpu = calloc(1, sizeof *gpu);
+        int processors = libbpf_num_possible_cpus(), r;
+
+        if (!gpu || processors < 1)
+                return -ENOMEM;
+        gpu->rung = rung;
+        gpu->permille = o->launch_permille;
+        gpu->period_ns = gpu->window_ns = o->period_ns;
+        gpu->processors = (uint32_t)processors;
+        gpu->keys = calloc(BATCH, sizeof *gpu->keys);
+        gpu->counts = calloc(BATCH, sizeof *gpu->counts);
+        gpu->each_processor = calloc(gpu->processors, sizeof *gpu->each_processor);
+        if (!gpu->keys || !gpu->counts || !gpu->each_processor || libraries_new(&gpu->libraries) < 0)
+                return -ENOMEM;
+        gpu->skeleton = gpu_bpf__open();
+        if (!gpu->skeleton)
+                return -errno;
+        bpf_program__set_autoload(gpu->skeleton->progs.call_multi, rung == PROBES_UPROBE_MULTI);
+        bpf_program__set_autoload(gpu->skeleton->progs.call_single, rung == PROBES_UPROBE);
+        bpf_program__set_expected_attach_type(gpu->skeleton->progs.call_multi, (enum bpf_attach_type)PLACE_UPROBE_MULTI);
+        r = gpu_bpf__load(gpu->skeleton);
+        if (r < 0) {
+                trial_text(text, 120, "the kernel does not load it", r);
+                return r;
+        }
+        r = trial(gpu);
+        if (r < 0) {
+                trial_text(text, 120, "a probe on this process itself does not attach", r);
+                return r;
+        }
+        *ret = take(gpu);
+        return 0;
+}
+
+void gpu_open(const struct gpu_options *o, struct probes_family *family, struct gpu **ret)
+{
+        struct ladder l = {.rungs = rungs, .count = ARRAY_SIZE(rungs), .forced = o->forced, .refuse = o->refuse};
+        uint32_t rung;
+
+        memset(family, 0, sizeof *family);
+        family->state = PROBES_UNAVAILABLE;
+        family->one_in = 1;
+        family->window_permille = 1000;
+        *ret = NULL;
+        while ((rung = ladder_next(&l, family)) != PROBES_RUNG_NONE) {
+                char text[120] = "";
+                int r;
+
+                trial_begin();
+                r = open_rung(rung, o, text, ret);
+                if (r == 0) {
+                        family->rung = rung;
+                        gpu_family(*ret, family);
+                        return;
+                }
+                ladder_refused(family, rung, r, text[0] ? text : error_text(r));
+        }
+}
+
+void gpu_free(struct gpu *gpu)
+{
+        if (!gpu)
+                return;
+        for (struct library *l = gpu->first, *next; l; l = next) {
+                next = l->next;
+                free_library(l);
+        }
+        gpu_bpf__destroy(gpu->skeleton);
+        libraries_free(gpu->libraries);
+        free(gpu->keys);
+        free(gpu->counts);
+        free(gpu->each_processor);
+        free(gpu);
+}
+
+/* --- reading --- */
+
+static void sum(struct probes_gpu *to, uint32_t op, const struct gpu_counts *c)
+{
+        switch ((enum gpu_op)op) {
+        case GPU_LAUNCH:
+                to->launches = c->calls;
+                break;
+        case GPU_GRAPH:
+                to->graphs = c->calls;
+                break;
+        case GPU_WAIT:
+                to->waits = c->calls;
+                break;
+        case GPU_FREE:
+                to->frees = c->calls;
+                break;
+        case GPU_ALLOC:
+                to->allocs = c->calls;
+                to->alloc_bytes = c->bytes;
+                break;
+        case GPU_COPY_IN:
+                to->copies_in = c->calls;
+                to->in_bytes = c->bytes;
+                break;
+        case GPU_COPY_OUT:
+                to->copies_out = c->calls;
+                to->out_bytes = c->bytes;
+                break;
+        case GPU_COPY_OTHER:
+                to->copies_other = c->calls;
+                to->other_bytes = c->bytes;
+                break;
+        case GPU_OPS:
+        default:
+                break;
+        }
+}
+
+static void totals(struct gpu *gpu, struct gpu_totals *ret)
+{
+        uint32_t zero = 0;
+
+        memset(ret, 0, sizeof *ret);
+        if (bpf_map_lookup_elem(bpf_map__fd(gpu->skeleton->maps.totals), &zero, gpu->each_processor) < 0)
+                return;
+        for (uint32_t i = 0; i < gpu->processors; i++) {
+                ret->hits += gpu->each_processor[i].hits;
+                ret->full += gpu->each_processor[i].full;
+                ret->launches += gpu->each_processor[i].launches;
+        }
+}
+
+int gpu_read(struct gpu *gpu, void (*each)(void *data, uint32_t pid, uint64_t start_ns, uint32_t uid, const char *comm, const struct probes_gpu *sums), void *data)
+{
+        uint32_t was = gpu->skeleton->bss->active, at = 0;
+        int map = bpf_map__fd(was ? gpu->skeleton->maps.odd : gpu->skeleton->maps.even), r = 0;
+        uint64_t began = clock_now_ns();
+        bool first = true;
+
+        gpu->entries = 0;
+        __atomic_store_n(&gpu->skeleton->bss->active, !was, __ATOMIC_SEQ_CST);
+        if (!gpu->first)
+                return 0;
+        if (syscall(SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0) < 0)
+                usleep(20000);
+        while (r == 0) {
+                uint32_t count = BATCH;
+
+                r = bpf_map_lookup_and_delete_batch(map, first ? NULL : &at, &at, gpu->keys, gpu->counts, &count, NULL);
+                if (r < 0 && r != -ENOENT)
+                        return r;
+                first = false;
+                for (uint32_t i = 0; i < count; i++) {
+                        struct probes_gpu sums = {0};
+
+                        sum(&sums, gpu->keys[i].op, &gpu->counts[i]);
+                        each(data, gpu->keys[i].pid, gpu->keys[i].start_ns, gpu->counts[i].uid, gpu->counts[i].comm, &sums);
+                }
+                gpu->entries += count;
+        }
+        gpu->read_ns = clock_now_ns() - began;
+        return 0;
+}
+
+/* --- windows --- */
+
+static uint64_t cost_ps(const struct gpu *gpu)
+{
+        for (const struct library *l = gpu->first; l; l = l->next)
+                if (!l->cheap)
+                        return gpu->stepped_ps;
+        return gpu->cheap_ps;
+}
+
+uint64_t gpu_begin_window(struct gpu *gpu, uint64_t now)
+{
+        struct gpu_totals t;
+
+        totals(gpu, &t);
+        if (gpu->open)
+                gpu->counted_ns = now - gpu->began_ns;
+        if (gpu->began_ns)
+                gpu->window_ns = budget_window(t.launches - gpu->launches_before, gpu->counted_ns, cost_ps(gpu), gpu->permille, gpu->period_ns);
+        gpu->launches_before = t.launches;
+        gpu->began_ns = now;
+        gpu->open = true;
+        for (struct library *l = gpu->first; l; l = l->next) {
+                int r = attach(gpu, l->fd, &l->launches);
+
+                if (r < 0)
+                        gpu->last_error = r;
+        }
+        return gpu->window_ns >= gpu->period_ns ? 0 : gpu->window_ns;
+}
+
+void gpu_end_window(struct gpu *gpu, uint64_t now)
+{
+        gpu->open = false;
+        gpu->counted_ns = now - gpu->began_ns;
+        for (struct library *l = gpu->first; l; l = l->next)
+                detach(&l->launches);
+}
+
+void gpu_family(struct gpu *gpu, struct probes_family *f)
+{
+        struct gpu_totals t;
+
+        totals(gpu, &t);
+        f->state = gpu->first ? PROBES_ATTACHED : PROBES_NOTHING_YET;
+        f->links = gpu->libraries_n;
+        f->programs = 0;
+        for (const struct library *l = gpu->first; l; l = l->next)
+                f->programs += l->launches.count + l->others.count;
+        f->hits = f->hooked = t.hits;
+        f->full = t.full;
+        f->entries = gpu->entries;
+        f->entries_max = bpf_map__max_entries(gpu->skeleton->maps.even);
+        f->hooked_cost_ps = cost_ps(gpu);
+        f->cost_ns = (uint64_t)((unsigned __int128)t.hits * f->hooked_cost_ps / 1000);
+        f->read_ns = gpu->read_ns;
+        f->window_permille = gpu->window_ns >= gpu->period_ns ? 1000 : (uint32_t)(gpu->window_ns * 1000 / gpu->period_ns);
+        f->blind_count = 0;
+        snprintf(f->blind[f->blind_count++], sizeof f->blind[0], "whether a call went well");
+        snprintf(f->blind[f->blind_count++], sizeof f->blind[0], "calls before a library was found");
+        snprintf(f->blind[f->blind_count++], sizeof f->blind[0], "copies described by a structure");
+        if (gpu->last_error)
+                snprintf(f->blind[f->blind_count++], sizeof f->blind[0], "a library (%.30s)", error_name(gpu->last_error));
+}
