@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "base/fd.h"
+#include "base/folder.h"
 
 #include <fcntl.h>
 #include <stdio.h>
@@ -64,13 +65,9 @@ static int keep(const char *path, const json_t *content, char message[CLI_MESSAG
 
         snprintf(folder, sizeof folder, "%s", path);
         slash = strrchr(folder, '/');
-        for (char *p = folder + 1; slash && p <= slash; p++) {
-                if (*p != '/')
-                        continue;
-                *p = '\0';
-                if (mkdir(folder, 0700) < 0 && errno != EEXIST)
-                        r = -errno;
-                *p = '/';
+        if (slash && slash != folder) {
+                *slash = '\0';
+                r = folder_make(folder, 0700, 0700);
         }
         snprintf(part, sizeof part, "%s.part", path);
         unlink(part);

@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "base/fd.h"
+#include "base/folder.h"
 #include "base/text.h"
 
 #include <fcntl.h>
@@ -61,31 +62,6 @@ static int parse(int key, char *arg, struct argp_state *state)
                 return 0;
         default:
                 return ARGP_ERR_UNKNOWN;
-        }
-}
-
-static int make_folder(const char *path, char message[CLI_MESSAGE])
-{
-        char part[480];
-        int r;
-
-        snprintf(part, sizeof part, "%s", path);
-        for (char *p = part + 1;; p++) {
-                if (*p != '/' && *p)
-                        continue;
-                {
-                        char c = *p;
-
-                        *p = '\0';
-                        if (mkdir(part, 0700) < 0 && errno != EEXIST) {
-                                r = -errno;
-                                snprintf(message, CLI_MESSAGE, "can't make the folder %.300s: %s", part, strerror(errno));
-                                return r;
-                        }
-                        *p = c;
-                        if (!c)
-                                return 0;
-                }
         }
 }
 
@@ -150,9 +126,9 @@ static void greet(const char *local, const char *folder, bool worker)
         json_t *o = json_load_file(local, 0, NULL);
         const char *link = json_string_value(json_object_get(o, "sign_in"));
 
-        printf("\nThe pool serves %s\n", pool_text(o, "url"));
+        printf("\nThe pool and its page: %s\n", pool_text(o, "url"));
         if (link)
-                printf("Nobody is admin yet. Whoever opens this link becomes it, once:\n  %s\n", link);
+                printf("Nobody is admin yet. Whoever opens this link in a browser becomes it, once:\n  %s\n", link);
         if (json_object_get(o, "pin"))
                 printf("Fingerprint of its certificate: %s\n", pool_text(o, "pin"));
         printf("Everything is kept in %s.%s\n", folder, worker ? " One worker runs here." : "");
@@ -256,7 +232,9 @@ static int run(const struct verb *self, int argc, char **argv)
         r = a.folder ? (snprintf(folder, sizeof folder, "%s", a.folder) < (int)sizeof folder ? 0 : -ENAMETOOLONG) : pool_folder(folder, sizeof folder);
         if (r < 0)
                 return cli_usage(self, "which folder? --folder DIR, or set HOME");
-        r = make_folder(folder, message);
+        r = folder_make(folder, 0700, 0700);
+        if (r < 0)
+                snprintf(message, sizeof message, "can't make the folder %.300s: %s", folder, error_text(r));
         if (r >= 0) {
                 char *full scoped_free = realpath(folder, NULL);
 

@@ -4,6 +4,7 @@
 #include "gateway/local.h"
 
 #include "base/error.h"
+#include "base/folder.h"
 #include "base/log.h"
 #include "base/sample.h"
 #include "base/text.h"
@@ -127,26 +128,6 @@ static int load(struct gateway_settings *ret, char message[CONFIG_MESSAGE])
         return r;
 }
 
-/* Each folder on the way, for its owner alone. */
-static int make_folder(const char *folder)
-{
-        char path[CONFIG_TEXT];
-
-        snprintf(path, sizeof path, "%s", folder);
-        for (char *at = path + 1;; at++) {
-                char c = *at;
-
-                if (c && c != '/')
-                        continue;
-                *at = 0;
-                if (mkdir(path, 0700) < 0 && errno != EEXIST)
-                        return -errno;
-                *at = c;
-                if (!c)
-                        return 0;
-        }
-}
-
 static void on_signal(uv_signal_t *handle, int number)
 {
         struct server *server = handle->data;
@@ -262,7 +243,7 @@ int main(int argc, char **argv)
         log_set_level((enum log_level)settings.log_level);
         signal(SIGPIPE, SIG_IGN);
         umask(0077);
-        r = make_folder(settings.folder);
+        r = folder_make(settings.folder, 0700, 0700);
         if (r < 0) {
                 log_error("can't make the folder %s: %s", settings.folder, error_text(r));
                 return EXIT_FAILURE;

@@ -11,6 +11,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/fd.h"
+#include "base/folder.h"
 #include "base/log.h"
 #include "base/text.h"
 
@@ -237,18 +238,12 @@ static int take_folder(struct worker *w)
         struct dirent *e;
         ssize_t n;
         DIR *d;
-        int fd;
+        int fd, r;
 
-        for (char *slash = strchr(w->options.folder + 1, '/');; slash = strchr(slash + 1, '/')) {
-                if (slash)
-                        *slash = 0;
-                /* Tasks of another user must get through to their own folders; nothing else here can be listed or read by them. */
-                if (mkdir(w->options.folder, slash ? 0755 : 0711) < 0 && errno != EEXIST)
-                        return -errno;
-                if (!slash)
-                        break;
-                *slash = '/';
-        }
+        /* Tasks of another user must get through to their own folders; nothing else here can be listed or read by them. */
+        r = folder_make(w->options.folder, 0755, 0711);
+        if (r < 0)
+                return r;
         snprintf(path, sizeof path, "%s/lock", w->options.folder);
         w->lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
         if (w->lock < 0)

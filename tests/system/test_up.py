@@ -6,6 +6,8 @@ import re
 import signal
 import subprocess
 import time
+import urllib.error
+import urllib.request
 
 import pytest
 from conftest import KEPT, PATIENCE, Process, built, wait_until
@@ -230,6 +232,14 @@ def first_admin(home):
 def test_the_link_makes_the_first_admin_once(home):
     home.start()
     link = re.search(r"(http\S+)/setup#(\S+)", home.up.out)
+    assert f"The pool and its page: {link[1]}\n" in home.up.out
+    # Both are the page (tests/web shows them in a browser), or say how to get it.
+    for where in (link[1] + "/", f"{link[1]}/setup"):
+        try:
+            with urllib.request.urlopen(where, timeout=60 * PATIENCE) as answer:
+                assert answer.status == 200 and b"<!doctype html>" in answer.read()
+        except urllib.error.HTTPError as e:
+            assert e.code == 501 and b"tools/setup" in e.read()
     first_admin(home)
     assert "already" in home.berth("login", "--name", "second", "--first", link[2], link[1], text="a long enough password\n", code=1).stderr
     assert home.berth("account", "create", "ada", "--role", "user").stdout.startswith("account_")
