@@ -48,9 +48,9 @@ class Engine:
     def stop(self):
         def end():
             self.server.close()
-            for writer in list(self.connections):
-                writer.transport.abort()
-            self.loop.call_soon(self.loop.stop)
+            for task in asyncio.all_tasks(self.loop):
+                task.cancel()
+            self.loop.call_later(0.05, self.loop.stop)
         if self.thread.is_alive():
             self.loop.call_soon_threadsafe(end)
             self.thread.join(60)
@@ -102,11 +102,11 @@ class Engine:
                     self._count(running=-1)
                     watch.cancel()
                     await asyncio.gather(watch, answer, return_exceptions=True)
-        except (asyncio.IncompleteReadError, ConnectionError, ValueError):
+        except (asyncio.IncompleteReadError, asyncio.CancelledError, ConnectionError, ValueError):
             pass
         finally:
             self.connections.discard(writer)
-            writer.transport.abort() if self.behaviour.get("abort") else writer.close()
+            writer.close()
 
     async def _send(self, writer, status, kind, body):
         writer.write(f"HTTP/1.1 {status} X\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body)
