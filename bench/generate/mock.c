@@ -17,7 +17,6 @@
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
-#include <utlist.h>
 
 struct line {
         int fd;
@@ -31,7 +30,7 @@ struct line {
         size_t out_bytes;
 };
 
-static struct line *streams;
+static struct line *streams, *last_stream;
 static uint32_t tokens = 100;
 static uint64_t pace_ns = 20000000;
 static int poller;
@@ -44,6 +43,20 @@ static uint64_t now_ns(void)
 
         clock_gettime(CLOCK_MONOTONIC, &t);
         return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+static void add_stream(struct line *l)
+{
+        l->prev = last_stream;
+        l->next = NULL;
+        *(last_stream ? &last_stream->next : &streams) = l;
+        last_stream = l;
+}
+
+static void remove_stream(struct line *l)
+{
+        *(l->prev ? &l->prev->next : &streams) = l->next;
+        *(l->next ? &l->next->prev : &last_stream) = l->prev;
 }
 
 static void make_answer(void)
@@ -62,7 +75,7 @@ static void make_answer(void)
 static void drop(struct line *l)
 {
         if (l->left)
-                DL_DELETE(streams, l);
+                remove_stream(l);
         close(l->fd);
         free(l->out);
         free(l);
@@ -104,10 +117,10 @@ static void stream_event(struct line *l)
         memcpy(event, size, 6);
         memcpy(event + 6 + n, "\r\n", 2);
         n += 8;
-        DL_DELETE(streams, l);
+        remove_stream(l);
         if (--l->left) {
                 l->due_ns += pace_ns;
-                DL_APPEND(streams, l);
+                add_stream(l);
         } else {
                 n += snprintf(event + n, sizeof(event) - (size_t)n, "e\r\ndata: [DONE]\n\n\r\n0\r\n\r\n");
         }
@@ -138,7 +151,7 @@ static bool requests(struct line *l)
                                 return false;
                         l->left = tokens;
                         l->due_ns = now_ns() + pace_ns;
-                        DL_APPEND(streams, l);
+                        add_stream(l);
                 } else if (!put(l, answer, answer_bytes)) {
                         return false;
                 }

@@ -8,7 +8,7 @@
 #include <stdio.h>
 
 #define ENGINES 256          /* of one worker */
-#define PARALLEL 4096
+#define PARALLEL 65536
 #define EXPECT_MS 10000      /* after a start, for the workers that are known to connect */
 
 const char *const engine_state_names[GENERATE_AWAY + 1] = {
