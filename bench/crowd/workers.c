@@ -1,6 +1,7 @@
 /* workers.c: a crowd of workers that do nothing but stay alive: joined over their WebSockets, a heartbeat each every ten seconds, evenly spread; see crowd.h.
  *
- * First the pool's processor time over a while of this, then how long people wait for the pool's state meanwhile.
+ * First the pool's processor time over a while of this, then how long people wait for the pool's state meanwhile, then its processor time when each tells of
+ * its machine as well, as often as the welcome of so many workers lets it, and each time something else.
  */
 #include "bench/crowd/crowd.h"
 
@@ -70,8 +71,24 @@ static void join(struct crowd *crowd, size_t number)
         line->kept = NULL;
 }
 
-/* Heartbeats until `until`, or until *stop. How many were sent. */
-static uint64_t beat(struct crowd *crowd, int epoll, uint64_t began, uint64_t *next, uint64_t until, const bool *stop)
+/* A machine with one device and two programs on it. */
+static void tell_node(struct line *line, uint64_t number)
+{
+        unsigned long long used = number % 80 << 30;
+        char text[1000];
+
+        snprintf(text, sizeof text,
+                 "{\"m\":\"node\",\"devices\":[{\"uuid\":\"GPU-00000000-0000-0000-0000-000000000000\",\"name\":\"a device\",\"kind\":\"gpu\",\"memory_total_bytes\":85899345920,"
+                 "\"memory_used_bytes\":%llu,\"swapped_bytes\":0,\"utilization_pct\":%llu,\"power_watts\":400,\"temperature_c\":60,\"clients\":["
+                 "{\"pid\":1000,\"name\":\"python3\",\"state\":\"running\",\"priority\":\"normal\",\"owned_bytes\":%llu,\"resident_bytes\":%llu,\"swapped_bytes\":0},"
+                 "{\"pid\":1001,\"name\":\"python3\",\"state\":\"waiting\",\"priority\":\"batch\",\"owned_bytes\":1073741824,\"resident_bytes\":0,\"swapped_bytes\":1073741824}]}],"
+                 "\"clients_left_out\":0,\"host\":{\"memory_total_bytes\":540000000000,\"memory_available_bytes\":270000000000,\"cpu_pct\":%llu,\"cpus\":64}}",
+                 used, (unsigned long long)(number % 101), used, used, (unsigned long long)(number % 97));
+        say(line, text);
+}
+
+/* Heartbeats until `until`, or until *stop; with a report of its machine each when reports are wanted. How many were sent. */
+static uint64_t beat(struct crowd *crowd, int epoll, uint64_t began, uint64_t *next, uint64_t until, const bool *stop, bool reports)
 {
         struct epoll_event events[256];
         char sink[4096];
@@ -84,6 +101,8 @@ static uint64_t beat(struct crowd *crowd, int epoll, uint64_t began, uint64_t *n
                 if (now >= until || (stop && __atomic_load_n(stop, __ATOMIC_ACQUIRE)))
                         return sent;
                 while (began + *next * HEARTBEAT_NS / crowd->count <= now) {
+                        if (reports)
+                                tell_node(&crowd->lines[*next % crowd->count], *next);
                         say(&crowd->lines[(*next)++ % crowd->count], "{\"m\":\"heartbeat\",\"load\":0.25,\"memory_free_bytes\":68719476736}");
                         sent++;
                 }
@@ -141,10 +160,10 @@ void crowd_of_workers(struct crowd *crowd, const char *admin, const char *worker
 
         /* One round in which everything becomes what it stays. */
         began = now_ns();
-        (void)beat(crowd, epoll, began, &next, began + HEARTBEAT_NS, NULL);
+        (void)beat(crowd, epoll, began, &next, began + HEARTBEAT_NS, NULL, false);
         cpu_began = process_cpu_ns(crowd->pid);
         wall = now_ns();
-        sent = beat(crowd, epoll, began, &next, wall + seconds * UINT64_C(1000000000), NULL);
+        sent = beat(crowd, epoll, began, &next, wall + seconds * UINT64_C(1000000000), NULL, false);
         wall = now_ns() - wall;
         cpu = process_cpu_ns(crowd->pid) - cpu_began;
         rss = process_rss_kib(crowd->pid);
@@ -155,10 +174,20 @@ void crowd_of_workers(struct crowd *crowd, const char *admin, const char *worker
         questions = (struct questions){.crowd = crowd, .key = admin};
         if (pthread_create(&thread, NULL, ask, &questions))
                 fail("no thread");
-        (void)beat(crowd, epoll, began, &next, UINT64_MAX, &questions.done);
+        (void)beat(crowd, epoll, began, &next, UINT64_MAX, &questions.done, false);
         pthread_join(thread, NULL);
-        printf("\"list_p50_ms\": %.3f, \"list_p99_ms\": %.3f, \"pool_p50_ms\": %.3f, \"pool_p99_ms\": %.3f}\n", (double)quantile(questions.list, QUERIES, 0.5) / 1e6,
+        printf("\"list_p50_ms\": %.3f, \"list_p99_ms\": %.3f, \"pool_p50_ms\": %.3f, \"pool_p99_ms\": %.3f, ", (double)quantile(questions.list, QUERIES, 0.5) / 1e6,
                (double)quantile(questions.list, QUERIES, 0.99) / 1e6, (double)quantile(questions.about, QUERIES, 0.5) / 1e6,
                (double)quantile(questions.about, QUERIES, 0.99) / 1e6);
+
+        wall = now_ns();
+        (void)beat(crowd, epoll, began, &next, wall + HEARTBEAT_NS, NULL, true);
+        cpu_began = process_cpu_ns(crowd->pid);
+        wall = now_ns();
+        sent = beat(crowd, epoll, began, &next, wall + seconds * UINT64_C(1000000000), NULL, true);
+        wall = now_ns() - wall;
+        cpu = process_cpu_ns(crowd->pid) - cpu_began;
+        printf("\"node_reports\": %llu, \"node_core_pct\": %.3f, \"node_rss_each_kib\": %.2f}\n", (unsigned long long)sent, 100.0 * (double)cpu / (double)wall,
+               (double)(process_rss_kib(crowd->pid) - rss) / (double)crowd->count);
         fflush(stdout);
 }
