@@ -68,7 +68,7 @@ def main():
     output, depfile, root = sys.argv[1:]
     web, dist = os.path.join(root, 'web'), os.path.join(root, 'web/dist')
     builder = os.path.join(root, 'tools/build-page')
-    if subprocess.run([builder, root], stdin=subprocess.DEVNULL).returncode != 0:
+    if subprocess.run([sys.executable, builder, root], stdin=subprocess.DEVNULL).returncode != 0:
         sys.exit(1)
     text = source(embed(dist) if os.path.exists(os.path.join(dist, 'index.html')) else [])
     with open(output, 'w', encoding='ascii') as out:

@@ -4,6 +4,7 @@ import os
 import shutil
 import stat
 import subprocess
+import sys
 
 import pytest
 
@@ -236,3 +237,75 @@ def test_report_takes_nothing_for_granted(report, tmp_path):
 def test_the_dictionary_has_every_message():
     done = tool("protocol-doc", "--dictionary")
     assert done.returncode == 0 and "\nhello=" in done.stdout and "\nsegment_known=" in done.stdout
+
+
+# tools/build-page and src/gateway/gen-page.py, on a small tree with stand-ins for npm and node.
+
+@pytest.fixture
+def page(tmp_path):
+    """page() makes the C of the tree's page; returns (process, its text)."""
+    for path in ("tools/build-page", "src/gateway/gen-page.py"):
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(os.path.join(ROOT, path), tmp_path / path)
+    bin_dir = tmp_path / "bin"
+    bin_dir.mkdir()
+    (tmp_path / "web/src").mkdir(parents=True)
+    (tmp_path / "web/package.json").write_text("{}")
+    (tmp_path / "web/src/main.ts").write_text("1")
+    # What Vite would do, and how often it did.
+    (bin_dir / "npm").write_text("#!/bin/sh\n[ ! -e broken ] || { echo a mistake in main.ts; exit 1; }\nmkdir -p dist/assets\necho '<html>' >dist/index.html\n"
+                                 "cp src/main.ts dist/assets/index-ABCDEFGH.js\necho x >>builds\n")
+    (bin_dir / "node").write_text("#!/bin/sh\nfor f in $(find \"$3\" -name '*.js' -o -name '*.html'); do echo br >$f.br; echo gz >$f.gz; done\n")
+    for name in ("npm", "node"):
+        (bin_dir / name).chmod(0o755)
+
+    def make(npm=True):
+        out = tmp_path / "page.c"
+        environment = {"PATH": f"{bin_dir}:/usr/bin:/bin" if npm else str(tmp_path / "none"), "PYTHONDONTWRITEBYTECODE": "1"}
+        done = subprocess.run([sys.executable, tmp_path / "src/gateway/gen-page.py", out, tmp_path / "page.d", tmp_path], capture_output=True, text=True,
+                              timeout=60, env=environment)
+        return done, out.read_text() if out.exists() else None
+
+    return make
+
+
+def builds(tmp_path):
+    path = tmp_path / "web/builds"
+    count = len(path.read_text().splitlines()) if path.exists() else 0
+    path.unlink(missing_ok=True)  # no source of the page
+    return count
+
+
+def test_a_page_is_made_only_when_its_sources_changed(page, tmp_path):
+    (tmp_path / "web/node_modules").mkdir()
+    (tmp_path / "web/node_modules/.package-lock.json").write_text("{}")
+    done, text = page()
+    assert done.returncode == 0 and builds(tmp_path) == 1, done.stderr
+    assert '"/assets/index-ABCDEFGH.js"' in text and '"/", "text/html; charset=utf-8", false' in text and "page_file_count = 2;" in text
+    assert "web/src/main.ts" in (tmp_path / "page.d").read_text()
+    page()
+    assert builds(tmp_path) == 0
+    (tmp_path / "web/src/main.ts").write_text("2")
+    assert page()[1] != text and builds(tmp_path) == 1
+
+
+def test_without_npm_there_is_no_page_and_no_failure(page):
+    done, text = page(npm=False)
+    assert done.returncode == 0 and "page_file_count = 0;" in text and "tools/setup" in done.stderr
+
+
+def test_a_page_that_cannot_be_built_fails_the_build(page, tmp_path):
+    (tmp_path / "web/node_modules").mkdir()
+    (tmp_path / "web/node_modules/.package-lock.json").write_text("{}")
+    (tmp_path / "web/broken").write_text("")
+    done, text = page()
+    assert done.returncode == 1 and "a mistake in main.ts" in done.stderr and text is None
+
+
+@pytest.mark.parametrize("name, word", [("assets/index.js", "hash"), ("assets/x-ABCDEFGH.exe", "end in one of"), ("other/x-ABCDEFGH.js", "dist/ or dist/assets")])
+def test_files_that_cannot_be_served_are_named(page, tmp_path, name, word):
+    (tmp_path / "web/dist" / os.path.dirname(name)).mkdir(parents=True)
+    (tmp_path / "web/dist/index.html").write_text("<html>")
+    (tmp_path / "web/dist" / name).write_text("x")
+    done, _ = page(npm=False)
+    assert done.returncode == 1 and word in done.stderr and name in done.stderr
