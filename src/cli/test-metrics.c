@@ -1,0 +1,239 @@
+/* test-metrics.c: the text for Prometheus: its form, what is unavailable, hostile names, bounds; and that dashboard and alerts name what is there. */
+#include "cli/metrics.h"
+#include "base/text.h"
+#include "cli/test-snapshot.h"
+
+#include <ctype.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+static const char *const names[] = {
+#define METRIC(id, name, type, help) name,
+#include "cli/metrics.def"
+#undef METRIC
+};
+
+static struct machine_look look;
+static struct machine_rates rates;
+
+static struct top_world world_of(const struct snapshot *s)
+{
+        memset(&look, 0, sizeof look);
+        look.memory.total = 16 * GIB;
+        look.memory.available = MACHINE_UNKNOWN;
+        look.memory.swap_total = look.memory.swap_free = MACHINE_UNKNOWN;
+        look.stat.all.user = 250;
+        look.pressure_error[MACHINE_PRESSURE_IO] = -ENOENT;
+        look.disk_error = -EACCES;
+        look.heat_millicelsius = -5500;
+        machine_rates(&look, NULL, &rates);
+        return (struct top_world){.now = s, .look = &look, .rates = &rates, .hertz = 100, .page = 4096};
+}
+
+static char *text_of(const struct top_world *w, bool up, enum metrics_form form)
+{
+        struct strbuf b = {0};
+
+        metrics_write(w, up, form, &b);
+        assert_false(b.failed);
+        return b.text;
+}
+
+static bool is_known(const char *name, size_t length)
+{
+        for (size_t i = 0; i < ARRAY_SIZE(names); i++)
+                if (strlen(names[i]) == length && !strncmp(names[i], name, length))
+                        return true;
+        return false;
+}
+
+/* Each line is a comment or NAME{label="value",…} NUMBER; lines of one metric stand together, once. */
+static void check_form(const char *text)
+{
+        char seen[ARRAY_SIZE(names)] = {0}, last[128] = "";
+
+        for (const char *line = text; *line; line = strchr(line, '\n') + 1) {
+                size_t length = strcspn(line, "{ ");
+                const char *at = line + length;
+                char *end;
+
+                assert_non_null(strchr(line, '\n'));
+                if (*line == '#')
+                        continue;
+                assert_true(is_known(line, length));
+                if (strncmp(last, line, length) != 0 || last[length]) {
+                        snprintf(last, sizeof last, "%.*s", (int)length, line);
+                        for (size_t i = 0; i < ARRAY_SIZE(names); i++)
+                                if (!strcmp(names[i], last))
+                                        assert_int_equal(seen[i]++, 0);
+                }
+                if (*at == '{') {
+                        do {
+                                at++;
+                                assert_true(islower((unsigned char)*at));
+                                at += strspn(at, "abcdefghijklmnopqrstuvwxyz_");
+                                assert_int_equal(*at++, '=');
+                                assert_int_equal(*at++, '"');
+                                for (; *at != '"'; at++) {
+                                        assert_true(*at >= 32 && *at < 127);
+                                        if (*at == '\\')
+                                                at++;
+                                }
+                                at++;
+                        } while (*at == ',');
+                        assert_int_equal(*at++, '}');
+                }
+                assert_int_equal(*at++, ' ');
+                (void)strtod(at, &end);
+                assert_true(end > at && *end == '\n');
+        }
+}
+
+static void the_form_holds(void **state)
+{
+        struct snapshot s = test_world();
+        struct top_world w = world_of(&s);
+        char *text = text_of(&w, true, METRICS_PROMETHEUS);
+
+        check_form(text);
+        assert_non_null(strstr(text, "berth_up 1\n"));
+        assert_non_null(strstr(text, "# TYPE berth_device_switches_total counter\nberth_device_switches_total{"));
+        assert_non_null(strstr(text, "berth_program_resident_bytes{device=\"0\",program=\"train\",job=\"\",user=\"4000001\"} 209715200\n"));
+        assert_non_null(strstr(text, "program=\"\\\"; rm -rf / #<b>%s%n</b>\\\\\",job=\"both\""));
+        assert_non_null(strstr(text, "berth_machine_temperature_celsius -5.5\n"));
+        assert_null(strstr(text, "# EOF"));
+        free(text);
+        text = text_of(&w, true, METRICS_OPEN);
+        assert_non_null(strstr(text, "# TYPE berth_device_switches counter\nberth_device_switches_total{"));
+        assert_string_equal(text + strlen(text) - 6, "# EOF\n");
+        free(text);
+}
+
+static void what_is_unavailable_has_no_line(void **state)
+{
+        struct snapshot s = test_world();
+        struct top_world w = world_of(&s);
+        char *text = text_of(&w, true, METRICS_PROMETHEUS);
+
+        assert_null(strstr(text, "berth_device_power_watts"));
+        assert_null(strstr(text, "berth_device_memory_used_bytes"));
+        assert_null(strstr(text, "berth_machine_memory_available_bytes"));
+        assert_null(strstr(text, "berth_machine_disk_bytes_total"));
+        assert_null(strstr(text, "resource=\"io\""));
+        assert_non_null(strstr(text, "berth_unavailable{family=\"disks\",reason=\"not permitted\"} 1\n"));
+        assert_non_null(strstr(text, "berth_unavailable{family=\"pressure of io\",reason=\"the kernel does not tell\"} 1\n"));
+        free(text);
+        /* What a daemon that went away said last is not told as if it were now. */
+        text = text_of(&w, false, METRICS_PROMETHEUS);
+        assert_non_null(strstr(text, "berth_up 0\n"));
+        assert_null(strstr(text, "berth_device_granted_bytes"));
+        assert_non_null(strstr(text, "berth_machine_memory_bytes"));
+        free(text);
+}
+
+static size_t lines_with(const char *text, const char *part)
+{
+        size_t n = 0;
+
+        while ((text = strstr(text, part))) {
+                n++;
+                text += strlen(part);
+        }
+        return n;
+}
+
+static void programs_are_bounded_and_summed(void **state)
+{
+        static struct wire_STATUS_CLIENT many[400], earlier[400];
+        struct snapshot s = test_world(), before;
+        struct top_world w;
+        char *text;
+
+        memset(many, 0, sizeof many);
+        for (uint32_t i = 0; i < 400; i++) {
+                many[i] = (struct wire_STATUS_CLIENT){.pid = 100 + i, .client = i, .movable_bytes = MIB, .launches = 500};
+                snprintf(many[i].name, sizeof many[i].name, "p%u", i / 2);
+        }
+        memcpy(earlier, many, sizeof many);
+        for (uint32_t i = 0; i < 400; i++)
+                earlier[i].launches = 400;
+        earlier[0].launches = 600; /* another process under the same number */
+        s.clients = many;
+        s.client_count = 400;
+        before = s;
+        before.clients = earlier;
+        before.taken_ns -= UINT64_C(2000000000);
+        w = world_of(&s);
+        w.before = &before;
+        text = text_of(&w, true, METRICS_PROMETHEUS);
+        check_form(text);
+        assert_int_equal(lines_with(text, "\nberth_program_owned_bytes{"), METRICS_GROUPS);
+        assert_non_null(strstr(text, "berth_programs_left_out 136\n"));
+        assert_int_equal(lines_with(text, "} 2097152\n"), METRICS_GROUPS);
+        assert_int_equal(lines_with(text, "} 100\n"), METRICS_GROUPS - (strstr(text, "program=\"p0\"") != NULL));
+        free(text);
+}
+
+static void names_in(const char *path)
+{
+        char *text = NULL;
+        size_t size = 0, count = 0;
+        FILE *f = fopen(path, "r");
+
+        assert_non_null(f);
+        assert_true(getdelim(&text, &size, 0, f) > 0);
+        fclose(f);
+        for (const char *at = text; (at = strstr(at, "berth_"));) {
+                size_t length = strspn(at, "abcdefghijklmnopqrstuvwxyz_");
+
+                if (!is_known(at, length))
+                        fail_msg("%s names %.*s, which is no metric", path, (int)length, at);
+                at += length;
+                count++;
+        }
+        assert_true(count >= 8);
+        free(text);
+}
+
+static void dashboard_and_alerts_name_what_is_there(void **state)
+{
+        names_in(BERTH_PACKAGING "/grafana-dashboard.json");
+        names_in(BERTH_PACKAGING "/alerts.yml");
+}
+
+/* Each metric is in its page. */
+static void the_page_lists_all(void **state)
+{
+        char *text = NULL;
+        size_t size = 0;
+        FILE *f = fopen(BERTH_PACKAGING "/../docs/metrics.md", "r");
+
+        assert_non_null(f);
+        assert_true(getdelim(&text, &size, 0, f) > 0);
+        fclose(f);
+        for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+                char cell[96];
+
+                snprintf(cell, sizeof cell, "| `%s` |", names[i]);
+                if (!strstr(text, cell))
+                        fail_msg("docs/metrics.md lacks %s", names[i]);
+        }
+        free(text);
+}
+
+int main(void)
+{
+        const struct CMUnitTest tests[] = {
+                cmocka_unit_test(the_form_holds),
+                cmocka_unit_test(what_is_unavailable_has_no_line),
+                cmocka_unit_test(programs_are_bounded_and_summed),
+                cmocka_unit_test(dashboard_and_alerts_name_what_is_there),
+                cmocka_unit_test(the_page_lists_all),
+        };
+
+        return cmocka_run_group_tests_name("cli-metrics", tests, NULL, NULL);
+}

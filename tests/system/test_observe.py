@@ -1,0 +1,154 @@
+"""What is shown of a machine at work: metrics over HTTP, samples, how the figures went, the live view on a terminal."""
+import json
+import os
+import re
+import select
+import signal
+import socket
+import time
+import urllib.error
+import urllib.request
+
+import pytest
+
+from conftest import built, wait_until, work
+
+MIB = 1 << 20
+
+
+@pytest.fixture
+def exporter(node):
+    """A machine with a program, and the address of its metrics."""
+    program = work(node, 64, until="end")
+    node.wait(lambda status: (node.client(program, status) or {}).get("owned_bytes", 0) >= 64 * MIB, "it has its memory")
+    process = node.run(built("src/cli/berth"), "metrics", "--listen", "127.0.0.1:0", bare=True)
+    found = wait_until(lambda: re.search(r"metrics at http://127\.0\.0\.1:(\d+)/metrics", process.err), "it listens")
+    return node, program, process, int(found.group(1))
+
+
+def fetch(port, path="/metrics", **headers):
+    with urllib.request.urlopen(urllib.request.Request(f"http://127.0.0.1:{port}{path}", headers=headers), timeout=60) as answer:
+        return answer.headers["Content-Type"], answer.read().decode()
+
+
+def value(text, name):
+    return [float(line.rsplit(" ", 1)[1]) for line in text.splitlines() if line.startswith(name + "{") or line.startswith(name + " ")]
+
+
+def test_metrics(exporter):
+    node, program, process, port = exporter
+
+    def launches():
+        text = fetch(port)[1]
+        return text if any(v > 0 for v in value(text, "berth_program_launches_per_second")) else None
+
+    text = wait_until(launches, "its launches are told")
+    assert value(text, "berth_up") == [1]
+    assert value(text, "berth_device_memory_bytes")[0] == 256 * MIB
+    assert value(text, "berth_program_owned_bytes")[0] >= 64 * MIB
+    assert 'program="work"' in text and f"{program.pid}" not in re.findall(r'pid="(\d+)"', text)
+    assert value(text, "berth_machine_cpu_seconds_total")
+    kind, text = fetch(port, Accept="application/openmetrics-text; version=1.0.0")
+    assert kind.startswith("application/openmetrics-text") and text.endswith("# EOF\n")
+    # A daemon that goes away is told, and found again.
+    node.kill_daemon()
+    assert value(wait_until(lambda: (lambda t: t if value(t, "berth_up") == [0] else None)(fetch(port)[1]), "down"), "berth_device_memory_bytes") == []
+    node.start()
+    wait_until(lambda: value(fetch(port)[1], "berth_up") == [1], "up again")
+    process.kill(signal.SIGTERM)
+    assert process.wait(60) == 0
+    node.tell()
+
+
+def test_strangers_requests(exporter):
+    node, _, process, port = exporter
+    for path, code in (("/", 404), ("/metricsx", 404), ("//metrics", 404)):
+        with pytest.raises(urllib.error.HTTPError) as caught:
+            fetch(port, path)
+        assert caught.value.code == code
+    for garbage in (b"\0" * 100 + b"\r\n\r\n", b"A" * 100000, b"GET /metrics HTTP/1.1\r\nX: " + b"y" * 5000 + b"\r\n\r\n", b"POST /metrics HTTP/1.1\r\n\r\n", b"\n\n", b""):
+        with socket.create_connection(("127.0.0.1", port), timeout=60) as s:
+            try:
+                s.sendall(garbage)
+                s.shutdown(socket.SHUT_WR)
+                answer = s.recv(100)
+            except OSError:
+                continue  # it had heard enough
+            assert answer == b"" or answer.split()[1] in (b"400", b"405"), answer
+    # One that says nothing holds up the next for two seconds, no longer.
+    with socket.create_connection(("127.0.0.1", port), timeout=60):
+        assert value(fetch(port)[1], "berth_up") == [1]
+    assert process.running
+    node.tell()
+
+
+def test_sample(node):
+    program = work(node, 64, until="end")
+    node.wait(lambda status: (node.client(program, status) or {}).get("owned_bytes", 0) >= 64 * MIB, "it has its memory")
+    done = node.berth("sample", "--json", "--interval", "200ms", "--processes")
+    assert done.returncode == 0, done.stderr
+    sample = json.loads(done.stdout)
+    assert sample["version"] == 1 and sample["trouble"] is None
+    mine = [p for p in sample["programs"] if p["pid"] == program.pid]
+    assert len(mine) == 1 and mine[0]["owned_bytes"] >= 64 * MIB
+    assert any(p["pid"] == program.pid for p in sample["processes"])
+    assert sample["devices"][0]["power_mw"] is None
+    assert sample["machine"]["memory_bytes"] > 0
+    node.tell()
+
+
+def test_history_outlives_the_daemon(machine, tmp_path):
+    kept = tmp_path / "history"
+    node = machine(observe__history=str(kept)).start()
+    node.stop()
+    assert kept.stat().st_size > 500
+    first = kept.read_bytes()
+    node.start()
+    node.stop()
+    second = kept.read_bytes()
+    assert b"device.0.memory" in first and b"device.0.memory" in second and second[:4] == b"SIHB"
+    # Damaged: said, and written anew.
+    kept.write_bytes(first[:200] + b"x" + first[201:])
+    node.start()
+    node.wait_log("history in .* is not used")
+    node.stop()
+    assert kept.read_bytes()[:4] == b"SIHB"
+
+
+def test_live_view_of_a_real_machine(node):
+    """On a terminal: the program, its details, and a signal that is sent after a yes."""
+    program = work(node, 64, until="never")
+    node.wait(lambda status: (node.client(program, status) or {}).get("owned_bytes", 0) >= 64 * MIB, "it has its memory")
+    pid, terminal = os.forkpty()
+    if pid == 0:
+        os.execve(built("src/cli/berth"), ["berth", "top", "--interval", "100ms"], {**node.environment, "TERM": "xterm", "LINES": "24", "COLUMNS": "80"})
+    seen = ""
+
+    def await_text(text):
+        nonlocal seen
+        deadline = time.monotonic() + 60
+        while text not in seen:
+            assert time.monotonic() < deadline, f"{text!r} never came: {seen[-2000:]!r}"
+            if select.select([terminal], [], [], 1)[0]:
+                seen += os.read(terminal, 65536).decode(errors="replace")
+        seen = seen[seen.index(text) + len(text):]
+
+    await_text(" work ")
+    os.write(terminal, b"\r")
+    await_text("owned  peak")
+    os.write(terminal, b"x")
+    await_text("t TERM")
+    os.write(terminal, b"k")
+    await_text("SIGKILL")
+    assert program.running
+    os.write(terminal, b"y")
+    assert program.wait(60) == -signal.SIGKILL
+    os.write(terminal, b"q")
+    while True:
+        try:
+            if not os.read(terminal, 65536):
+                break
+        except OSError:
+            break
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    os.close(terminal)
