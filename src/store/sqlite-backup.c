@@ -42,8 +42,13 @@ int sqlite_backup(struct store *store, const char *path, int (*progress)(void *c
 {
         struct sqlite_store *s = (struct sqlite_store *)store;
         sqlite3 *to = NULL;
-        int code, r;
+        int code, r = 0;
 
+        /* With what is in the log alone. */
+        for (int t = 0; t < STORE_TABLES && !r; t++)
+                r = sqlite_fold_read(s, (enum store_table)t, NULL);
+        if (r)
+                return r;
         code = sqlite3_open_v2(path, &to, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, NULL);
         r = !to ? -ENOMEM : code != SQLITE_OK ? store_fail(store, -EIO, "backup: %.300s: %s", path, sqlite3_errmsg(to)) : 0;
         /* No journal: a copy that is cut short is thrown away. store_backup_end makes it durable. */
@@ -55,6 +60,9 @@ int sqlite_backup(struct store *store, const char *path, int (*progress)(void *c
                 r = copy(s, to, progress, context);
                 sqlite3_exec(s->db, "ROLLBACK", NULL, NULL, NULL);
         }
+        /* The log beside the original is not the copy's. */
+        if (!r && sqlite3_exec(to, "UPDATE redo SET log=randomblob(16), number=0", NULL, NULL, NULL) != SQLITE_OK)
+                r = store_fail(store, -EIO, "backup: %.300s: %s", path, sqlite3_errmsg(to));
         sqlite3_close(to);
         return r;
 }
@@ -77,7 +85,10 @@ int sqlite_about(struct store *store, char *text, size_t size)
 
 int sqlite_import(struct store *store)
 {
-        return sqlite_run((struct sqlite_store *)store, "PRAGMA synchronous=OFF");
+        struct sqlite_store *s = (struct sqlite_store *)store;
+
+        sqlite_fold_close(s);
+        return sqlite_run(s, "PRAGMA synchronous=OFF");
 }
 
 int sqlite_import_queue(struct store *store, uint32_t queue, uint64_t epoch, const char *server)

@@ -104,8 +104,10 @@ int sqlite_list(struct store *store, const struct store_query *query, store_row_
         const char *name = store_table_name(query->table);
         struct strbuf sql scoped(strbuf_done) = {0};
         sqlite3_stmt *statement;
-        int code, r;
+        int code, r = sqlite_fold_read(s, query->table, NULL);
 
+        if (r)
+                return r;
         strbuf_add(&sql, "SELECT queue, id, account, state, kind, until_ms, text_key, status, ");
         if (query->without_spec)
                 strbuf_add(&sql, "NULL FROM %s", name);
@@ -139,8 +141,10 @@ int sqlite_get(struct store *store, enum store_table table, const struct id *id,
         struct sqlite_store *s = (struct sqlite_store *)store;
         sqlite3_stmt *statement;
         struct store_row found;
-        int code, r = sqlite_statement(s, table, SQLITE_GET, &statement);
+        int code, r = sqlite_fold_read(s, table, id);
 
+        if (!r)
+                r = sqlite_statement(s, table, SQLITE_GET, &statement);
         if (r)
                 return r;
         sqlite3_bind_blob(statement, 1, id->bytes, sizeof(id->bytes), SQLITE_STATIC);
@@ -160,8 +164,10 @@ int sqlite_count(struct store *store, const struct store_query *query, uint64_t 
         struct sqlite_store *s = (struct sqlite_store *)store;
         struct strbuf sql scoped(strbuf_done) = {0};
         sqlite3_stmt *statement;
-        int code, r;
+        int code, r = sqlite_fold_read(s, query->table, NULL);
 
+        if (r)
+                return r;
         strbuf_add(&sql, query->limit ? "SELECT count(*) FROM (SELECT 1 FROM %s" : "SELECT count(*) FROM %s", store_table_name(query->table));
         add_conditions(&sql, query);
         if (query->limit)
@@ -181,7 +187,7 @@ int sqlite_count(struct store *store, const struct store_query *query, uint64_t 
 /* --- sweeping --- */
 
 /* Statement with the bounds of a sweep bound. */
-static int sweep_part(struct sqlite_store *s, const char *format, enum store_table table, int64_t now_ms, size_t limit)
+static int sweep_part(struct sqlite_store *s, const uint64_t *claimed, const char *format, enum store_table table, int64_t now_ms, size_t limit)
 {
         const char *name = store_table_name(table);
         uint32_t queues = table == STORE_TASK ? 0 : 1;
@@ -190,7 +196,7 @@ static int sweep_part(struct sqlite_store *s, const char *format, enum store_tab
         int code;
 
         for (uint32_t q = 0; q < STORE_QUEUES && table == STORE_TASK; q++)
-                queues |= s->store.claimed[q] ? 1u << q : 0;
+                queues |= claimed[q] ? 1u << q : 0;
         strbuf_add(&sql, format, name);
         strbuf_add(&sql, " WHERE id IN (SELECT id FROM %s WHERE until_ms>0 AND until_ms<=?1 AND (%u>>queue)&1 ORDER BY until_ms, id LIMIT ?2)", name, queues);
         if (sql.failed)
@@ -205,20 +211,31 @@ static int sweep_part(struct sqlite_store *s, const char *format, enum store_tab
         return code == SQLITE_DONE ? 0 : sqlite_error(s, code, "sweeping");
 }
 
-int sqlite_sweep(struct store *store, enum store_table table, int64_t now_ms, size_t limit, uint64_t *ret_count)
+static int sweep_in(struct sqlite_store *s, const uint64_t *claimed, enum store_table table, int64_t now_ms, size_t limit, uint64_t *ret_count)
 {
-        struct sqlite_store *s = (struct sqlite_store *)store;
         int count = 0, r = sqlite_run(s, "BEGIN IMMEDIATE");
 
         if (!r)
-                r = sweep_part(s, "DELETE FROM %s_spec", table, now_ms, limit);
+                r = sweep_part(s, claimed, "DELETE FROM %s_spec", table, now_ms, limit);
         if (!r)
-                r = sweep_part(s, "DELETE FROM %s", table, now_ms, limit);
+                r = sweep_part(s, claimed, "DELETE FROM %s", table, now_ms, limit);
         if (!r)
                 count = sqlite3_changes(s->db);
         if (!r)
                 r = sqlite_run(s, "COMMIT");
         if (!r)
                 *ret_count = (uint64_t)count;
+        return r;
+}
+
+int sqlite_sweep(struct store *store, enum store_table table, int64_t now_ms, size_t limit, uint64_t *ret_count)
+{
+        struct sqlite_store *s = (struct sqlite_store *)store, *writer;
+        int r = sqlite_write_begin(s, &writer);
+
+        if (r)
+                return r;
+        r = sweep_in(writer, store->claimed, table, now_ms, limit, ret_count);
+        sqlite_write_end(s);
         return r;
 }

@@ -27,7 +27,13 @@ static const char *const version_1[] = {
         NULL,
 };
 
-static const struct sqlite_migration migrations[] = {{version_1}};
+static const char *const version_2[] = {
+        "CREATE TABLE redo (one INTEGER NOT NULL PRIMARY KEY CHECK (one = 1), log BLOB NOT NULL, number INTEGER NOT NULL) STRICT",
+        "INSERT INTO redo (one, log, number) VALUES (1, randomblob(16), 0)",
+        NULL,
+};
+
+static const struct sqlite_migration migrations[] = {{version_1}, {version_2}};
 
 static int number(struct sqlite_store *s, const char *sql, int *ret_number)
 {

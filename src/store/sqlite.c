@@ -1,5 +1,5 @@
-/* sqlite.c: the pool's rows in one SQLite file: opening, commits, queues. WAL with synchronous=FULL, so a commit is on the disk when it returns, and readers
- * (connections of their own) never wait for the writer.
+/* sqlite.c: the pool's rows in one SQLite file: connections, opening, queues. In WAL mode, so that readers (connections of their own) never wait for who writes. How a commit
+ * becomes durable: sqlite-commit.c.
  *
  * One process writes. It holds PATH-lock (flock; an open file of its own, as SQLite's locks are lost when any descriptor of the database is closed). Epochs are
  * kept all the same: each claim is one more, so rows written by an earlier start can be told from this one's.
@@ -104,6 +104,8 @@ static const char *const statement_texts[SQLITE_STATEMENTS] = {
         [SQLITE_SPEC_REMOVE] = "DELETE FROM %s_spec WHERE id=?1",
         [SQLITE_GET] = "SELECT queue, id, account, state, kind, until_ms, text_key, status, coalesce(spec, (SELECT x.spec FROM %s_spec x WHERE x.id=?1))"
                        " FROM %s WHERE id=?1",
+        [SQLITE_EXISTS] = "SELECT 1 FROM %s WHERE id=?1",
+        [SQLITE_HOLDER] = "SELECT id FROM %s WHERE text_key=?1",
 };
 
 int sqlite_statement(struct sqlite_store *s, enum store_table table, enum sqlite_statement which, sqlite3_stmt **ret_statement)
@@ -123,152 +125,14 @@ int sqlite_statement(struct sqlite_store *s, enum store_table table, enum sqlite
         return 0;
 }
 
-/* Runs a statement that gives no rows. */
-static int step(struct sqlite_store *s, sqlite3_stmt *statement, const char *doing)
-{
-        int code = sqlite3_step(statement), r = 0;
-
-        if (code != SQLITE_DONE && code != SQLITE_ROW)
-                r = sqlite_error(s, code, doing);
-        sqlite3_reset(statement);
-        return r;
-}
-
-static void bind_text(sqlite3_stmt *statement, int at, const char *text, size_t bytes)
-{
-        if (text)
-                sqlite3_bind_text(statement, at, text, (int)bytes, SQLITE_STATIC);
-        else
-                sqlite3_bind_null(statement, at);
-}
-
-/* --- commits --- */
-
-static bool has_ended(const struct store_row *row)
-{
-        return row->table == STORE_TASK && row->state >= STORE_TASK_ENDED;
-}
-
-static int put_spec(struct sqlite_store *s, const struct store_row *row)
-{
-        sqlite3_stmt *statement;
-        int r = sqlite_statement(s, row->table, SQLITE_SPEC_PUT, &statement);
-
-        if (r)
-                return r;
-        sqlite3_bind_blob(statement, 1, row->id.bytes, sizeof(row->id.bytes), SQLITE_STATIC);
-        bind_text(statement, 2, row->spec, row->spec_bytes);
-        return step(s, statement, "writing a spec");
-}
-
-static int put_row(struct sqlite_store *s, const struct store_row *row)
-{
-        bool apart = row->spec_bytes > SQLITE_INLINE;
-        sqlite3_stmt *statement;
-        int r = sqlite_statement(s, row->table, SQLITE_PUT, &statement);
-
-        if (r)
-                return r;
-        sqlite3_bind_blob(statement, 1, row->id.bytes, sizeof(row->id.bytes), SQLITE_STATIC);
-        if (id_is_none(&row->account))
-                sqlite3_bind_null(statement, 2);
-        else
-                sqlite3_bind_blob(statement, 2, row->account.bytes, sizeof(row->account.bytes), SQLITE_STATIC);
-        sqlite3_bind_int(statement, 3, (int)row->queue);
-        sqlite3_bind_int(statement, 4, (int)row->state);
-        sqlite3_bind_int(statement, 5, has_ended(row));
-        sqlite3_bind_int(statement, 6, (int)row->kind);
-        sqlite3_bind_int64(statement, 7, row->until_ms);
-        bind_text(statement, 8, row->text_key, row->text_key ? strlen(row->text_key) : 0);
-        bind_text(statement, 9, row->status, row->status_bytes);
-        bind_text(statement, 10, apart ? NULL : row->spec, row->spec_bytes);
-        r = step(s, statement, "writing a row");
-        return r || !apart ? r : put_spec(s, row);
-}
-
-static int put_status(struct sqlite_store *s, const struct store_row *row)
-{
-        /* First as if the row stayed live, which touches no index; a row that was or is to be ended takes the second way. */
-        for (enum sqlite_statement which = has_ended(row) ? SQLITE_STATUS_MOVE : SQLITE_STATUS; which <= SQLITE_STATUS_MOVE; which++) {
-                sqlite3_stmt *statement;
-                int r = sqlite_statement(s, row->table, which, &statement);
-
-                if (r)
-                        return r;
-                sqlite3_bind_blob(statement, 1, row->id.bytes, sizeof(row->id.bytes), SQLITE_STATIC);
-                sqlite3_bind_int(statement, 2, (int)row->state);
-                sqlite3_bind_int64(statement, 3, row->until_ms);
-                bind_text(statement, 4, row->status, row->status_bytes);
-                if (which == SQLITE_STATUS_MOVE)
-                        sqlite3_bind_int(statement, 5, has_ended(row));
-                r = step(s, statement, "writing a status");
-                if (r || sqlite3_changes(s->db))
-                        return r;
-        }
-        store_fail(&s->store, -ENOENT, "a status for a %s that is not stored", store_table_name(row->table));
-        sqlite3_exec(s->db, "ROLLBACK", NULL, NULL, NULL);
-        return -ENOENT;
-}
-
-static int remove_row(struct sqlite_store *s, const struct store_row *row)
-{
-        sqlite3_stmt *statement;
-        bool apart = false;
-        int code, r = sqlite_statement(s, row->table, SQLITE_REMOVE, &statement);
-
-        if (r)
-                return r;
-        sqlite3_bind_blob(statement, 1, row->id.bytes, sizeof(row->id.bytes), SQLITE_STATIC);
-        code = sqlite3_step(statement);
-        if (code == SQLITE_ROW) {
-                apart = sqlite3_column_int(statement, 0);
-                code = sqlite3_step(statement);
-        }
-        if (code != SQLITE_DONE)
-                r = sqlite_error(s, code, "deleting a row");
-        sqlite3_reset(statement);
-        if (r || !apart)
-                return r;
-        r = sqlite_statement(s, row->table, SQLITE_SPEC_REMOVE, &statement);
-        if (r)
-                return r;
-        sqlite3_bind_blob(statement, 1, row->id.bytes, sizeof(row->id.bytes), SQLITE_STATIC);
-        return step(s, statement, "deleting a spec");
-}
-
-static int commit(struct store *store, const uint64_t *epochs, const struct store_batch *batches, size_t count)
-{
-        struct sqlite_store *s = (struct sqlite_store *)store;
-        uint32_t queues;
-        int r = store_check_epochs(store, epochs, batches, count, &queues);
-
-        if (!r)
-                r = step(s, s->begin, "beginning a commit");
-        for (size_t b = 0; b < count && !r; b++)
-                for (size_t c = 0; c < batches[b].count && !r; c++) {
-                        const struct store_change *change = &batches[b].changes[c];
-
-                        r = change->kind == STORE_DELETE ? remove_row(s, &change->row)
-                            : change->row.spec           ? put_row(s, &change->row)
-                                                         : put_status(s, &change->row);
-                }
-        return r ? r : step(s, s->commit, "committing");
-}
-
 /* --- queues: one server, but with epochs --- */
 
-static int claim(struct store *store, uint32_t queue, uint64_t *ret_epoch, char owner[256])
+static int claim_in(struct sqlite_store *s, uint32_t queue, const char *server, uint64_t *ret_epoch)
 {
-        struct sqlite_store *s = (struct sqlite_store *)store;
         struct timespec now;
         sqlite3_stmt *statement;
         int code, r = 0;
 
-        (void)owner; /* nobody else can be: see PATH-lock */
-        if (store->claimed[queue]) {
-                *ret_epoch = store->claimed[queue];
-                return 0;
-        }
         clock_gettime(CLOCK_REALTIME, &now);
         code = sqlite3_prepare_v2(s->db,
                                   "INSERT INTO queue (queue, epoch, server, since_ms) VALUES (?1, 1, ?2, ?3)"
@@ -277,7 +141,7 @@ static int claim(struct store *store, uint32_t queue, uint64_t *ret_epoch, char 
         if (code != SQLITE_OK)
                 return sqlite_error(s, code, "claiming a queue");
         sqlite3_bind_int(statement, 1, (int)queue);
-        sqlite3_bind_text(statement, 2, store->server, -1, SQLITE_STATIC);
+        sqlite3_bind_text(statement, 2, server, -1, SQLITE_STATIC);
         sqlite3_bind_int64(statement, 3, (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000);
         code = sqlite3_step(statement);
         if (code == SQLITE_ROW) {
@@ -287,6 +151,24 @@ static int claim(struct store *store, uint32_t queue, uint64_t *ret_epoch, char 
         if (code != SQLITE_DONE)
                 r = sqlite_error(s, code, "claiming a queue");
         sqlite3_finalize(statement);
+        return r;
+}
+
+static int claim(struct store *store, uint32_t queue, uint64_t *ret_epoch, char owner[256])
+{
+        struct sqlite_store *s = (struct sqlite_store *)store, *writer;
+        int r;
+
+        (void)owner; /* nobody else can be: see PATH-lock */
+        if (store->claimed[queue]) {
+                *ret_epoch = store->claimed[queue];
+                return 0;
+        }
+        r = sqlite_write_begin(s, &writer);
+        if (r)
+                return r;
+        r = claim_in(writer, queue, store->server, ret_epoch);
+        sqlite_write_end(s);
         if (!r)
                 store->claimed[queue] = *ret_epoch;
         return r;
@@ -327,17 +209,24 @@ static int owner(struct store *store, uint32_t queue, uint64_t *ret_epoch, char 
 
 /* --- open and close --- */
 
+void sqlite_disconnect(struct sqlite_store *s)
+{
+        for (int t = 0; t < STORE_TABLES; t++)
+                for (int i = 0; i < SQLITE_STATEMENTS; i++) {
+                        sqlite3_finalize(s->statements[t][i]);
+                        s->statements[t][i] = NULL;
+                }
+        if (s->db && sqlite3_close(s->db) != SQLITE_OK)
+                sqlite3_close_v2(s->db);
+        s->db = NULL;
+}
+
 static void close_store(struct store *store)
 {
         struct sqlite_store *s = (struct sqlite_store *)store;
 
-        for (int t = 0; t < STORE_TABLES; t++)
-                for (int i = 0; i < SQLITE_STATEMENTS; i++)
-                        sqlite3_finalize(s->statements[t][i]);
-        sqlite3_finalize(s->begin);
-        sqlite3_finalize(s->commit);
-        if (s->db && sqlite3_close(s->db) != SQLITE_OK)
-                sqlite3_close_v2(s->db);
+        sqlite_fold_close(s);
+        sqlite_disconnect(s);
         if (s->lock >= 0)
                 close(s->lock);
         free(s->path);
@@ -399,10 +288,10 @@ static int look_through(struct sqlite_store *s)
         return code == SQLITE_OK ? r : sqlite_error(s, code, "looking through the file");
 }
 
-static int prepare_connection(struct sqlite_store *s)
+int sqlite_connect(struct sqlite_store *s)
 {
         int flags = SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE | (s->store.read_only ? SQLITE_OPEN_READONLY : SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE);
-        int code = sqlite3_open_v2(s->path, &s->db, flags, s->store.read_only ? NULL : sqlite_log_vfs()), r;
+        int code = sqlite3_open_v2(s->path, &s->db, flags, NULL);
 
         if (!s->db)
                 return -ENOMEM;
@@ -411,26 +300,28 @@ static int prepare_connection(struct sqlite_store *s)
         sqlite3_busy_timeout(s->db, BUSY_MS);
         sqlite3_db_config(s->db, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
         sqlite3_db_config(s->db, SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0, NULL);
-        r = sqlite_run(s, "PRAGMA temp_store=MEMORY; PRAGMA cache_size=-65536");
+        return sqlite_run(s, "PRAGMA temp_store=MEMORY; PRAGMA cache_size=-65536");
+}
+
+static int prepare_store(struct sqlite_store *s)
+{
+        int r = sqlite_connect(s);
+
         if (!r && !s->store.read_only)
-                /* The log is kept at its size and written over: growing a file costs the disk a second write at each commit. */
-                r = sqlite_run(s, "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA wal_autocheckpoint=4000; PRAGMA journal_size_limit=268435456");
+                r = sqlite_run(s, "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL");
         if (!r)
                 r = look_through(s);
         if (!r)
                 r = sqlite_schema(s);
-        if (r || s->store.read_only)
-                return r;
-        code = sqlite3_prepare_v3(s->db, "BEGIN IMMEDIATE", -1, SQLITE_PREPARE_PERSISTENT, &s->begin, NULL);
-        if (code == SQLITE_OK)
-                code = sqlite3_prepare_v3(s->db, "COMMIT", -1, SQLITE_PREPARE_PERSISTENT, &s->commit, NULL);
-        return code == SQLITE_OK ? 0 : sqlite_error(s, code, "preparing");
+        if (!r)
+                r = s->store.read_only ? sqlite_fold_check(s) : sqlite_fold_open(s);
+        return r;
 }
 
 static const struct store_body body = {
         .kind = "sqlite",
         .close = close_store,
-        .commit = commit,
+        .commit = sqlite_commit,
         .list = sqlite_list,
         .get = sqlite_get,
         .count = sqlite_count,
@@ -496,7 +387,7 @@ int sqlite_open(const struct store_options *options, const char *path, struct st
         if (!r && !options->read_only)
                 r = take_lock(s);
         if (!r)
-                r = prepare_connection(s);
+                r = prepare_store(s);
         if (r) {
                 snprintf(message, STORE_MESSAGE, "%s", *s->store.problem ? s->store.problem : error_text(r));
                 close_store(&s->store);

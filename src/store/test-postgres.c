@@ -186,8 +186,9 @@ static void test_a_server_that_hangs_counts_as_gone(void **state)
         assert_int_equal(put(store, epochs, &row), -E_UNAVAILABLE);
         assert_non_null(strstr(store_problem(store), "does not answer"));
         /* Its process may still commit what it was sent: nothing goes on before that one is gone. */
-        assert_int_equal(put(store, epochs, &row), -E_UNAVAILABLE);
-        assert_non_null(strstr(store_problem(store), "does not end"));
+        do /* on a busy machine the new connection takes longer than the patience, too */
+                assert_int_equal(put(store, epochs, &row), -E_UNAVAILABLE);
+        while (!strstr(store_problem(store), "does not end"));
         assert_int_equal(kill(backend, SIGCONT), 0);
         while ((r = put(store, epochs, &row)) == -E_UNAVAILABLE)
                 ;
