@@ -24,15 +24,17 @@ describe("an answer", () => {
     expect(figures(a, 1200).rate).toBeGreaterThan(figures(a, 5000).rate as number);
   });
   it("waits in a queue, and says where and why", () => {
-    let a = all([{ comment: " queued position 3, another model has the device" }]);
+    let a = all([{ comment: "waiting position 3 (another model has the device)" }]);
     expect(a).toMatchObject({ phase: "waiting", position: 3, note: "another model has the device" });
     a = take(a, { comment: "" }, 2000);
     expect(a.position).toBe(3);
-    a = take(a, { comment: "queued: position=1: its engine is starting" }, 2000);
+    a = take(a, { comment: "waiting position 1 (its engine is starting)" }, 2000);
     expect(a).toMatchObject({ position: 1, note: "its engine is starting" });
+    a = take(a, { comment: "waiting for the first token" }, 2500);
+    expect(a).toMatchObject({ position: null, note: "for the first token" });
     a = take(a, chunk("x"), 3000);
     expect(a).toMatchObject({ phase: "writing", position: null, note: null });
-    expect(take(a, { comment: "queued position 9" }, 3100).position).toBeNull();
+    expect(take(a, { comment: "waiting position 9 (x)" }, 3100).position).toBeNull();
   });
   it("tells thoughts apart", () => expect(all([{ data: JSON.stringify({ choices: [{ delta: { reasoning_content: "hm" } }] }) }, chunk("a")])).toMatchObject({ thought: "hm", text: "a" }));
   it("of a completion has its words, too", () => expect(all([{ data: JSON.stringify({ choices: [{ text: "x" }] }) }]).text).toBe("x"));

@@ -40,12 +40,13 @@ function count(value: unknown): number | null {
   return typeof value === "number" && Number.isFinite(value) && value >= 0 ? value : null;
 }
 
-// What the pool says while one waits: ": queued position=3 … another model has the device".
+// What the pool says while one waits: ": waiting position 3 (another model has the device)", ": waiting for the first token".
 function heard(answer: Answer, comment: string): Answer {
   if (answer.first !== null) return answer;
-  const position = /\bposition[ =:]*(\d+)/i.exec(comment), note = comment.replace(/^\s*(queued|waiting)\b[:,;]?\s*/i, "").replace(/\bposition[ =:]*\d+[:,;]?\s*/i, "").trim();
+  const position = /\bposition[ =:]*(\d+)/i.exec(comment);
+  const note = comment.replace(/^\s*(queued|waiting)\b[:,;]?\s*/i, "").replace(/\bposition[ =:]*\d+[:,;]?\s*/i, "").replace(/^\((.*)\)\s*$/, "$1").trim();
   if (!comment.trim()) return answer.phase === "asked" ? { ...answer, phase: "waiting" } : answer;
-  return { ...answer, phase: "waiting", position: position ? Number(position[1]) : answer.position, note: note || answer.note };
+  return { ...answer, phase: "waiting", position: position ? Number(position[1]) : null, note: note || null };
 }
 
 function failed(answer: Answer, error: Problem): Answer {

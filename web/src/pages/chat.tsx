@@ -69,10 +69,12 @@ async function say(model: string, words: string): Promise<void> {
       update(answer);
     });
   };
+  let begun = false;
   try {
     const got = await askRaw("POST", "/v1/chat/completions", { body, signal: abort.signal });
     if (!got.ok) throw await problemOf(got);
     if (!got.body) throw new Problem(502, "page.answer", "The answer has no body.");
+    begun = true;
     const reader = got.body.getReader(), parser = new SseParser();
     for (;;) {
       const { done, value } = await reader.read();
@@ -88,7 +90,8 @@ async function say(model: string, words: string): Promise<void> {
     }
     answer = close(answer);
   } catch (e) {
-    answer = abort.signal.aborted && answer.phase !== "failed" ? stop(answer) : { ...answer, phase: "failed", error: e instanceof Problem ? e : unreachable(e) };
+    // A body that breaks off takes with it what was not read yet, maybe also the event that says why.
+    if (answer.phase !== "failed") answer = abort.signal.aborted ? stop(answer) : begun ? close(answer) : { ...answer, phase: "failed", error: e instanceof Problem ? e : unreachable(e) };
   }
   if (stopper === abort) stopper = null;
   update(answer);

@@ -43,8 +43,8 @@ function Throughput({ history, seconds, setSeconds }: { history: History | null;
   return (
     <Panel title="Throughput" aside={spans}>
       <div class="split">
-        <Chart times={drawn.times} series={tasks} unit="tasks/s" />
-        <Chart times={drawn.times} series={tokens} unit="tokens/s" />
+        <Chart times={drawn.times} series={tasks} unit="tasks/s" span={seconds} />
+        <Chart times={drawn.times} series={tokens} unit="tokens/s" span={seconds} />
       </div>
     </Panel>
   );

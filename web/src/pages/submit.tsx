@@ -95,7 +95,7 @@ export function SubmitPage({ route }: { route: Route }): JSX.Element {
                 <label for="line">Command</label>
                 <textarea id="line" rows={3} required spellcheck={false} autocapitalize="none" placeholder={shell ? "python3 train.py --steps 100 && echo done" : "python3 train.py --steps 100"} value={line} onInput={(e) => setLine(e.currentTarget.value)} />
               </div>
-              <label class="check"><input type="checkbox" checked={shell} onChange={(e) => setShell(e.currentTarget.checked)} /> In a shell (<code>sh -c</code>)</label>
+              <label class="check"><input type="checkbox" checked={shell} onChange={(e) => setShell(e.currentTarget.checked)} /> <span>In a shell (<code>sh -c</code>)</span></label>
               <div class="fields">
                 <div class="field"><label for="task-name">Name</label><input id="task-name" maxLength={200} value={name} onInput={(e) => setName(e.currentTarget.value)} /></div>
                 <div class="field"><label for="priority">Priority</label><select id="priority" value={priority} onChange={(e) => setPriority(e.currentTarget.value)}>{PRIORITIES.map((p) => <option key={p}>{p}</option>)}</select></div>

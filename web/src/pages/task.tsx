@@ -139,8 +139,13 @@ function resultText(result: unknown): { text: string; kind: string } | null {
 }
 
 export function TaskPage({ id }: { id: string }): JSX.Element {
+  if (!/^task_[0-9a-f]{32}$/.test(id)) return <Page title="Task" back={{ href: "#/tasks", text: "Tasks" }}><Empty title="That is no task’s id" /></Page>;
+  return <OneTask id={id} />;
+}
+
+function OneTask({ id }: { id: string }): JSX.Element {
   const now = useNow();
-  const asked = useAsked(/^task_[0-9a-f]{32}$/.test(id) ? `/api/v1/tasks/${id}` : null, (what, signal) => get<Task>(what, signal));
+  const asked = useAsked(`/api/v1/tasks/${id}`, (what, signal) => get<Task>(what, signal));
   const live = useLive((s) => s.tasks.get(id)), workers = useLive((s) => s.workers), taken = useLive((s) => s.taken);
   const task: Task | null = asked.value ? { ...asked.value, ...(live && asked.value ? { state: live.state, attempt: live.attempt ?? asked.value.attempt, progress: live.progress ?? asked.value.progress, worker: live.worker ?? asked.value.worker, reason: live.reason ?? asked.value.reason, started: live.started ?? asked.value.started, ended: live.ended ?? asked.value.ended } : {}) } : null;
   const names = accountNames(useAccounts());
@@ -152,7 +157,6 @@ export function TaskPage({ id }: { id: string }): JSX.Element {
   useEffect(() => {
     if (asked.value && liveState !== `${asked.value.state}/${asked.value.attempt}`) asked.again();
   }, [liveState, taken]);
-  if (!/^task_[0-9a-f]{32}$/.test(id)) return <Page title="Task" back={{ href: "#/tasks", text: "Tasks" }}><Empty title="That is no task’s id" /></Page>;
   if (!task) return <Page title="Task" back={{ href: "#/tasks", text: "Tasks" }}>{asked.error ? <Said error={asked.error} /> : <Empty title="Looking…" />}</Page>;
   const over = ended(task.state), mine = task.account === session.me?.account;
   const mayChange = !over && (may("task.change.all") || (mine && may("task.change")));

@@ -3,7 +3,7 @@ import type { JSX } from "preact";
 import { useMemo, useState } from "preact/hooks";
 import { get } from "../lib/api";
 import { integer } from "../lib/format";
-import { useAsked, useNow } from "../lib/hooks";
+import { useAsked, useNow, usePoll } from "../lib/hooks";
 import { overlay, type Filter } from "../lib/lists";
 import { may, useLive } from "../lib/live";
 import { address, type Route } from "../lib/route";
@@ -28,6 +28,10 @@ export function TasksPage({ route }: { route: Route }): JSX.Element {
   const query = new URLSearchParams({ limit: String(PER_PAGE) });
   for (const [name, value] of Object.entries({ state, type, account, after })) if (value) query.set(name, value);
   const asked = useAsked(`/api/v1/tasks?${query}`, (what, signal) => get<List<Task>>(what, signal));
+  // What started to fit a filter, or ended while the connection was broken, is not told as such.
+  usePoll(state || type || account ? 4000 : 15_000, () => {
+    if (!after && !asked.busy) asked.again();
+  });
   const live = useLive((s) => s.tasks), workers = useLive((s) => s.workers), counts = useLive((s) => s.counts);
   const accounts = useAccounts(), names = accountNames(accounts);
   const rows = useMemo(() => overlay(asked.value?.data ?? [], asked.value ? live : new Map(), filter, !after), [asked.value, live, state, type, account, after]);

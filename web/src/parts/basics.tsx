@@ -5,14 +5,18 @@ import { ago, clock, shortId, UNAVAILABLE } from "../lib/format";
 import { Problem } from "../lib/problem";
 import { address } from "../lib/route";
 
+let opened = false;
+
 export function Page(props: { title: string; heading?: ComponentChildren; sub?: ComponentChildren; back?: { href: string; text: string }; actions?: ComponentChildren; children: ComponentChildren }): JSX.Element {
   const heading = useRef<HTMLHeadingElement>(null);
   useEffect(() => {
     document.title = `${props.title} · Berth`;
   }, [props.title]);
-  // A new page is announced: its heading gets the focus, unless somebody is in a field of it already.
+  // A new page is announced: its heading gets the focus, unless somebody is in a field of it already. Not the first one: there the browser begins at the top.
   useEffect(() => {
-    if (document.activeElement === document.body || document.activeElement?.closest("nav")) heading.current?.focus({ preventScroll: true });
+    const first = !opened;
+    opened = true;
+    if (!first && (document.activeElement === document.body || document.activeElement?.closest("nav"))) heading.current?.focus({ preventScroll: true });
     window.scrollTo(0, 0);
   }, []);
   return (

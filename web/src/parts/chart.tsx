@@ -20,7 +20,8 @@ function figure(value: number | null | undefined): string {
   return (value >= 100 ? value.toFixed(0) : value >= 10 ? value.toFixed(1) : value.toFixed(2)).replace(/\.0+$|(\.\d*[1-9])0+$/, "$1");
 }
 
-export function Chart({ times, series, unit, height = 150 }: { times: number[]; series: Series[]; unit: string; height?: number }): JSX.Element {
+// span: so many seconds up to the last point are shown, known or not.
+export function Chart({ times, series, unit, span, height = 150 }: { times: number[]; series: Series[]; unit: string; span: number; height?: number }): JSX.Element {
   const place = useRef<HTMLDivElement>(null);
   const plot = useRef<uPlot | null>(null);
   const [theme, setTheme] = useState(0);
@@ -36,11 +37,11 @@ export function Chart({ times, series, unit, height = 150 }: { times: number[]; 
       {
         width: holder.clientWidth || 300,
         height,
-        padding: [6, 6, 0, 0],
+        padding: [6, 18, 0, 0],
         legend: { show: false },
         cursor: { y: false, points: { size: 6 }, drag: { x: false, y: false } },
-        scales: { x: { time: true }, y: { range: (_u, _min, max) => [0, max > 0 ? max * 1.12 : 1] } },
-        axes: [{ ...axis, grid: { show: false }, space: 70, size: 24, values: (_u, splits) => splits.map(clockOf) }, { ...axis, size: 42, space: 34, values: (_u, splits) => splits.map(figure) }],
+        scales: { x: { time: true, range: (_u, min, max) => [Math.min(min, max - span), max] }, y: { range: (_u, _min, max) => [0, max > 0 ? max * 1.12 : 1] } },
+        axes: [{ ...axis, grid: { show: false }, space: 70, size: 24, values: (_u, splits) => splits.map((t) => clockOf(t, span)) }, { ...axis, size: 42, space: 34, values: (_u, splits) => splits.map(figure) }],
         series: [{}, ...series.map((s) => ({ label: s.label, stroke: token(s.colour), width: 1.6, fill: token(s.colour) + "1f", spanGaps: false, points: { show: false } }))],
         hooks: { setCursor: [(u) => setAt(u.cursor.idx ?? null)] },
       },
@@ -55,7 +56,7 @@ export function Chart({ times, series, unit, height = 150 }: { times: number[]; 
       p.destroy();
       plot.current = null;
     };
-  }, [theme, shape, height]);
+  }, [theme, shape, height, span]);
   useEffect(() => plot.current?.setData([times, ...series.map((s) => s.values)]), [times, series]);
   const shown = at ?? times.length - 1;
   const anything = series.some((s) => s.values.some((v) => v !== null));
@@ -65,7 +66,7 @@ export function Chart({ times, series, unit, height = 150 }: { times: number[]; 
         {series.map((s) => (
           <span key={s.label} style={{ "--c": `var(${s.colour})` } as JSX.CSSProperties}><i />{s.label} <b class="num">{figure(s.values[shown])}</b></span>
         ))}
-        <span class="dim">{unit}{at !== null && times[at] ? `, ${clockOf(times[at])}` : ""}</span>
+        <span class="dim">{unit}{at !== null && times[at] ? `, ${clockOf(times[at], 0)}` : ""}</span>
       </div>
       <div ref={place} />
       {!anything && <div class="nothing">nothing known for this time</div>}
@@ -73,7 +74,11 @@ export function Chart({ times, series, unit, height = 150 }: { times: number[]; 
   );
 }
 
-function clockOf(seconds: number): string {
+const DAYS = ["Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"];
+
+// As exact as the span asks for; 0: to the second.
+function clockOf(seconds: number, span: number): string {
   const d = new Date(seconds * 1000), two = (n: number) => String(n).padStart(2, "0");
-  return `${two(d.getHours())}:${two(d.getMinutes())}${d.getSeconds() ? ":" + two(d.getSeconds()) : ""}`;
+  if (span > 2 * 86_400) return `${DAYS[d.getDay()]} ${d.getDate()}.`;
+  return `${two(d.getHours())}:${two(d.getMinutes())}${span === 0 || d.getSeconds() ? `:${two(d.getSeconds())}` : ""}`;
 }

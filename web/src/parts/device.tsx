@@ -22,7 +22,7 @@ export function Device({ device, compact = false }: { device: NodeDevice; compac
         <b>{device.name || device.uuid || "device"}</b>
         {device.kind && <span class="tag">{device.kind}</span>}
         <span class="figures">
-          {bar.total === null && bar.used === null ? <span>memory unavailable</span> : <span><b>{bytes(bar.used)}</b> of {bytes(bar.total)}</span>}
+          {bar.total === null && bar.used === null ? <span>memory unavailable</span> : bar.used === null ? <span><b>{bytes(bar.total)}</b>, use unavailable</span> : <span><b>{bytes(bar.used)}</b> of {bytes(bar.total)}</span>}
           {typeof device.utilization_pct === "number" ? <span>busy <b>{percent(device.utilization_pct)}</b></span> : <span>busy: unavailable</span>}
           {typeof device.power_watts === "number" && <span><b>{decimal(device.power_watts, 0)}</b> W</span>}
           {typeof device.temperature_c === "number" && <span><b>{decimal(device.temperature_c, 0)}</b> °C</span>}
