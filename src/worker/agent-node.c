@@ -16,7 +16,7 @@ uint64_t agent_node_tick(struct agent *a, uint64_t now, uint32_t server)
 {
         struct agent_link *l = &a->links[server];
 
-        if (!a->node || !l->node_due)
+        if (!a->node || !l->node_due || !l->node_ms)
                 return UINT64_MAX;
         if (now < l->node_at)
                 return l->node_at;

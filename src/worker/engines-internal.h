@@ -30,7 +30,10 @@ struct engines_slot {
         /* what pools are told */
         char address[ENGINES_ADDRESS], key[ENGINES_KEY], revision[CONFIG_TEXT], job[48];
         uint32_t port;
+        bool gated, coming;               /* it runs under `berth run'; the node daemon was told that its memory comes next */
         int resident;                     /* -1: not known */
+        uint64_t held;                    /* device memory that its programs own, as far as told */
+        char note[ENGINE_TEXT];           /* told when the engine itself has nothing to say */
 };
 
 struct engines {
@@ -51,6 +54,9 @@ void engines_settle(struct engines *e, uint64_t now, struct engines_slot *s);
 
 /* engines.c: its keeper's descriptors are registered. */
 must_check int engines_follow(struct engines *e, struct engines_slot *s);
+
+/* engines-node.c: passes the list on to the node daemon. */
+void engines_upcoming(struct engines *e, const struct message *m);
 
 /* engines-start.c: what its program is, and starting it through a keeper. 0, or why it can't be (256 bytes). */
 must_check int engines_start(struct engines *e, struct engines_slot *s, char why[ENGINE_TEXT]);

@@ -291,6 +291,7 @@ int engines_start(struct engines *e, struct engines_slot *s, char why[ENGINE_TEX
                 return snprintf(why, ENGINE_TEXT, "no port at %.100s: %.100s", e->options.address, error_text(r)), r;
         snprintf(s->address, sizeof s->address, "http://%s%s%s:%u", v6 ? "[" : "", e->options.address, v6 ? "]" : "", s->port);
         snprintf(s->job, sizeof s->job, "%.24s.%u.%u", s->entry.name, (unsigned int)getpid(), s->index);
+        s->gated = gated;
         engines_revise(e, s);
         r = compose(e, s, gated, c, why);
         if (r >= 0) {

@@ -58,8 +58,8 @@ static json_t *describe_one(const struct engines_slot *s)
                 json_object_set_new(o, "address", json_string(s->address));
         if (s->key[0] && (s->engine.state == ENGINE_READY || c->kind == CATALOGUE_URL))
                 json_object_set_new(o, "key", json_string(s->key));
-        if (s->engine.text[0])
-                json_object_set_new(o, "text", json_string(s->engine.text));
+        if (s->engine.text[0] || s->note[0])
+                json_object_set_new(o, "text", json_string(s->engine.text[0] ? s->engine.text : s->note));
         return o;
 }
 
@@ -203,6 +203,9 @@ static void reap(struct engines *e, struct engines_slot *s, uint64_t now)
         s->pid = 0;
         s->address[0] = s->key[0] = 0;
         s->resident = -1;
+        s->gated = s->coming = false;
+        s->held = 0;
+        s->note[0] = 0;
         health_cancel(e->health, s->index);
         engine_ended(&s->engine, now, s->how[0] ? s->how : "the process that held it was killed", s->hopeless, chance());
         s->engine.version++;
@@ -246,6 +249,8 @@ void engines_asked(struct engines *e, uint64_t now, uint32_t server, const struc
                 for (uint32_t i = 0; i < ENGINES_MOST; i++)
                         if (e->slots[i])
                                 engine_server_gone(&e->slots[i]->engine, now, server);
+        if (m->kind == MESSAGE_UPCOMING_MODELS)
+                engines_upcoming(e, m);
         if (m->kind != MESSAGE_ENGINE)
                 return;
         s = find(e, m->models[0]);

@@ -20,6 +20,8 @@ struct engines_options {
         const char *refusal;     /* why nothing is started here, or NULL */
         const char *berth;       /* the program `berth', or "" */
         uint64_t log_bytes;      /* of one log file; two are kept for each engine */
+        /* The memory of that job's programs will be wanted within so long, 0: not any more. */
+        void (*prefetch)(void *context, const char *job, uint32_t milliseconds);
         /* What hello and change say of them; the reference is the callee's. */
         void (*changed)(void *context, json_t *list);
         void *context;
@@ -38,6 +40,10 @@ void engines_asked(struct engines *e, uint64_t now, uint32_t server, const struc
 void engines_event(struct engines *e, uint64_t now, uint64_t number);
 /* Does what is due. When to come again (as now); UINT64_MAX: only after an event. */
 uint64_t engines_tick(struct engines *e, uint64_t now);
+/* The node report (node-watch.h): whose memory is where. Borrowed. */
+void engines_node(struct engines *e, const json_t *node);
+/* Whether anybody's memory is on a shared device: then the node report is wanted. */
+bool engines_gated(const struct engines *e);
 /* All are to end. */
 void engines_end(struct engines *e, uint64_t now);
 /* Programs that run. */

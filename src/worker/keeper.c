@@ -29,7 +29,7 @@ struct keeper {
         const struct keeper_orders *orders;
         int worker, output, log, pidfd;
         pid_t child;
-        uint64_t log_bytes, allowance, allowance_at, left_out, told_at;
+        uint64_t log_bytes, allowance, allowance_at, left_out, left_out_before, told_at;
         char line[LINE + 1], last[LINE + 1]; /* what came of the present line; the last whole one that says something */
         size_t line_bytes;
         bool fresh;                          /* last was not told yet */
@@ -89,6 +89,7 @@ static void note_left_out(struct keeper *k)
         if (k->left_out)
                 note(k, "\n[berth: %llu bytes of output left out: more than %llu KiB a second]\n", (unsigned long long)k->left_out,
                      (unsigned long long)(LOG_RATE / 1024));
+        k->left_out_before += k->left_out;
         k->left_out = 0;
 }
 
@@ -201,6 +202,8 @@ static noreturn void end_with(struct keeper *k, bool hopeless, const char *forma
         va_end(args);
         text_copy_clean(clean, sizeof clean, text);
         note_left_out(k);
+        if (k->left_out_before)
+                note(k, "[berth: %llu bytes of output left out in all]\n", (unsigned long long)k->left_out_before);
         note(k, "[berth: %s]\n", clean);
         tell(k, json_pack("{s:s, s:s, s:b}", "m", "ended", "text", clean, "hopeless", (int)hopeless));
         _exit(0);

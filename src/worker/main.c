@@ -32,6 +32,7 @@
 #define NODE_EVENT (UINT64_MAX - 1)
 #define LAST_WORDS_MS 2000
 #define ENGINES_END_MS 15000
+#define ENGINES_NODE_MS 1000
 
 struct worker {
         struct options options;
@@ -193,6 +194,14 @@ static void on_ended(void *context, uint32_t slot, const char *how)
         agent_ended(&w->agent, now_ms(), slot, how);
 }
 
+/* How often the node daemon is asked: as some server wants it, and for the engines whose memory may be moved. */
+static uint64_t node_every(const struct worker *w)
+{
+        uint64_t every = agent_node_every(&w->agent);
+
+        return engines_gated(w->engines) && (!every || every > ENGINES_NODE_MS) ? ENGINES_NODE_MS : every;
+}
+
 static uint64_t on_tick(void *context)
 {
         struct worker *w = context;
@@ -203,7 +212,7 @@ static uint64_t on_tick(void *context)
                 w->load_at = now + 5000;
         }
         due = engines_tick(w->engines, now);
-        next = node_watch_tick(w->node, now, agent_node_every(&w->agent));
+        next = node_watch_tick(w->node, now, node_every(w));
         due = next < due ? next : due;
         next = agent_tick(&w->agent, now);
         next = due < next ? due : next;
@@ -217,7 +226,15 @@ static void on_engines(void *context, json_t *list)
 
 static void on_node(void *context, json_t *node)
 {
-        agent_node(&((struct worker *)context)->agent, node);
+        struct worker *w = context;
+
+        engines_node(w->engines, node);
+        agent_node(&w->agent, node);
+}
+
+static void on_prefetch(void *context, const char *job, uint32_t milliseconds)
+{
+        node_watch_prefetch(((struct worker *)context)->node, job, milliseconds);
 }
 
 static int open_engines(struct worker *w)
@@ -226,7 +243,7 @@ static int open_engines(struct worker *w)
         const struct engines_options engines = {.epoll = w->runners.epoll, .catalogue = o->catalogue, .folder = o->folder,
                                                 .address = o->engine_address[0] ? o->engine_address : "127.0.0.1", .berth = w->settings.confine.berth, .log_bytes = o->engine_log,
                                                 .refusal = o->far && !o->engine_address[0] ? "its pool is on another machine: give --engine-address, where that one reaches engines of this one" : NULL,
-                                                .changed = on_engines, .context = w};
+                                                .changed = on_engines, .prefetch = on_prefetch, .context = w};
 
         return engines_open(&engines, now_ms(), &w->engines);
 }

@@ -17,6 +17,7 @@
 
 #define PATIENCE_MS 3000
 #define CLIENTS 256
+#define PREFETCHES 16
 #define ANSWER_MOST 100000      /* messages of one answer */
 #define CLIENT_BYTES 56000      /* of all clients' JSON, as the pool writes it */
 #define MEMORY_STEP (16u << 20) /* smaller changes of free memory are no news */
@@ -32,13 +33,18 @@ struct node_watch {
         enum state state;
         int fd;
         uint16_t version;
-        uint32_t sequence, heard;
+        uint32_t sequence, heard, owed; /* owed: answers to PREFETCH */
         uint64_t ask_at, give_up_at;
         struct wire_STATUS_DAEMON daemon;
         struct wire_STATUS_DEVICE devices[WIRE_MAX_DEVICES];
         struct wire_STATUS_CLIENT clients[CLIENTS];
         size_t device_count, client_count;
         uint64_t left_out;
+        struct {
+                char job[48];
+                uint32_t milliseconds;
+        } prefetches[PREFETCHES]; /* to be told, oldest first */
+        size_t prefetch_count;
         char *last;             /* what was reported, without what changes by itself */
 };
 
@@ -67,6 +73,7 @@ int node_watch_open(const struct node_watch_options *options, struct node_watch 
 static void hang_up(struct node_watch *w)
 {
         fd_close_at(&w->fd); /* leaves the loop with it */
+        w->owed = 0;
         w->state = RESTING;
 }
 
@@ -262,6 +269,31 @@ static int ask(struct node_watch *w)
         return say(w, &m, WIRE_STATUS_ASK);
 }
 
+void node_watch_prefetch(struct node_watch *w, const char *job, uint32_t milliseconds)
+{
+        if (w->prefetch_count == PREFETCHES)
+                memmove(w->prefetches, w->prefetches + 1, --w->prefetch_count * sizeof w->prefetches[0]);
+        snprintf(w->prefetches[w->prefetch_count].job, sizeof w->prefetches[0].job, "%s", job);
+        w->prefetches[w->prefetch_count++].milliseconds = milliseconds;
+}
+
+/* What waits to be told; what finds no room goes another time. */
+static void tell_prefetches(struct node_watch *w)
+{
+        size_t done = 0;
+
+        for (; done < w->prefetch_count; done++) {
+                struct wire_message m = {.PREFETCH = {.milliseconds = w->prefetches[done].milliseconds}};
+
+                memcpy(m.PREFETCH.name, w->prefetches[done].job, sizeof w->prefetches[done].job);
+                if (say(w, &m, WIRE_PREFETCH) < 0)
+                        break;
+                w->owed++;
+        }
+        w->prefetch_count -= done;
+        memmove(w->prefetches, w->prefetches + done, w->prefetch_count * sizeof w->prefetches[0]);
+}
+
 static int greet(struct node_watch *w)
 {
         struct wire_message m = {.HELLO = {.role = WIRE_CONTROL, .version_min = WIRE_VERSION_MIN, .version_max = WIRE_VERSION_MAX, .priority = WIRE_NORMAL,
@@ -302,6 +334,10 @@ static void keep_client(struct node_watch *w, const struct wire_STATUS_CLIENT *c
 /* 1: the answer is complete. */
 static int hear(struct node_watch *w, const struct wire_message *m)
 {
+        if (m->header.type == WIRE_TRIMMED && w->owed) {
+                w->owed--;
+                return 0;
+        }
         if (m->header.type == WIRE_ERROR)
                 return -E_MESSAGE;
         if (w->state == GREETING) {
@@ -357,6 +393,10 @@ uint64_t node_watch_tick(struct node_watch *w, uint64_t now, uint64_t every_ms)
                 hang_up(w);
                 report(w, false);
         }
+        if (w->state == RESTING && w->fd >= 0 && w->prefetch_count)
+                tell_prefetches(w);
+        else if (w->state == RESTING && w->prefetch_count)
+                w->ask_at = now; /* the connection comes first */
         if (!every_ms)
                 return w->state != RESTING ? w->give_up_at : UINT64_MAX;
         if (w->state == RESTING && now >= w->ask_at) {

@@ -22,6 +22,9 @@ struct node_watch_options {
 must_check int node_watch_open(const struct node_watch_options *options, struct node_watch **ret);
 void node_watch_close(struct node_watch *w);
 SCOPED_FN(struct node_watch *, node_watch_close)
+/* The memory of that job's programs will be wanted within so long (0: not any more): told to the daemon soon (PREFETCH), nothing is answered. Of more than a few that
+ * were not told yet the oldest is forgotten. */
+void node_watch_prefetch(struct node_watch *w, const char *job, uint32_t milliseconds);
 /* Its descriptor is ready. */
 void node_watch_event(struct node_watch *w, uint64_t now);
 /* Asks when it is time to: every so many milliseconds, 0: nobody wants to know. When it wants to be called next. */

@@ -12,9 +12,11 @@ Options, also changed while it runs by POST /double with a JSON object of them:
   child=FILE          starts a process that outlives a SIGTERM; its pid goes to FILE
   deaf=1              SIGTERM does not end it
   tokens=N            words of an answer
+  device=N            holds N MiB of device memory, and changes all of it for each answer
 It asks for BERTH_ENGINE_KEY, when that is set, as bearer key everywhere. GET /double tells its pid, arguments, environment and how often it was asked.
 """
 import argparse
+import ctypes
 import http.server
 import json
 import os
@@ -28,7 +30,7 @@ import time
 class State:
     def __init__(self, options):
         self.options = {"health": "200", "after": "0", "tokens": "5", **options}
-        self.looks, self.asked, self.flooded = 0, 0, False
+        self.looks, self.asked, self.flooded, self.device = 0, 0, False, None
 
     def number(self, name, default=0):
         return int(self.options.get(name, default))
@@ -36,6 +38,37 @@ class State:
     def die(self):
         print(self.options.get("last", "the double ends as asked"), flush=True)
         os._exit(self.number("die"))
+
+
+class Device:
+    """Memory on device 0, and what must stand in it."""
+
+    def __init__(self, mib):
+        self.cuda, self.bytes, self.value = ctypes.CDLL("libcuda.so.1"), mib << 20, 0
+        self.context, self.at, device = ctypes.c_void_p(), ctypes.c_uint64(), ctypes.c_int()
+        self.call("cuInit", 0)
+        self.call("cuDeviceGet", ctypes.byref(device), 0)
+        self.call("cuDevicePrimaryCtxRetain", ctypes.byref(self.context), device)
+        self.call("cuCtxSetCurrent", self.context)
+        self.call("cuMemAlloc_v2", ctypes.byref(self.at), ctypes.c_size_t(self.bytes))
+        self.work()
+
+    def call(self, name, *arguments):
+        code = getattr(self.cuda, name)(*arguments)
+        if code:
+            print(f"{name} failed with {code}" + (": out of device memory" if code == 2 else ""), flush=True)
+            os._exit(5)
+
+    def work(self):
+        """Checks it, and writes it anew."""
+        found = ctypes.c_uint8()
+        self.call("cuCtxSetCurrent", self.context)
+        if self.value:
+            self.call("cuMemcpyDtoH_v2", ctypes.byref(found), ctypes.c_uint64(self.at.value + self.bytes - 1), ctypes.c_size_t(1))
+            assert found.value == self.value, (found.value, self.value)
+        self.value = self.value % 250 + 1
+        self.call("cuMemsetD8_v2", self.at, ctypes.c_ubyte(self.value), ctypes.c_size_t(self.bytes))
+        self.call("cuCtxSynchronize")
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -91,6 +124,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.answer(404, {"error": {"message": "no such path"}})
             return
         state.asked += 1
+        if state.device:
+            state.device.work()
         words = [f"word{i} " for i in range(state.number("tokens"))]
         usage = {"prompt_tokens": 3, "completion_tokens": len(words), "total_tokens": 3 + len(words)}
         if not body.get("stream"):
@@ -135,13 +170,15 @@ def main():
     print(f"double: pid {os.getpid()}, port {given.port}", flush=True)
     if "die" in state.options:
         state.die()
+    if state.options.get("device"):
+        state.device = Device(state.number("device"))
     server = Server((given.host, given.port), Handler)
     if state.options.get("flood"):
         def flood():
-            line = b"x" * 1023 + b"\n"
-            for _ in range(state.number("flood") * 1024):
-                os.write(1, line)
-            state.flooded = True
+            lines, began = (b"x" * 1023 + b"\n") * 64, time.monotonic()
+            for _ in range(state.number("flood") * 16):
+                os.write(1, lines)
+            state.flooded = time.monotonic() - began
         threading.Thread(target=flood, daemon=True).start()
     server.serve_forever()
 

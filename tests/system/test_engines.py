@@ -11,7 +11,7 @@ import urllib.error
 import urllib.request
 
 import pytest
-from conftest import wait_until
+from conftest import Node, wait_until
 from pool_double import Pool
 from test_worker import SECRET, Worker, base, start  # noqa: F401 (fixtures)
 
@@ -189,10 +189,10 @@ def test_a_flood_of_output_is_bounded(machine, tmp_path):
     settings.write_text("[engine]\nlog_bytes = 256KiB\n")
     m = machine(entry("one", "flood=32"), "--config", settings)
     one = m.ready("one")
-    wait_until(lambda: ask(one, "/double")[1]["flooded"], "all of it was written")
+    took = wait_until(lambda: ask(one, "/double")[1]["flooded"], "all of it was written")
     m.want("one", "cold")
     m.wait("one", "cold")
-    assert "bytes of output left out: more than 1024 KiB a second" in m.log("one")
+    assert "bytes of output left out in all" in m.log("one") or took > 10
     assert 0 < len(m.log("one")) <= 256 << 10 and 0 < len(m.log("one", ".1")) <= 256 << 10
     assert len(list((m.folder / "engines").iterdir())) == 2
 
@@ -310,3 +310,56 @@ def test_pool_elsewhere_needs_an_address_and_gets_it(base, start):  # noqa: F811
         m.ready("one")
     finally:
         pool.close()
+
+
+# With a device that is shared: a software device of 256 MiB
+
+
+@pytest.fixture
+def shared(pool, start, base, tmp_path):  # noqa: F811
+    node = Node(tmp_path / "node", **{"arena.ready": "256MiB"}).start()
+    environment = {"BERTH_SOCKET": node.environment["BERTH_SOCKET"], "BERTH_SOFTWARE_DIR": node.environment["BERTH_SOFTWARE_DIR"]}
+
+    def make(text):
+        made = Machine(pool, start, base, text, environment=environment)
+        made.node = node
+        return made
+
+    yield make
+    for worker in list(pool.connections):
+        worker.close()
+    node.close()
+
+
+def test_more_models_than_memory(shared):
+    m = shared("".join(entry(name, "device=150", memory="150MiB", idle="0") for name in ("one", "two")) + entry("three"))
+    one = m.ready("one")
+    assert one["memory_bytes"] == 150 * 2**20
+    m.wait("one", "ready", condition=lambda e: e["resident"] is True)
+    two = m.ready("two")
+    m.wait("one", "ready", condition=lambda e: e["resident"] is False)
+    m.wait("two", "ready", condition=lambda e: e["resident"] is True)
+    assert m.ready("three")["resident"] is None
+    jobs = {c["job"] for c in m.node.status()["clients"]}
+    assert len(jobs) == 2 and {job.split(".")[0] for job in jobs} == {"one", "two"}
+    # What comes next is there before it is asked for, once the other is idle; and it is whole.
+    m.connection.send({"m": "upcoming", "models": ["three", "one", "nobody"]})
+    m.wait("one", "ready", condition=lambda e: e["resident"] is True)
+    assert ask(one, "/v1/chat/completions", {"messages": []})[0] == 200
+    assert ask(two, "/v1/chat/completions", {"messages": []})[0] == 200
+    m.want("one", "cold")
+    assert m.wait("one", "cold")["resident"] is None
+    m.wait("two", "ready", condition=lambda e: e["resident"] is True)
+
+
+def test_more_memory_than_it_said_is_told(shared):
+    m = shared(entry("much", "device=120", memory="64MiB") + entry("impossible", "device=1000", memory="64MiB") + entry("never", memory="1GiB"))
+    m.ready("much")
+    told = m.wait("much", "ready", condition=lambda e: e.get("text"))
+    assert told["text"] == "holds 120 MiB of device memory, its entry says 64.0 MiB", told
+    assert "its entry says 64.0 MiB" in m.worker.err
+    m.want("impossible")
+    assert "cuMemAlloc_v2 failed with 2: out of device memory" in m.wait("impossible", "failed")["text"]
+    m.want("never")
+    failed = m.wait("never", "failed")
+    assert m.all["much"]["state"] == "ready" and "no shared device can ever hold 1.0 GiB" in failed["text"], failed
