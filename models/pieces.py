@@ -2,7 +2,7 @@
 
 Space is "▁"; a character without a piece of its own is spelled in bytes (<0x00> to <0xFF>), so every text has tokens and comes back as it was.
 No piece crosses a word's start and none holds two digits: numbers are read digit by digit. The score of a piece is minus its rank, so that
-llama.cpp, which merges the pair of the highest score first, arrives at the same tokens as encode() here (models/check.mjs compares them).
+llama.cpp, which merges the pair of the highest score first, arrives at the same tokens as encode() here.
 """
 import re
 from collections import Counter

@@ -1,6 +1,6 @@
 """train.py: trains berth-tiny on text.py's documents with PyTorch on one CPU thread, and writes it as GGUF.
 
-    python3 models/train.py FOLDER [--minutes 40]     trains, or goes on where FOLDER's checkpoint ended; writes FOLDER/berth-tiny.gguf at each checkpoint
+    python3 models/train.py FOLDER [--minutes N]     trains, or goes on where FOLDER's checkpoint ended; writes FOLDER/berth-tiny.gguf at each checkpoint
     python3 models/train.py FOLDER --sample           answers some questions with what there is
 
 The model is a Llama: RMS norms, rotary positions, SwiGLU, embeddings used for input and output alike. Matrices learn by Muon, the rest by Adam.
@@ -207,8 +207,8 @@ def vocabulary(folder):
 def main():
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     options.add_argument("folder")
-    options.add_argument("--steps", type=int, default=2000)
-    options.add_argument("--minutes", type=float, default=45, help="stop, with a checkpoint, after so long")
+    options.add_argument("--steps", type=int, default=2400)
+    options.add_argument("--minutes", type=float, default=120, help="stop, with a checkpoint, after so long")
     options.add_argument("--sample", action="store_true")
     asked = options.parse_args()
     torch.set_num_threads(1)
