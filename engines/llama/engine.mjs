@@ -1,16 +1,20 @@
 // engine.mjs: one model in llama.cpp: as many sequences as requests may be computed at once, batched together by node-llama-cpp; tokens in,
 // text out. Downloads and builds nothing: the binaries come with the packages.
+import { statSync } from "node:fs";
 import { getLlama, LlamaGrammarEvaluationState, LlamaLogLevel } from "node-llama-cpp";
 import { ApiError, invalid } from "./errors.mjs";
 import { Prompts } from "./prompt.mjs";
 import { TextStream } from "./text-stream.mjs";
 import { Turns } from "./turns.mjs";
 
+// Threads that wait for each other spin. For a small model they gain nothing, and on a machine that is busy they cost a hundred times as much.
+const SMALL_BYTES = 64 << 20;
 const PREFILL = 512; // tokens of a prompt computed at a time; between two such parts a client may have left
 
 export async function loadEngine({ model: file, context, parallel, threads, waiting }, log) {
+    const few = threads === 0 && statSync(file).size < SMALL_BYTES;
     const llama = await getLlama({
-        gpu: false, build: "never", skipDownload: true, progressLogs: false, maxThreads: threads,
+        gpu: false, build: "never", skipDownload: true, progressLogs: false, maxThreads: few ? 1 : threads,
         logLevel: LlamaLogLevel.error, logger: (level, message) => log(`llama.cpp: ${level}: ${message.trimEnd()}`),
     });
     const model = await llama.loadModel({ modelPath: file });

@@ -11,7 +11,7 @@ Serves one GGUF model over OpenAI's HTTP interface. BERTH_ENGINE_KEY in the envi
   --context     tokens that one request may have, prompt and answer together; never more than the model was trained on (4096)
   --parallel    requests computed at once (4)
   --name        the model's name in answers (the file's name without .gguf)
-  --threads     threads to compute with; 0: one for each processor (0)
+  --threads     threads to compute with; 0: one for a small model, else one for each processor (0)
   --body-limit  bytes that a request's body may have (4194304)
   --waiting     requests that may wait for their turn before new ones are refused (256)`;
 

@@ -121,16 +121,11 @@ static int find(struct pool_client *c, char message[CLI_MESSAGE])
         return -E_UNAVAILABLE;
 }
 
-int pool_open(struct pool_client *c, char message[CLI_MESSAGE])
+/* The address that c has, made fit for use. */
+static int begin(struct pool_client *c, char message[CLI_MESSAGE])
 {
-        size_t n;
-        int r;
+        size_t n = strlen(c->url);
 
-        *c = (struct pool_client){0};
-        r = find(c, message);
-        if (r < 0)
-                return r;
-        n = strlen(c->url);
         while (n && c->url[n - 1] == '/')
                 c->url[--n] = '\0';
         if (strncmp(c->url, "http://", 7) && strncmp(c->url, "https://", 8)) {
@@ -142,6 +137,28 @@ int pool_open(struct pool_client *c, char message[CLI_MESSAGE])
                 return -ENOMEM;
         }
         return 0;
+}
+
+int pool_open(struct pool_client *c, char message[CLI_MESSAGE])
+{
+        int r;
+
+        *c = (struct pool_client){0};
+        r = find(c, message);
+        return r < 0 ? r : begin(c, message);
+}
+
+int pool_open_at(struct pool_client *c, const char *url, const char *source, char message[CLI_MESSAGE])
+{
+        const char *token = getenv("BERTH_TOKEN");
+
+        *c = (struct pool_client){0};
+        if (snprintf(c->url, sizeof c->url, "%s", url) >= (int)sizeof c->url || snprintf(c->token, sizeof c->token, "%s", token ? token : "") >= (int)sizeof c->token) {
+                snprintf(message, CLI_MESSAGE, "%s or BERTH_TOKEN is too long", source);
+                return -EINVAL;
+        }
+        snprintf(c->source, sizeof c->source, "%s", source);
+        return begin(c, message);
 }
 
 void pool_close(struct pool_client *c)
@@ -228,10 +245,13 @@ int pool_failed(struct pool_client *c, CURLcode code, char message[CLI_MESSAGE])
 static void explain(const struct pool_client *c, const json_t *problem, char message[CLI_MESSAGE])
 {
         const char *detail = json_string_value(json_object_get(problem, "detail")), *title = json_string_value(json_object_get(problem, "title"));
+        const json_t *error = json_object_get(problem, "error"); /* on OpenAI's routes */
         struct strbuf b = {0};
         json_t *item;
         size_t i;
 
+        if (!detail)
+                detail = json_string_value(json_is_string(error) ? error : json_object_get(error, "message"));
         strbuf_add(&b, "%s", detail ? detail : title ? title : "the pool refused");
         if (!detail && !title)
                 strbuf_add(&b, " (HTTP %ld)", c->status);

@@ -29,6 +29,8 @@ struct pool_client {
 };
 
 must_check int pool_open(struct pool_client *c, char message[CLI_MESSAGE]);
+/* The one at url, with the key in BERTH_TOKEN, if any. source: where url came from, for messages. */
+must_check int pool_open_at(struct pool_client *c, const char *url, const char *source, char message[CLI_MESSAGE]);
 void pool_close(struct pool_client *c);
 #define scoped_pool __attribute__((cleanup(pool_close)))
 

@@ -9,7 +9,7 @@ import { fileURLToPath } from "node:url";
 
 const here = path.dirname(fileURLToPath(import.meta.url));
 const MODEL = path.join(here, "../../../models/berth-tiny.gguf");
-const child = spawn(process.execPath, [path.join(here, "../server.mjs"), "--model", MODEL, "--port", "0", "--parallel", "3", "--threads", "1"],
+const child = spawn(process.execPath, [path.join(here, "../server.mjs"), "--model", MODEL, "--port", "0", "--parallel", "3"],
                     { stdio: ["ignore", "pipe", "inherit"], env: { ...process.env, BERTH_ENGINE_KEY: "k" } });
 const ended = once(child, "exit");
 const lines = readline.createInterface({ input: child.stdout })[Symbol.asyncIterator]();

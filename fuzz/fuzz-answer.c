@@ -1,0 +1,54 @@
+/* fuzz-answer.c: any bytes as an event stream, and as a model's words for a terminal: how they are cut changes nothing, and nothing that steers a terminal comes out. */
+#include "base/error.h"
+#include "cli/sse.h"
+#include "cli/terminal-text.h"
+
+#include "fuzz.h"
+
+#include <string.h>
+
+static int gather(void *context, const char *data, size_t length)
+{
+        strbuf_put(context, data, length);
+        strbuf_put(context, "|", 1);
+        return 0;
+}
+
+static void read_in_steps(const uint8_t *data, size_t size, size_t step, struct strbuf *events, struct strbuf *shown)
+{
+        struct terminal_text t = {0};
+        struct sse s = {0};
+
+        for (size_t at = 0; at < size; at += step) {
+                size_t n = size - at < step ? size - at : step;
+
+                promise(sse_read(&s, (const char *)data + at, n, gather, events) == 0 || size > SSE_EVENT_BYTES, "an event of %zu bytes refused", size);
+                terminal_text(&t, shown, (const char *)data + at, n);
+        }
+        terminal_text_end(&t, shown);
+        sse_done(&s);
+}
+
+static bool same(const struct strbuf *a, const struct strbuf *b)
+{
+        return a->length == b->length && (!a->length || !memcmp(a->text, b->text, a->length));
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+        struct strbuf events[2] = {0}, shown[2] = {0};
+
+        read_in_steps(data, size, size ? size : 1, &events[0], &shown[0]);
+        read_in_steps(data, size, 3, &events[1], &shown[1]);
+        promise(same(&events[0], &events[1]) && same(&shown[0], &shown[1]), "it matters how the bytes are cut");
+        for (size_t i = 0; i < shown[0].length; i++) {
+                unsigned char c = (unsigned char)shown[0].text[i];
+
+                promise((c >= ' ' && c != 127) || c == '\n' || c == '\t', "byte %u", c);
+        }
+        for (size_t i = 0; i < 2; i++) {
+                strbuf_done(&events[i]);
+                strbuf_done(&shown[i]);
+        }
+        return 0;
+}
