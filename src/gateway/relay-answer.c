@@ -99,6 +99,7 @@ static void count_tokens(struct generation *g, uint64_t tokens)
 
         if (!tokens)
                 return;
+        service_history_add(g->all->server->service, HISTORY_TOKENS_OUT, tokens);
         now = uv_hrtime();
         if (!g->first_ns) {
                 g->first_ns = now;

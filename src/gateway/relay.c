@@ -48,10 +48,16 @@ static void count(struct generation *g, bool good)
                 if (model)
                         recent_add(&model->tpot, (double)each / 1e9);
         }
+        if (!good)
+                service_history_add(all->server->service, HISTORY_REQUESTS_FAILED, 1);
         if (!good && !g->first_ns)
                 return;
         all->meter.prompt_tokens += prompt;
         all->meter.completion_tokens += tokens;
+        service_history_add(all->server->service, HISTORY_TOKENS_IN, prompt);
+        /* Of a stream they were told as they came; what its usage says there were more is told here. */
+        if (tokens > (g->streaming ? g->sse.tokens : 0))
+                service_history_add(all->server->service, HISTORY_TOKENS_OUT, tokens - (g->streaming ? g->sse.tokens : 0));
         if (model) {
                 model->requests++;
                 model->prompt_tokens += prompt;

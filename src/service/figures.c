@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/history.h"
+#include "generate/generate.h"
 #include "service/internal.h"
 
 #include <math.h>
@@ -16,7 +17,7 @@
 struct figures {
         uint64_t epoch_ns;                   /* Unix time less monotonic time, as it was at the start */
         uint64_t begun_s, done_s;            /* the first whole second, and the first that is not filled yet; of epoch_ns + monotonic */
-        uint64_t submitted, started, done, failed; /* of the core, as last looked at */
+        uint64_t submitted, started, done, failed, asked; /* of the core and of generate, as last looked at */
         double values[HISTORIES];            /* counters: since the last slot; levels: as last told, NaN: never */
         struct history *history[HISTORIES];
 };
@@ -72,15 +73,20 @@ static void look(struct service *s)
 {
         struct figures *f = s->figures;
         struct core_statistics c;
+        struct generate_counts g;
         uint64_t here = 0;
 
         core_statistics(s->core, &c);
+        generate_counts(s->generate, &g);
         for (size_t i = 0; i < ARRAY_SIZE(c.workers); i++)
                 here += c.workers[i];
         more(f, HISTORY_TASKS_SUBMITTED, c.submitted, &f->submitted);
         more(f, HISTORY_TASKS_STARTED, c.leases, &f->started);
         more(f, HISTORY_TASKS_DONE, c.tasks[CORE_DONE], &f->done);
         more(f, HISTORY_TASKS_FAILED, c.tasks[CORE_FAILED] + c.tasks[CORE_EXPIRED], &f->failed);
+        more(f, HISTORY_REQUESTS, g.asked, &f->asked);
+        f->values[HISTORY_REQUESTS_RUNNING] = g.running;
+        f->values[HISTORY_REQUESTS_QUEUED] = g.waiting;
         f->values[HISTORY_TASKS_RUNNING] = (double)c.tasks[CORE_LEASED];
         f->values[HISTORY_TASKS_QUEUED] = (double)c.tasks[CORE_QUEUED];
         f->values[HISTORY_WORKERS_ACTIVE] = (double)c.workers[CORE_ALIVE];
@@ -115,12 +121,6 @@ void service_history_add(struct service *s, enum history_series series, uint64_t
 {
         if ((unsigned int)series < HISTORIES && !series_table[series].level)
                 s->figures->values[series] += (double)amount;
-}
-
-void service_history_level(struct service *s, enum history_series series, uint64_t value)
-{
-        if ((unsigned int)series < HISTORIES && series_table[series].level)
-                s->figures->values[series] = (double)value;
 }
 
 static int parse(const char *name, size_t bytes, enum history_series *ret)

@@ -175,9 +175,8 @@ struct service_health {
 void service_health(struct service *service, struct service_health *ret_health);
 /* {"server", "version", "queues", "tasks": {…}, "workers": {…}, "store": {…}, "events": {…}}: GET /api/v1/pool. */
 void service_about(struct service *service, const struct account_caller *caller, service_done_fn done, void *context);
-/* What happened lately, by time (service/history.h): so much more of a counter, a level as it is now. Cheap: an addition. */
+/* What happened lately, by time (service/history.h): so much more of a counter. Cheap: an addition. */
 void service_history_add(struct service *service, enum history_series series, uint64_t amount);
-void service_history_level(struct service *service, enum history_series series, uint64_t value);
 /* {"from_ms", "step_ms", "count", "series": {name: [number or null …]}}. names: comma separated, NULL or "": all. */
 void service_history(struct service *service, const char *names, uint64_t since_s, service_done_fn done, void *context);
 /* Prometheus text of everything counted here, into a buffer that grows. */

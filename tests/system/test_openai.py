@@ -162,6 +162,22 @@ def test_streams(pool, worker, engine):
     assert Stream(pool, path="/v1/completions", prompt="x").end().whole
 
 
+def test_history_has_tokens_and_requests(tmp_path, engine):
+    for own in running(tmp_path / "pool"):
+        there = join(own, engine_of(engine))
+        used = chat(own).json["usage"]
+        stream = Stream(own).end()
+        assert stream.whole
+
+        def sums():
+            series = own.good("GET", "/api/v1/history?series=requests,requests.failed,tokens.in,tokens.out")["series"]
+            return {name: sum(v or 0 for v in values) for name, values in series.items()}
+
+        # Of a stream each event with a word in it is a token, whatever the engine says it used in the end.
+        wait_until(lambda: (s := sums())["requests"] > 1.9 and s["tokens.in"] > 0 and s["tokens.out"] > used["completion_tokens"] and s["requests.failed"] == 0, sums)
+        there.socket.close()
+
+
 def test_models(pool, worker, engine):
     assert [m["id"] for m in pool.good("GET", "/v1/models")["data"]] == ["m"]
     assert pool.good("GET", "/v1/models/m")["id"] == "m"
