@@ -62,9 +62,21 @@ static void add_path_parts(json_t *list, const char *pattern)
         for (const char *at = strchr(pattern, '{'); at; at = strchr(at + 1, '{')) {
                 char name[32];
 
-                snprintf(name, sizeof name, "%.*s", (int)strcspn(at + 1, "}"), at + 1);
+                snprintf(name, sizeof name, "%.*s", (int)strcspn(at + 1, "}."), at + 1);
                 json_array_append_new(list, json_pack("{s:s, s:s, s:b, s:{s:s}}", "name", name, "in", "path", "required", true, "schema", "type", "string"));
         }
+}
+
+void openapi_path(const char *pattern, char text[128])
+{
+        size_t n = 0;
+
+        for (bool inside = false; *pattern && n < 127; pattern++) {
+                inside = *pattern == '{' || (inside && *pattern != '}');
+                if (!inside || *pattern != '.')
+                        text[n++] = *pattern;
+        }
+        text[n] = 0;
 }
 
 static json_t *schema_ref(const json_t *schemas, const char *name, char message[256])
@@ -175,6 +187,7 @@ static json_t *operation(const struct route *route, const json_t *schemas, char 
 json_t *openapi_document(char message[256])
 {
         json_t *schemas = json_loads(schemas_json, JSON_REJECT_DUPLICATES, NULL), *paths = json_object(), *list = json_array(), *path, *one;
+        char name[128];
         static const char *const ways[] = {"get", "post", "put", "patch", "delete"};
 
         message[0] = 0;
@@ -185,10 +198,11 @@ json_t *openapi_document(char message[256])
                         paths = NULL;
                         break;
                 }
-                path = json_object_get(paths, routes[i].pattern);
+                openapi_path(routes[i].pattern, name);
+                path = json_object_get(paths, name);
                 if (!path) {
                         path = json_object();
-                        json_object_set_new(paths, routes[i].pattern, path);
+                        json_object_set_new(paths, name, path);
                 }
                 json_object_set_new(path, ways[routes[i].way], one);
         }

@@ -80,6 +80,17 @@ static bool segments_are_clean(const char *path)
         return true;
 }
 
+/* Where an encoded slash means the same as a plain one. */
+static bool names_models(const char *target, size_t length)
+{
+        static const char *const beginnings[] = {"/v1/models/", "/api/v1/models/"};
+
+        for (size_t i = 0; i < ARRAY_SIZE(beginnings); i++)
+                if (length > strlen(beginnings[i]) && !memcmp(target, beginnings[i], strlen(beginnings[i])))
+                        return true;
+        return false;
+}
+
 int path_decode(const char *target, size_t length, struct path *ret_path)
 {
         const char *mark = memchr(target, '?', length);
@@ -92,7 +103,7 @@ int path_decode(const char *target, size_t length, struct path *ret_path)
                 bool encoded = target[i] == '%';
                 int c = decode_at(target, raw, &i);
 
-                if (c < 0x20 || c == 0x7f || c == '\\' || (encoded && c == '/'))
+                if (c < 0x20 || c == 0x7f || c == '\\' || (encoded && c == '/' && !names_models(target, raw)))
                         return -EINVAL;
                 if (n + 1 >= sizeof text)
                         return -ENAMETOOLONG;
@@ -113,13 +124,16 @@ bool path_match(const char *pattern, const char *path, struct path_part parts[PA
 
         while (*pattern) {
                 if (*pattern == '{') {
-                        size_t n = strcspn(path, "/");
+                        const char *end = strchr(pattern, '}');
+                        size_t n = strcspn(path, "/"), all = strlen(path), rest = strlen(end + 1);
 
+                        if (end[-1] == '.') /* all of it but what the pattern still wants */
+                                n = all > rest ? all - rest : 0;
                         if (n == 0 || n > 127 || count == PATH_PARTS)
                                 return false;
                         parts[count++] = (struct path_part){path, n};
                         path += n;
-                        pattern = strchr(pattern, '}') + 1;
+                        pattern = end + 1;
                 } else if (*pattern++ != *path++) {
                         return false;
                 }

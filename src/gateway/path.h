@@ -1,7 +1,7 @@
 /* path.h: request targets, pure: a target becomes a path of clean segments and a query, or is refused.
  *
  * A path is decoded once, and what could mean two things is refused rather than repaired: a target that does not begin with '/', bad or cut
- * percent signs, NUL and control characters, an encoded slash or backslash, empty segments ("//"), "." and ".." in any writing, bytes that are not
+ * percent signs, NUL and control characters, an encoded slash (but in the names of models, which have slashes that clients encode or not) or backslash, empty segments ("//"), "." and ".." in any writing, bytes that are not
  * UTF-8. So whatever is compared with a route's pattern has one writing only.
  */
 #pragma once
@@ -29,7 +29,8 @@ struct path_part {
         size_t length;
 };
 
-/* Pattern: "/api/v1/tasks/{task}/why"; each {name} takes one segment of 1 … 127 bytes. */
+/* Pattern: "/api/v1/tasks/{task}/why"; each {name} takes one segment of 1 … 127 bytes; "{name...}" one or more segments, 127 bytes together, as the last of its
+ * pattern. */
 bool path_match(const char *pattern, const char *path, struct path_part parts[PATH_PARTS]);
 
 /* The decoded value of a name in a query. 1: found (ended in value), 0: not there, -EINVAL: bad percent signs, twice there, control characters;

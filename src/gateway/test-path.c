@@ -71,6 +71,29 @@ static void patterns_match_whole_segments(void **state)
         assert_false(path_match("/a/{x}/b", "/a/1/c", parts));
         assert_false(path_match("/a", "/ab", parts));
         assert_false(path_match("/ab", "/a", parts));
+        assert_true(path_match("/m/{x...}", "/m/a/b:c", parts));
+        assert_int_equal(parts[0].length, 5);
+        assert_true(path_match("/m/{x...}/start", "/m/a/b/start", parts));
+        assert_int_equal(parts[0].length, 3);
+        assert_true(path_match("/m/{x...}/start", "/m/start/start", parts));
+        assert_false(path_match("/m/{x...}/start", "/m/start", parts));
+        assert_false(path_match("/m/{x...}/start", "/m/a/stop", parts));
+        assert_false(path_match("/m/{x...}", "/m/", parts));
+}
+
+/* Names of models have slashes; all else of a clean path holds for them, too. */
+static void models_may_have_slashes(void **state)
+{
+        static const char *const bad[] = {"/v1/models/%2f", "/v1/models/a%2f%2fb", "/v1/models/a%2f..%2fb", "/v1/models/..%2f..%2fapi", "/v1/models%2fa", "/v1/models/a%5cb", "/v1/tasks/a%2fb"};
+        struct path path;
+
+        assert_int_equal(decode("/v1/models/org%2Fname:1", &path), 0);
+        assert_string_equal(path.text, "/v1/models/org/name:1");
+        assert_int_equal(decode("/api/v1/models/org%2fname/start", &path), 0);
+        assert_string_equal(path.text, "/api/v1/models/org/name/start");
+        for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
+                if (decode(bad[i], &path) != -EINVAL)
+                        fail_msg("%s was taken", bad[i]);
 }
 
 static int get(const char *query, const char *name, char *value, size_t size)
@@ -115,7 +138,7 @@ int main(void)
 {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(clean_paths_are_decoded_once), cmocka_unit_test(tricks_are_refused), cmocka_unit_test(length_is_bounded),
-                cmocka_unit_test(patterns_match_whole_segments), cmocka_unit_test(queries), cmocka_unit_test(unknown_names_are_told),
+                cmocka_unit_test(patterns_match_whole_segments), cmocka_unit_test(models_may_have_slashes), cmocka_unit_test(queries), cmocka_unit_test(unknown_names_are_told),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,6 +1,7 @@
 """`berth models`: the catalogue edited from the command line, and taken over by the worker of `berth up` while it runs."""
 import json
 import sys
+import urllib.request
 
 import pytest
 from conftest import wait_until
@@ -76,6 +77,39 @@ def test_a_wrong_catalogue_is_told_and_not_edited(alone):
     assert json.loads(alone.berth("models", "--json", code=78).stdout)["fault"]
     alone.berth("models", "add", "b", "--url", "http://h:1", code=78)
     assert catalogue.read_text() == "[model a]\nkind = llama\n"
+
+
+def test_started_asked_and_stopped_through_the_pool(home):  # noqa: F811
+    def state():
+        return {m["name"]: (m["pool"] or {}).get("state") for m in home.json("models")["models"]}.get("org/mine:1")
+
+    home.start()
+    home.berth("models", "add", "org/mine:1", "--command", COMMAND, "--labels", "a,b")
+    wait_until(lambda: state() == "cold", state)
+    assert home.json("models")["pool_answers"] is True
+    assert "asked to start" in home.berth("models", "start", "org/mine:1").stdout
+    wait_until(lambda: state() == "ready", state)
+    listed = home.berth("models").stdout
+    assert "org/mine:1" in listed and "ready" in listed and "0+0" in listed
+    local = json.loads((home.folder / "kept" / "local.json").read_text())
+
+    def chat():
+        request = urllib.request.Request(local["url"] + "/v1/chat/completions", headers={"Authorization": f"Bearer {local['token']}", "Content-Type": "application/json"},
+                                         data=json.dumps({"model": "org/mine:1", "messages": [{"role": "user", "content": "hi"}]}).encode())
+        with urllib.request.urlopen(request, timeout=90) as answer:
+            return json.load(answer)["choices"][0]["message"]["content"]
+
+    assert chat().startswith("word0")
+    home.berth("models", "stop", "org/mine:1")
+    wait_until(lambda: state() == "cold", state)
+    assert chat().startswith("word0")  # the request starts it
+    assert state() == "ready"
+    assert home.berth("models", "start", "nobody", code=None).returncode != 0
+    shown = json.loads(home.berth("models", "show", "org/mine:1").stdout)
+    assert shown["pool"]["workers"][0]["state"] == "ready" and shown["labels"] == "a,b"
+    home.berth("models", "remove", "org/mine:1")
+    wait_until(lambda: state() is None, state)
+    home.stop()
 
 
 def test_the_worker_of_berth_up_takes_it_over(home):  # noqa: F811
