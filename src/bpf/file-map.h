@@ -14,8 +14,10 @@ struct file_key {
         uint32_t device, pid;
 };
 
+/* Of one period, so calls need no more than 32 bits. A cache line. */
 struct file_counts {
-        uint64_t opens, closes, reads, writes, read_bytes, write_bytes;
+        uint32_t opens, closes, reads, writes;
+        uint64_t read_bytes, write_bytes;
         uint32_t uid, generation;
         int32_t fd; /* through which it was first seen, -1: unknown */
         uint32_t reserved;

@@ -12,6 +12,7 @@ char LICENSE[] SEC("license") = "GPL";
 
 /* Fixed before the load; the verifier leaves out what they rule out. */
 const volatile uint32_t one_in = 1;
+const volatile uint32_t only_uid = EVERYBODY;
 const volatile uint8_t calls[FILE_CALLS] = {0}; /* enum file_op by number of the system call */
 
 uint32_t active = 0;
@@ -167,6 +168,8 @@ static __always_inline void count(bool typed, struct file *file, enum file_op op
 
         if (!inode || (LOAD(typed, inode, i_mode) & MODE_TYPE) != MODE_REGULAR)
                 return;
+        if (only_uid != EVERYBODY && (uint32_t)bpf_get_current_uid_gid() != only_uid)
+                return;
         t = my_totals();
         if (!t)
                 return;
@@ -192,12 +195,12 @@ static __always_inline void count(bool typed, struct file *file, enum file_op op
         }
         switch (op) {
         case FILE_READ:
-                __sync_fetch_and_add(&c->reads, times);
+                __sync_fetch_and_add(&c->reads, (uint32_t)times);
                 if (bytes)
                         __sync_fetch_and_add(&c->read_bytes, bytes * times);
                 break;
         case FILE_WRITE:
-                __sync_fetch_and_add(&c->writes, times);
+                __sync_fetch_and_add(&c->writes, (uint32_t)times);
                 if (bytes)
                         __sync_fetch_and_add(&c->write_bytes, bytes * times);
                 break;

@@ -31,6 +31,7 @@ struct files {
         struct probes_family *family; /* while it is being opened */
         uint32_t entries, entries_max;
         uint64_t read_ns;
+        bool without_closes;
         char text[120];
 };
 
@@ -265,7 +266,7 @@ int files_attach(struct files *f)
                 break;
         }
         if (r == 0 && f->rung >= PROBES_SYS_EXIT) {
-                if (attached(f, bpf_program__attach(s->progs.enter_close), "sys_enter_close") < 0)
+                if (f->without_closes || attached(f, bpf_program__attach(s->progs.enter_close), "sys_enter_close") < 0)
                         blind(family, "closes");
                 blind(family, "calls of 32-bit programs");
                 blind(family, "closing by dup2, close_range or exit");
@@ -302,6 +303,7 @@ static int load(struct files *f, const struct file_options *o)
         }
         f->skeleton = s;
         s->rodata->one_in = o->one_in;
+        s->rodata->only_uid = o->uid;
         for (size_t i = 0; i < ARRAY_SIZE(calls); i++)
                 s->rodata->calls[calls[i].number] = calls[i].op;
         bpf_map__set_max_entries(s->maps.even, o->entries);
@@ -326,6 +328,7 @@ static int open_rung(uint32_t rung, const struct file_options *o, struct probes_
         f->processors = (uint32_t)processors;
         f->batch = BATCH;
         f->entries_max = o->entries;
+        f->without_closes = o->without_closes;
         f->keys = calloc(f->batch, sizeof *f->keys);
         f->counts = calloc(f->batch, sizeof *f->counts);
         f->each_processor = calloc(f->processors, sizeof *f->each_processor);

@@ -10,7 +10,8 @@
 
 struct file_options {
         uint32_t forced, refuse; /* as struct ladder has them */
-        uint32_t one_in, entries;
+        uint32_t one_in, entries, uid; /* uid: UINT32_MAX: everybody */
+        bool without_closes;
 };
 
 struct files;

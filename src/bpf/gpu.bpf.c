@@ -7,6 +7,8 @@
 
 char LICENSE[] SEC("license") = "GPL";
 
+const volatile uint32_t only_uid = EVERYBODY;
+
 uint32_t active = 0;
 
 struct {
@@ -50,6 +52,8 @@ static __always_inline int count(struct pt_regs *c)
                 return 0;
         t->hits++;
         t->launches += op == GPU_LAUNCH;
+        if (only_uid != EVERYBODY && (uint32_t)bpf_get_current_uid_gid() != only_uid)
+                return 0;
         if (first)
                 bytes = argument(c, first) * argument(c, second);
         counts = find(&key, which);

@@ -323,6 +323,7 @@ static int open_rung(uint32_t rung, const struct gpu_options *o, char text[120],
         gpu->skeleton = gpu_bpf__open();
         if (!gpu->skeleton)
                 return -errno;
+        gpu->skeleton->rodata->only_uid = o->uid;
         bpf_program__set_autoload(gpu->skeleton->progs.call_multi, rung == PROBES_UPROBE_MULTI);
         bpf_program__set_autoload(gpu->skeleton->progs.call_single, rung == PROBES_UPROBE);
         bpf_program__set_expected_attach_type(gpu->skeleton->progs.call_multi, (enum bpf_attach_type)PLACE_UPROBE_MULTI);

@@ -11,7 +11,7 @@
 
 struct gpu_options {
         uint32_t forced, refuse; /* as struct ladder has them */
-        uint32_t launch_permille;
+        uint32_t launch_permille, uid; /* uid: UINT32_MAX: everybody */
         uint64_t period_ns;
 };
 

@@ -22,6 +22,7 @@ typedef __s64 int64_t;
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_tracing.h>
 
+#define EVERYBODY ((uint32_t)-1)
 #define FROM_KERNEL __attribute__((preserve_access_index))
 
 struct super_block {

@@ -43,7 +43,7 @@ static void open_files(struct state *s)
 {
         struct probes_family *f = &s->head.families[PROBES_FILES];
         const struct file_options o = {.forced = s->options.files_forced, .refuse = s->options.refuse, .one_in = s->options.one_in,
-                                       .entries = s->options.entries};
+                                       .entries = s->options.entries, .uid = s->options.uid, .without_closes = s->options.without_closes != 0};
         struct cost without, with;
 
         files_free(s->files);
@@ -98,7 +98,7 @@ static void open_gpu(struct state *s)
 {
         struct probes_family *f = &s->head.families[PROBES_GPU];
         const struct gpu_options o = {.forced = s->options.gpu_forced, .refuse = s->options.refuse, .launch_permille = s->options.launch_permille,
-                                      .period_ns = s->options.period_ns};
+                                      .uid = s->options.uid, .period_ns = s->options.period_ns};
 
         gpu_free(s->gpu);
         s->gpu = NULL;
@@ -175,10 +175,11 @@ static int look(struct state *s)
 static int apply(struct state *s, const struct probes_options *o)
 {
         bool files = !s->opened || s->options.files_off != o->files_off || s->options.files_forced != o->files_forced ||
-                     s->options.refuse != o->refuse || s->options.one_in != o->one_in || s->options.entries != o->entries;
+                     s->options.refuse != o->refuse || s->options.one_in != o->one_in || s->options.entries != o->entries || s->options.uid != o->uid ||
+                     s->options.without_closes != o->without_closes;
 
         bool gpu = !s->opened || s->options.gpu_off != o->gpu_off || s->options.gpu_forced != o->gpu_forced || s->options.refuse != o->refuse ||
-                   s->options.launch_permille != o->launch_permille || s->options.period_ns != o->period_ns;
+                   s->options.launch_permille != o->launch_permille || s->options.period_ns != o->period_ns || s->options.uid != o->uid;
 
         if (!o->one_in || o->one_in > 1024 || o->entries < 256 || o->entries > 1 << 20 || !o->duty_percent || o->duty_percent > 100 ||
             o->period_ns < NS_PER_MS)

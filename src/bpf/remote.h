@@ -11,8 +11,9 @@ struct probes_options {
         uint32_t files_off, files_forced; /* forced: enum probes_rung, PROBES_RUNG_NONE: the ladder */
         uint32_t gpu_off, gpu_forced;
         uint32_t refuse; /* bits 1 << rung */
-        uint32_t one_in, duty_percent, entries, launch_permille, pairs_reserved;
-        uint64_t period_ns, reserved;
+        uint32_t one_in, duty_percent, entries, launch_permille, uid; /* uid: UINT32_MAX: everybody */
+        uint64_t period_ns;
+        uint32_t without_closes, reserved;
 };
 
 enum probes_news {

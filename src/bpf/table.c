@@ -56,7 +56,7 @@ int table_new(struct table **ret)
                 return -ENOMEM;
         t->caches[PROBES_CACHE_PROCESS] = (struct probes_cache){.limit = MOST_PROCESSES, .keeps_ns = 5 * NS_PER_S};
         t->caches[PROBES_CACHE_CGROUP] = (struct probes_cache){.limit = MOST_PROCESSES, .keeps_ns = 30 * NS_PER_S};
-        t->caches[PROBES_CACHE_PATH] = (struct probes_cache){.limit = MOST_FILES, .keeps_ns = 3 * NS_PER_S};
+        t->caches[PROBES_CACHE_PATH] = (struct probes_cache){.limit = MOST_FILES, .keeps_ns = 2 * NS_PER_S};
         *ret = t;
         return 0;
 }

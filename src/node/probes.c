@@ -42,7 +42,7 @@ static struct probes_options options_of(const struct settings *s)
                                    .gpu_off = s->probes_gpu == 1, .gpu_forced = forced(s->probes_gpu, PROBES_UPROBE_MULTI),
                                    .one_in = (uint32_t)s->probes_one_in, .duty_percent = (uint32_t)s->probes_duty,
                                    .entries = (uint32_t)s->probes_entries, .launch_permille = (uint32_t)s->probes_launch_budget,
-                                   .period_ns = s->probes_period};
+                                   .uid = (uint32_t)s->probes_uid, .without_closes = !s->probes_closes, .period_ns = s->probes_period};
         const char *word;
 
         (void)!ladder_parse_rungs(s->probes_refuse, &o.refuse, &word); /* settings_check has */

@@ -1,0 +1,327 @@
+/* probes.c: what probes cost, by turns in one run: system calls without any, with two tracepoints that only count, and with ours; reading a map of a hundred thousand
+ * entries; a probed function.
+ *
+ *   probes-bench [--rounds N] [--uses N]      needs root; one line of JSON a figure, and the kind of probe that was measured
+ *
+ * Each round measures each state once, as the least of short batches, in turns; of each state the medians over the rounds are told, as differences to the bare state of the same
+ * round. The thread is pinned.
+ */
+#include "base/clock.h"
+#include "base/fd.h"
+#include "bpf/file.h"
+#include "bpf/gpu.h"
+
+#include <bpf/bpf.h>
+#include <linux/bpf.h>
+#include <linux/perf_event.h>
+#include <sched.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+
+#define MAX_ROUNDS 200
+#define BATCHES 60
+#define CALLS 200
+#define ENTRIES 100000
+
+enum state { BARE, TWO, EMPTY, EXACT, WITHOUT_CLOSES, SAMPLED, AFTER, STATES };
+
+static struct {
+        double hooked[MAX_ROUNDS], other[MAX_ROUNDS];
+} took[STATES];
+
+static int ascending(const void *a, const void *b)
+{
+        double x = *(const double *)a, y = *(const double *)b;
+
+        return (x > y) - (x < y);
+}
+
+static double median(double *all, int n)
+{
+        qsort(all, (size_t)n, sizeof *all, ascending);
+        return n ? all[n / 2] : 0;
+}
+
+/* --- two tracepoints that count, as small as can be --- */
+
+static int counter_program(void)
+{
+        int map = bpf_map_create(BPF_MAP_TYPE_PERCPU_ARRAY, "count", 4, 8, 1, NULL);
+        const struct bpf_insn code[] = {
+                {.code = BPF_ST | BPF_MEM | BPF_W, .dst_reg = BPF_REG_10, .off = -4, .imm = 0},
+                {.code = BPF_ALU64 | BPF_MOV | BPF_X, .dst_reg = BPF_REG_2, .src_reg = BPF_REG_10},
+                {.code = BPF_ALU64 | BPF_ADD | BPF_K, .dst_reg = BPF_REG_2, .imm = -4},
+                {.code = BPF_LD | BPF_DW | BPF_IMM, .dst_reg = BPF_REG_1, .src_reg = BPF_PSEUDO_MAP_FD, .imm = map},
+                {0},
+                {.code = BPF_JMP | BPF_CALL, .imm = BPF_FUNC_map_lookup_elem},
+                {.code = BPF_JMP | BPF_JEQ | BPF_K, .dst_reg = BPF_REG_0, .off = 3, .imm = 0},
+                {.code = BPF_LDX | BPF_MEM | BPF_DW, .dst_reg = BPF_REG_1, .src_reg = BPF_REG_0},
+                {.code = BPF_ALU64 | BPF_ADD | BPF_K, .dst_reg = BPF_REG_1, .imm = 1},
+                {.code = BPF_STX | BPF_MEM | BPF_DW, .dst_reg = BPF_REG_0, .src_reg = BPF_REG_1},
+                {.code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = BPF_REG_0, .imm = 0},
+                {.code = BPF_JMP | BPF_EXIT},
+        };
+
+        return map < 0 ? map : bpf_prog_load(BPF_PROG_TYPE_TRACEPOINT, "count", "GPL", code, ARRAY_SIZE(code), NULL);
+}
+
+static int tracepoint(int program, const char *name)
+{
+        struct perf_event_attr attr = {.type = PERF_TYPE_TRACEPOINT, .size = sizeof attr, .sample_period = 1};
+        char path[128];
+        FILE *f;
+        int fd;
+
+        snprintf(path, sizeof path, "/sys/kernel/tracing/events/syscalls/%s/id", name);
+        f = fopen(path, "re");
+        if (!f || fscanf(f, "%llu", (unsigned long long *)&attr.config) != 1)
+                return -1;
+        fclose(f);
+        fd = (int)syscall(SYS_perf_event_open, &attr, -1, 0, -1, PERF_FLAG_FD_CLOEXEC);
+        if (fd < 0 || ioctl(fd, PERF_EVENT_IOC_SET_BPF, program) < 0 || ioctl(fd, PERF_EVENT_IOC_ENABLE, 0) < 0)
+                return -1;
+        return fd;
+}
+
+/* --- system calls --- */
+
+static void measure(enum state state, int round, int file)
+{
+        double hooked = 1e18, other = 1e18;
+        char byte;
+
+        /* What disturbs a short batch only ever adds: the least of them is what it takes. */
+        for (int batch = 0; batch < BATCHES; batch++) {
+                uint64_t began = clock_now_ns(), middle, end;
+
+                for (int i = 0; i < CALLS; i++)
+                        if (pread(file, &byte, 1, 0) != 1)
+                                exit(1);
+                middle = clock_now_ns();
+                for (int i = 0; i < CALLS; i++)
+                        (void)syscall(SYS_getppid);
+                end = clock_now_ns();
+                if ((double)(middle - began) / CALLS < hooked)
+                        hooked = (double)(middle - began) / CALLS;
+                if ((double)(end - middle) / CALLS < other)
+                        other = (double)(end - middle) / CALLS;
+        }
+        took[state].hooked[round] = hooked;
+        took[state].other[round] = other;
+}
+
+/* Nothing at all where ours looks: what the kernel takes for being looked at. */
+static int empty_program(void)
+{
+        const struct bpf_insn code[] = {{.code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = BPF_REG_0, .imm = 0}, {.code = BPF_JMP | BPF_EXIT}};
+
+        return bpf_prog_load(BPF_PROG_TYPE_RAW_TRACEPOINT, "empty", "GPL", code, ARRAY_SIZE(code), NULL);
+}
+
+static struct files *open_files(struct probes_family *family, uint32_t one_in, uint32_t entries, bool without_closes)
+{
+        const struct file_options options = {.one_in = one_in, .entries = entries, .uid = UINT32_MAX, .without_closes = without_closes};
+        struct files *files;
+
+        files_open(&options, family, &files);
+        if (!files) {
+                fprintf(stderr, "no kind of probe loads here: %s\n", family->refused_count ? family->refused[family->refused_count - 1].text : "?");
+                exit(1);
+        }
+        files_detach(files);
+        return files;
+}
+
+static void system_calls(int rounds)
+{
+        struct probes_family family = {0}, sampled_family = {0}, fewer_family = {0};
+        struct files *exact = open_files(&family, 1, 16384, false), *fewer = open_files(&fewer_family, 1, 16384, true),
+                     *sampled = open_files(&sampled_family, 8, 16384, true);
+        int program = counter_program(), empty = empty_program(), file = memfd_create("bench", MFD_CLOEXEC);
+        double hooked[STATES], other[STATES];
+
+        if (program < 0 || file < 0 || write(file, "x", 1) != 1)
+                exit(1);
+        for (int round = 0; round < rounds; round++) {
+                scoped_fd int enter = -1;
+                scoped_fd int leave = -1;
+
+                measure(BARE, round, file);
+                enter = tracepoint(program, "sys_enter_pread64");
+                leave = tracepoint(program, "sys_exit_pread64");
+                if (enter < 0 || leave < 0) {
+                        fputs("no tracepoints of system calls here\n", stderr);
+                        exit(1);
+                }
+                measure(TWO, round, file);
+                fd_close_at(&enter);
+                fd_close_at(&leave);
+                enter = bpf_raw_tracepoint_open("sys_exit", empty);
+                if (enter < 0)
+                        exit(1);
+                measure(EMPTY, round, file);
+                fd_close_at(&enter);
+                if (files_attach(exact) < 0)
+                        exit(1);
+                measure(EXACT, round, file);
+                files_detach(exact);
+                if (files_attach(fewer) < 0)
+                        exit(1);
+                measure(WITHOUT_CLOSES, round, file);
+                files_detach(fewer);
+                if (files_attach(sampled) < 0)
+                        exit(1);
+                measure(SAMPLED, round, file);
+                files_detach(sampled);
+                measure(AFTER, round, file);
+        }
+        for (enum state s = STATES; s-- > BARE;)
+                for (int i = 0; i < rounds; i++) {
+                        took[s].hooked[i] -= s == BARE ? 0 : took[BARE].hooked[i];
+                        took[s].other[i] -= s == BARE ? 0 : took[BARE].other[i];
+                }
+        for (enum state s = BARE; s < STATES; s++) {
+                hooked[s] = median(took[s].hooked, rounds);
+                other[s] = median(took[s].other, rounds);
+        }
+        printf("{\"figures\": {\"bare_call_ns\": %.1f, \"bare_other_ns\": %.1f, \"two_tracepoints_hooked_ns\": %.1f, \"two_tracepoints_unrelated_ns\": %.1f, "
+               "\"file_probe_hooked_ns\": %.1f, \"file_probe_unrelated_ns\": %.1f, \"file_probe_sampled_ns\": %.1f, \"file_probe_sampled_unrelated_ns\": %.1f, "
+               "\"empty_program_ns\": %.1f, \"without_closes_ns\": %.1f, \"without_closes_unrelated_ns\": %.1f, "
+               "\"file_probe_detached_ns\": %.1f, \"file_probe_detached_unrelated_ns\": %.1f}, \"rung\": \"%s\", \"rounds\": %d}\n",
+               hooked[BARE], other[BARE], hooked[TWO], other[TWO], hooked[EXACT], other[EXACT], hooked[SAMPLED], other[SAMPLED], other[EMPTY],
+               hooked[WITHOUT_CLOSES], other[WITHOUT_CLOSES], hooked[AFTER], other[AFTER],
+               probes_rung_name(family.rung), rounds);
+        fflush(stdout);
+        files_free(exact);
+        files_free(fewer);
+        close(empty);
+        files_free(sampled);
+        close(program);
+        close(file);
+}
+
+/* --- a large map --- */
+
+/* Of this thread's own work: what others do on the machine meanwhile is not in it. */
+static uint64_t thread_ns(void)
+{
+        struct timespec t;
+
+        clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+        return (uint64_t)t.tv_sec * NS_PER_S + (uint64_t)t.tv_nsec;
+}
+
+static void none(void *data, const struct file_key *key, const struct file_counts *counts)
+{
+        *(uint64_t *)data += counts->reads;
+        (void)key;
+}
+
+/* The newest map of this name is ours. */
+static int newest_map(const char *name)
+{
+        uint32_t id = 0;
+        int found = -1;
+
+        while (bpf_map_get_next_id(id, &id) == 0) {
+                struct bpf_map_info info = {0};
+                uint32_t size = sizeof info;
+                int fd = bpf_map_get_fd_by_id(id);
+
+                if (fd < 0)
+                        continue;
+                if (bpf_obj_get_info_by_fd(fd, &info, &size) == 0 && !strcmp(info.name, name)) {
+                        if (found >= 0)
+                                close(found);
+                        found = fd;
+                } else {
+                        close(fd);
+                }
+        }
+        return found;
+}
+
+static void large_map(int rounds)
+{
+        struct probes_family family = {0};
+        struct files *files = open_files(&family, 1, 131072, true);
+        struct file_key *keys = calloc(ENTRIES, sizeof *keys);
+        struct file_counts *counts = calloc(ENTRIES, sizeof *counts);
+        int maps[2] = {newest_map("even"), newest_map("odd")};
+        double ms[MAX_ROUNDS], own_ms[MAX_ROUNDS];
+
+        if (!keys || !counts || maps[0] < 0 || maps[1] < 0)
+                exit(1);
+        for (uint32_t i = 0; i < ENTRIES; i++) {
+                keys[i] = (struct file_key){.inode = i, .pid = i % 1000, .device = 1};
+                counts[i].reads = 1;
+        }
+        /* What was counted until they came off. */
+        for (int i = 0; i < 2; i++) {
+                uint64_t sum = 0;
+
+                if (files_read(files, none, &sum) < 0)
+                        exit(1);
+        }
+        for (int round = 0; round < rounds; round++) {
+                uint32_t count = ENTRIES;
+                uint64_t sum = 0, began;
+
+                if (bpf_map_update_batch(maps[round & 1], keys, counts, &count, NULL) < 0)
+                        exit(1);
+                began = thread_ns();
+                if (files_read(files, none, &sum) < 0 || sum != ENTRIES) {
+                        fprintf(stderr, "a hundred thousand entries did not come back: %llu\n", (unsigned long long)sum);
+                        exit(1);
+                }
+                own_ms[round] = (double)(thread_ns() - began) / 1e6;
+                files_family(files, &family);
+                ms[round] = (double)family.read_ns / 1e6;
+        }
+        printf("{\"figures\": {\"map_read_100k_ms\": %.2f, \"map_read_100k_own_ms\": %.2f}, \"rounds\": %d}\n", median(ms, rounds), median(own_ms, rounds), rounds);
+        fflush(stdout);
+        files_free(files);
+        free(keys);
+        free(counts);
+}
+
+static void probed_function(int rounds)
+{
+        double cheap[MAX_ROUNDS];
+        uint32_t rung = 0;
+
+        for (int i = 0; i < rounds; i++) {
+                const struct gpu_options options = {.period_ns = NS_PER_S, .uid = UINT32_MAX};
+                struct probes_family family;
+                struct gpu *gpu;
+
+                gpu_open(&options, &family, &gpu);
+                if (!gpu)
+                        return;
+                rung = family.rung;
+                cheap[i] = (double)family.hooked_cost_ps / 1000;
+                gpu_free(gpu);
+        }
+        printf("{\"figures\": {\"uprobe_ns\": %.1f}, \"rung\": \"%s\", \"rounds\": %d}\n", median(cheap, rounds), probes_rung_name(rung), rounds);
+}
+
+int main(int argc, char **argv)
+{
+        int rounds = argc > 2 && !strcmp(argv[1], "--rounds") ? atoi(argv[2]) : 40;
+        cpu_set_t one;
+
+        if (rounds < 1 || rounds > MAX_ROUNDS) {
+                fputs("usage: probes-bench [--rounds 1…200]\n", stderr);
+                return 2;
+        }
+        CPU_ZERO(&one);
+        CPU_SET((size_t)sched_getcpu(), &one);
+        (void)sched_setaffinity(0, sizeof one, &one);
+        system_calls(rounds);
+        large_map(rounds < 20 ? rounds : 20);
+        probed_function(rounds < 10 ? rounds : 10);
+        return 0;
+}
