@@ -9,7 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { KEY_MODELS = 0x100, KEY_GGUF, KEY_COMMAND, KEY_URL, KEY_SET, KEY_FIRST = 0x200 };
+enum { KEY_MODELS = 0x100, KEY_GGUF, KEY_COMMAND, KEY_URL, KEY_SET, KEY_ALWAYS, KEY_FIRST = 0x200 };
 
 #define SETTINGS 32
 
@@ -34,6 +34,7 @@ static const struct argp_option options[] = {
         {"parallel", KEY_FIRST + 2, "N", 0, "add: requests that it works on at once (4)", 0},
         {"context", KEY_FIRST + 3, "N", 0, "add: tokens of its context window", 0},
         {"idle", KEY_FIRST + 4, "TIME", 0, "add: stopped when so long nobody asked for it; 0: never (10min)", 0},
+        {"always", KEY_ALWAYS, NULL, 0, "add: started with the worker and kept, also when nobody asks for it", 0},
         {"labels", KEY_FIRST + 5, "LIST", 0, "add: words, separated by commas", 0},
         {"tasks", KEY_FIRST + 6, "LIST", 0, "add: of chat, completion, embedding", 0},
         {"port", KEY_FIRST + 7, "N", 0, "add: that it listens on (0: a free one)", 0},
@@ -84,6 +85,9 @@ static int parse(int key, char *arg, struct argp_state *state)
         case KEY_URL:
                 give(state, "kind", "url");
                 give(state, "url", arg);
+                return 0;
+        case KEY_ALWAYS:
+                give(state, "always", "yes");
                 return 0;
         case KEY_SET:
                 equals = strchr(arg, '=');
@@ -150,6 +154,10 @@ static json_t *entry_json(const struct catalogue_entry *e)
 
                 if (setting->type == CONFIG_CHOICE)
                         continue;
+                if (setting->type == CONFIG_BOOL) {
+                        json_object_set_new(o, setting->name, json_boolean(*((const bool *)((const char *)e + setting->offset))));
+                        continue;
+                }
                 memcpy(&number, (const char *)e + setting->offset, sizeof number);
                 if (setting->type == CONFIG_BYTES || setting->type == CONFIG_NUMBER)
                         json_object_set_new(o, setting->name, json_integer((json_int_t)number));

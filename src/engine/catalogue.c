@@ -21,6 +21,7 @@ static const struct config_entry settings[] = {
         {"model", "host_memory", CONFIG_BYTES, AT(host_memory), "0", 0, UINT64_C(1) << 50, .help = "host memory that it needs; 0: not said"},
         {"model", "device", CONFIG_STRING, AT(device), "auto", .help = "auto, all, or a device's number or UUID"},
         {"model", "idle", CONFIG_DURATION, AT(idle), "10min", 0, 365 * DAY, .help = "stopped when so long nobody asked for it; 0: never"},
+        {"model", "always", CONFIG_BOOL, AT(always), "no", .help = "started with the worker and kept, also when nobody asks for it"},
         {"model", "start", CONFIG_DURATION, AT(start), "10min", 1000000, DAY, .help = "it must be healthy within so long from its start"},
         {"model", "stop", CONFIG_DURATION, AT(stop), "10s", 0, DAY, .help = "asked to end, it gets so long before it is killed"},
         {"model", "parallel", CONFIG_NUMBER, AT(parallel), "4", 1, 65536, .help = "requests that it works on at once"},
@@ -239,8 +240,8 @@ static int check_entry(struct catalogue_entry *e, const char *path, char message
         default:
                 if (check_url(e->url) < 0)
                         return refuse(message, "%s[model %s] kind url needs url = http://HOST:PORT, without a path", where, e->name);
-                if (e->command[0] || e->file[0] || e->port || e->environment[0] || e->memory)
-                        return refuse(message, "%s[model %s] kind url: command, file, port, environment and memory are of servers that are started here", where, e->name);
+                if (e->command[0] || e->file[0] || e->port || e->environment[0] || e->memory || e->always)
+                        return refuse(message, "%s[model %s] kind url: command, file, port, environment, memory and always are of servers that are started here", where, e->name);
         }
         return 0;
 }

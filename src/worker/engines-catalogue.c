@@ -73,7 +73,7 @@ static struct engines_slot *find(struct engines *e, const char *name)
 
 static struct engine_rules rules_of(const struct catalogue_entry *entry)
 {
-        return (struct engine_rules){.managed = entry->kind != CATALOGUE_URL, .idle_ms = entry->idle / 1000000, .start_ms = entry->start / 1000000,
+        return (struct engine_rules){.managed = entry->kind != CATALOGUE_URL, .idle_ms = entry->always ? 0 : entry->idle / 1000000, .start_ms = entry->start / 1000000,
                                      .stop_ms = entry->stop / 1000000};
 }
 
@@ -98,7 +98,7 @@ static void read_key(const struct engines *e, struct engines_slot *s)
         fd_close_at(&fd);
 }
 
-static void begin(struct engines *e, struct engines_slot *s, const struct catalogue_entry *entry)
+static void begin(struct engines *e, uint64_t now, struct engines_slot *s, const struct catalogue_entry *entry)
 {
         const struct engine_rules rules = rules_of(entry);
         uint32_t version = s->engine.version;
@@ -108,6 +108,8 @@ static void begin(struct engines *e, struct engines_slot *s, const struct catalo
         s->resident = -1;
         s->address[0] = s->key[0] = 0;
         engine_init(&s->engine, &rules);
+        if (entry->always)
+                engine_want(&s->engine, now, ENGINE_SERVERS, true, -1, false);
         s->engine.version = version + 1;
         health_cancel(e->health, s->index);
         if (entry->kind == CATALOGUE_URL) {
@@ -140,7 +142,7 @@ void engines_settle(struct engines *e, uint64_t now, struct engines_slot *s)
                 return;
         if (next) {
                 s->next = NULL;
-                begin(e, s, next);
+                begin(e, now, s, next);
                 free(next);
                 if (s->wanted_before)
                         engine_want(&s->engine, now, ENGINE_SERVERS, true, -1, false);
@@ -166,6 +168,7 @@ static bool same_program(const struct catalogue_entry *a, const struct catalogue
 
         copy.line = a->line;
         copy.idle = a->idle;
+        copy.always = a->always;
         copy.start = a->start;
         copy.stop = a->stop;
         memcpy(copy.labels, a->labels, sizeof copy.labels);
@@ -182,7 +185,7 @@ static void take_entry(struct engines *e, uint64_t now, const struct catalogue_e
         if (!s) {
                 s = add(e);
                 if (s)
-                        begin(e, s, entry);
+                        begin(e, now, s, entry);
                 else
                         log_error("%s: no room for one more engine", entry->name);
                 return;
@@ -195,6 +198,8 @@ static void take_entry(struct engines *e, uint64_t now, const struct catalogue_e
                 return;
         }
         if (!s->engine.retired && same_program(&s->entry, entry)) {
+                if (entry->always && !s->entry.always)
+                        engine_want(&s->engine, now, ENGINE_SERVERS, true, -1, false);
                 s->entry = *entry;
                 engine_rules_changed(&s->engine, &rules);
                 engines_revise(e, s);

@@ -127,6 +127,19 @@ def test_started_when_wanted_and_stopped(machine):
     assert "double: pid" in m.log("meta%one:8b")
 
 
+def test_always_there(machine):
+    m = machine(entry("one", always="yes", idle="1s") + entry("two"))
+    one = m.wait("one", "ready")
+    ask(one, "/double", {"die": 1})
+    m.wait("one", "ready", condition=lambda now: now["key"] != one["key"])
+    m.want("one", "cold")
+    m.wait("one", "cold")
+    m.ready("one")
+    assert m.all["two"]["state"] == "cold"
+    m.write(entry("one", always="yes") + entry("two", always="yes"))
+    m.wait("two", "ready")
+
+
 def test_unknown_models_are_answered_by_the_list(machine):
     m = machine(entry("one"))
     m.wait("one", "cold")

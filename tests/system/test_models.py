@@ -15,7 +15,6 @@ COMMAND = f"{sys.executable} {DOUBLE} --port {{port}} --host {{host}} --name {{m
 def alone(tmp_path):
     """A person's folder without `berth up`."""
     made = Home(tmp_path)
-    (tmp_path / "kept").mkdir()
     return made
 
 
@@ -23,6 +22,8 @@ def test_added_listed_shown_removed(alone):
     catalogue = alone.folder / "kept" / "models.conf"
     (alone.folder / "m.gguf").write_text("x")
     out = alone.berth("models").stdout
+    catalogue.unlink()
+    assert out == alone.berth("models").stdout  # none is as good as an empty one
     assert "No models" in out and str(catalogue) in out
     alone.berth("models", "add", "a/one:1", "--command", COMMAND, "--memory", "2GiB", "--parallel", "8", "--set", "environment=A=1", "--set", "environment=B=2")
     alone.berth("models", "add", "two", "--gguf", "m.gguf", "--context", "512", "--idle", "0")
@@ -113,8 +114,9 @@ def test_started_asked_and_stopped_through_the_pool(home):  # noqa: F811
 
 
 def test_the_worker_of_berth_up_takes_it_over(home):  # noqa: F811
-    home.start()
     catalogue = home.folder / "kept" / "models.conf"
+    catalogue.unlink()
+    home.start()
     assert catalogue.read_text().startswith("# The models that this machine serves")
     home.berth("models", "add", "mine", "--command", COMMAND)
     wait_until(lambda: f"{catalogue}: " in home.up.err, home.up.report)
