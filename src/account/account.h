@@ -39,6 +39,7 @@ enum account_right {
 /* Limits of an account or a key; 0: none beyond the pool's own. */
 struct account_limits {
         uint64_t requests_per_minute, tasks_per_minute, max_leases, max_tasks, max_connections;
+        uint64_t tokens_per_minute, max_generations; /* of models: reserved before, settled after; requests at a time */
 };
 
 /* Who is asking, found out by account_identify. */
@@ -49,6 +50,7 @@ struct account_caller {
         uint64_t scopes;               /* bit per right that the key or token allows; all ones: what the role has */
         char name[64];
         struct account_limits limits;  /* the smaller of the account's and the key's */
+        const char *models;            /* that the key may ask, as in account_key_spec; NULL: all. The key's own text: good until the next call on the accounts */
         uint32_t weight;
 };
 
@@ -197,12 +199,16 @@ must_check int account_password_begin(struct accounts *accounts, const struct ac
 must_check int account_password_end(struct accounts *accounts, const struct account_now *now, const struct account_caller *by,
                                     const struct account_password_work *work, struct account_changes *ret_changes);
 
+#define ACCOUNT_MODELS 512
 struct account_key_spec {
         char label[64];
         uint64_t scopes;             /* bits of rights; 0: the account's */
         int64_t expires_ms;          /* unix; 0: never */
         struct account_limits limits;
+        char models[ACCOUNT_MODELS]; /* names that it may ask, with commas between; "": all */
 };
+/* The model is one of a key's (models may be NULL). */
+bool account_model_listed(const char *models, const char *model);
 /* A new key for an account; its text, shown once: "berth_" + 43 letters and digits (256 random bits) + 6 of checksum. size ≥ ACCOUNT_KEY_TEXT; wipe it after use. */
 #define ACCOUNT_KEY_TEXT 64
 must_check int account_key_create(struct accounts *accounts, const struct account_now *now, const struct account_caller *by, const struct id *account,

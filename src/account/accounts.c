@@ -317,12 +317,15 @@ void caller_of(struct account_caller *caller, const struct account *account, con
                 caller->session = session->id;
         if (key) {
                 caller->key = key->id;
+                caller->models = key->models[0] ? key->models : NULL;
 #define LIMIT(name) caller->limits.name = smaller(caller->limits.name, key->limits.name)
                 LIMIT(requests_per_minute);
                 LIMIT(tasks_per_minute);
                 LIMIT(max_leases);
                 LIMIT(max_tasks);
                 LIMIT(max_connections);
+                LIMIT(tokens_per_minute);
+                LIMIT(max_generations);
 #undef LIMIT
         }
 }
@@ -349,6 +352,16 @@ int account_identify(struct accounts *a, const struct account_now *now, const ch
                 accounts_refuse(a, r, "the key or token is not accepted: wrong, expired or ended");
         }
         return r;
+}
+
+bool account_model_listed(const char *models, const char *model)
+{
+        size_t n = strlen(model);
+
+        for (const char *at = models; at; at = strchr(at, ',') ? strchr(at, ',') + 1 : NULL)
+                if (strcspn(at, ",") == n && !memcmp(at, model, n))
+                        return true;
+        return !models;
 }
 
 bool caller_covers(const struct account_caller *by, uint64_t rights)

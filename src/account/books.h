@@ -49,6 +49,7 @@ struct key {
         uint64_t scopes;            /* SCOPES_ALL, or bits with RIGHT_NONE's always set */
         int64_t expires_ms, created_ms, used_ms;
         struct account_limits limits;
+        char models[ACCOUNT_MODELS];
         bool ended;
         struct key *prev, *next;
         UT_hash_handle by_id, by_mac;

@@ -86,6 +86,8 @@ static bool limits(const json_t *json, struct account_limits *ret_limits)
         LIMIT(max_leases)
         LIMIT(max_tasks)
         LIMIT(max_connections)
+        LIMIT(tokens_per_minute)
+        LIMIT(max_generations)
 #undef LIMIT
         *ret_limits = got;
         return true;
@@ -172,6 +174,8 @@ static int load_key(struct accounts *a, const struct store_row *row, const json_
             !number(spec, "expires", TIME_MAX, &got.expires_ms) || !limits(spec, &got.limits) || !scopes(spec, &got.scopes) ||
             !flag(status, "ended", &ended))
                 return bad(a, "a key's members");
+        if (json_object_get(spec, "models") && !string(spec, "models", got.models, sizeof(got.models)))
+                return bad(a, "a key's models");
         key = accounts_key(a, &row->id);
         HASH_FIND(by_mac, a->keys_by_mac, got.mac, MAC, same);
         if (same != key || (key && !id_equal(&key->account->id, &row->account)))

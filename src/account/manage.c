@@ -14,7 +14,7 @@
 bool limits_ok(const struct account_limits *l)
 {
         return l->requests_per_minute <= LIMIT_MAX && l->tasks_per_minute <= LIMIT_MAX && l->max_leases <= LIMIT_MAX && l->max_tasks <= LIMIT_MAX &&
-               l->max_connections <= LIMIT_MAX;
+               l->max_connections <= LIMIT_MAX && l->tokens_per_minute <= LIMIT_MAX && l->max_generations <= LIMIT_MAX;
 }
 
 /* Refused, and the log says so. */
@@ -132,8 +132,20 @@ static bool within(const struct key *own, const struct account_key_spec *spec)
         LIMIT(max_leases);
         LIMIT(max_tasks);
         LIMIT(max_connections);
+        LIMIT(tokens_per_minute);
+        LIMIT(max_generations);
 #undef LIMIT
-        return true;
+        if (!own->models[0])
+                return true;
+        /* Each of its models is one of the key's. */
+        for (const char *at = spec->models; *at; at += strcspn(at, ","), at += *at == ',') {
+                char model[ACCOUNT_MODELS];
+
+                snprintf(model, sizeof(model), "%.*s", (int)strcspn(at, ","), at);
+                if (!account_model_listed(own->models, model))
+                        return false;
+        }
+        return spec->models[0] != 0;
 }
 
 int account_key_create(struct accounts *a, const struct account_now *now, const struct account_caller *by, const struct id *account_id,
@@ -179,6 +191,7 @@ int account_key_create(struct accounts *a, const struct account_now *now, const 
         key->scopes = spec->scopes && spec->scopes != SCOPES_ALL ? spec->scopes | 1u << RIGHT_NONE : SCOPES_ALL;
         key->expires_ms = spec->expires_ms;
         key->limits = spec->limits;
+        snprintf(key->models, sizeof(key->models), "%s", spec->models);
         key->created_ms = a->clock_ms;
         key_draw(a, now, "berth_", text, size);
         key_mac(a, text, strlen(text), key->mac);
@@ -234,6 +247,7 @@ static void view_key(const struct key *key, struct account_view *view)
         view->key.scopes = key->scopes == SCOPES_ALL ? 0 : key->scopes;
         view->key.expires_ms = key->expires_ms;
         view->key.limits = key->limits;
+        memcpy(view->key.models, key->models, sizeof(view->key.models));
         view->created_ms = key->created_ms;
         view->used_ms = key->used_ms;
         view->ended = key->ended;

@@ -51,6 +51,8 @@ static json_t *limits_json(const struct account_limits *limits)
         LIMIT(max_leases);
         LIMIT(max_tasks);
         LIMIT(max_connections);
+        LIMIT(tokens_per_minute);
+        LIMIT(max_generations);
 #undef LIMIT
         return json;
 }
@@ -72,6 +74,8 @@ int changes_add_key(struct accounts *a, struct account_changes *changes, const s
                                  "limits", limits_json(&key->limits));
         char mac[2 * MAC + 1];
 
+        if (key->models[0])
+                json_object_set_new(spec, "models", json_string(key->models));
         if (key->scopes != SCOPES_ALL) {
                 json_t *scopes = json_array();
 

@@ -11,14 +11,15 @@
 #include <stdio.h>
 #include <string.h>
 
-#define LIMITS "requests_per_minute tasks_per_minute max_leases max_tasks max_connections"
+#define LIMITS "requests_per_minute tasks_per_minute max_leases max_tasks max_connections tokens_per_minute max_generations"
 #define LIMIT_MOST 1000000000
 
 json_t *limits_json(const struct account_limits *limits)
 {
-        return json_pack("{s:I, s:I, s:I, s:I, s:I}", "requests_per_minute", (json_int_t)limits->requests_per_minute, "tasks_per_minute",
+        return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "requests_per_minute", (json_int_t)limits->requests_per_minute, "tasks_per_minute",
                          (json_int_t)limits->tasks_per_minute, "max_leases", (json_int_t)limits->max_leases, "max_tasks", (json_int_t)limits->max_tasks,
-                         "max_connections", (json_int_t)limits->max_connections);
+                         "max_connections", (json_int_t)limits->max_connections, "tokens_per_minute", (json_int_t)limits->tokens_per_minute, "max_generations",
+                         (json_int_t)limits->max_generations);
 }
 
 void limits_of(struct fields *f, struct account_limits *limits)
@@ -46,6 +47,8 @@ void limits_of(struct fields *f, struct account_limits *limits)
         fields_number(&inner, "max_leases", LIMIT_MOST, &limits->max_leases);
         fields_number(&inner, "max_tasks", LIMIT_MOST, &limits->max_tasks);
         fields_number(&inner, "max_connections", LIMIT_MOST, &limits->max_connections);
+        fields_number(&inner, "tokens_per_minute", LIMIT_MOST, &limits->tokens_per_minute);
+        fields_number(&inner, "max_generations", LIMIT_MOST, &limits->max_generations);
         if (inner.violations) {
                 if (!f->violations)
                         f->violations = json_array();

@@ -67,6 +67,7 @@ struct server {
         size_t connection_count, connection_max;
         struct limit_table networks;      /* where peers come from: connections of strangers, requests without identity, failed identities */
         struct limit_table parties;       /* keys, and accounts of tokens: requests; accounts: connections */
+        struct known_key *known_keys;     /* of the last second (admit.c) */
         struct identity *identities;      /* by credential; kept while a connection or request uses them */
         struct ticket *tickets;
         size_t ticket_count, in_flight, password_works;

@@ -21,13 +21,22 @@ static json_t *scopes_json(uint64_t scopes)
         return list;
 }
 
+static json_t *models_json(const char *models)
+{
+        json_t *list = models[0] ? json_array() : json_null();
+
+        for (const char *at = models; *at; at += strcspn(at, ","), at += *at == ',')
+                json_array_append_new(list, json_stringn(at, strcspn(at, ",")));
+        return list;
+}
+
 static json_t *key_json(const struct account_view *view)
 {
         char id[ID_TEXT], account[ID_TEXT];
 
-        return json_pack("{s:s, s:s, s:s, s:o, s:o, s:o, s:o, s:o}", "id", id_text("key", &view->id, id), "account", id_text("account", &view->account, account),
+        return json_pack("{s:s, s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:o}", "id", id_text("key", &view->id, id), "account", id_text("account", &view->account, account),
                          "label", view->key.label, "scopes", scopes_json(view->key.scopes), "limits", limits_json(&view->key.limits), "expires",
-                         time_json(view->key.expires_ms), "used", time_json(view->used_ms), "created", time_json(view->created_ms));
+                         time_json(view->key.expires_ms), "used", time_json(view->used_ms), "created", time_json(view->created_ms), "models", models_json(view->key.models));
 }
 
 static void add_key(void *context, const struct account_view *view)
@@ -80,9 +89,35 @@ static void scopes_of(struct fields *f, struct account_key_spec *spec)
         }
 }
 
+static void models_of(struct fields *f, struct account_key_spec *spec)
+{
+        const json_t *list = json_object_get(f->body, "models"), *one;
+        size_t i, n = 0;
+
+        if (!list || json_is_null(list))
+                return;
+        if (!json_is_array(list) || !json_array_size(list)) {
+                fields_wrong(f, "models", "a list of models' names is wanted, or nothing for all of them");
+                return;
+        }
+        json_array_foreach(list, i, one) {
+                const char *name = json_string_value(one);
+
+                if (!name || !name[0] || json_string_length(one) != strlen(name) || strpbrk(name, ", \"\\") || !path_text_is_clean(name, strlen(name))) {
+                        fields_wrong(f, "models", "number %zu is not a model's name", i + 1);
+                        return;
+                }
+                if (n + strlen(name) + 2 > sizeof spec->models) {
+                        fields_wrong(f, "models", "too many: %zu bytes of names at most", sizeof spec->models - 1);
+                        return;
+                }
+                n += (size_t)snprintf(spec->models + n, sizeof spec->models - n, "%s%s", n ? "," : "", name);
+        }
+}
+
 void handle_key_create(struct request *r)
 {
-        struct fields f = fields_of(r, "label account scopes expires limits");
+        struct fields f = fields_of(r, "label account scopes expires limits models");
         const char *label = fields_text(&f, "label", 1, 63, true), *account = fields_text(&f, "account", 1, 60, false);
         struct account_key_spec spec = {0};
         struct account_changes changes = {0};
@@ -98,6 +133,7 @@ void handle_key_create(struct request *r)
                 fields_wrong(&f, "account", "not an account's id");
         scopes_of(&f, &spec);
         limits_of(&f, &spec.limits);
+        models_of(&f, &spec);
         fields_time(&f, "expires", &spec.expires_ms);
         if (!fields_good(&f))
                 return;

@@ -49,6 +49,36 @@ bool limit_take(struct limit_bucket *bucket, uint64_t now_ms, uint64_t per_minut
         return taken;
 }
 
+static void put(struct limit_bucket *bucket, uint64_t now_ms, uint64_t parts)
+{
+        bucket->parts = parts;
+        bucket->at_ms = now_ms;
+        bucket->used = true;
+}
+
+void limit_give(struct limit_bucket *bucket, uint64_t now_ms, uint64_t per_minute, uint64_t count)
+{
+        uint64_t most, parts;
+
+        if (!per_minute)
+                return;
+        per_minute = per_minute < UINT32_MAX ? per_minute : UINT32_MAX;
+        most = per_minute * PART;
+        parts = present(bucket, now_ms, per_minute);
+        put(bucket, now_ms, count >= per_minute || parts + count * PART > most ? most : parts + count * PART);
+}
+
+void limit_use(struct limit_bucket *bucket, uint64_t now_ms, uint64_t per_minute, uint64_t count)
+{
+        uint64_t parts;
+
+        if (!per_minute)
+                return;
+        per_minute = per_minute < UINT32_MAX ? per_minute : UINT32_MAX;
+        parts = present(bucket, now_ms, per_minute);
+        put(bucket, now_ms, count >= per_minute || parts < count * PART ? 0 : parts - count * PART);
+}
+
 bool limit_is_full(const struct limit_bucket *bucket, uint64_t now_ms, uint64_t per_minute)
 {
         return present(bucket, now_ms, per_minute) >= per_minute * PART;
@@ -84,7 +114,7 @@ void limit_sweep(struct limit_table *table, uint64_t now_ms)
         HASH_ITER(hh, table->parties, party, next)
         {
                 if (party->connections || party->in_flight || party->holds || !limit_is_full(&party->requests, now_ms, party->per_minute) ||
-                    !limit_is_full(&party->tasks, now_ms, party->tasks_per_minute))
+                    !limit_is_full(&party->tasks, now_ms, party->tasks_per_minute) || !limit_is_full(&party->tokens, now_ms, party->tokens_per_minute))
                         continue;
                 HASH_DEL(table->parties, party);
                 free(party);

@@ -29,14 +29,19 @@ struct limit_state {
 
 /* Takes `count`; true when they were there. per_minute 0: no limit, always true, with ret->limit 0. */
 bool limit_take(struct limit_bucket *bucket, uint64_t now_ms, uint64_t per_minute, uint64_t count, struct limit_state *ret);
+/* Back what was taken too much. */
+void limit_give(struct limit_bucket *bucket, uint64_t now_ms, uint64_t per_minute, uint64_t count);
+/* More was used than taken: so much less is there, down to nothing. */
+void limit_use(struct limit_bucket *bucket, uint64_t now_ms, uint64_t per_minute, uint64_t count);
 bool limit_is_full(const struct limit_bucket *bucket, uint64_t now_ms, uint64_t per_minute);
 
 struct limit_party {
         uint8_t key[16];
         struct limit_bucket requests;
         struct limit_bucket tasks;
-        uint64_t per_minute, tasks_per_minute; /* as last used, for knowing when the record may go */
-        uint32_t connections, in_flight;
+        struct limit_bucket tokens;  /* of models */
+        uint64_t per_minute, tasks_per_minute, tokens_per_minute; /* as last used, for knowing when the record may go */
+        uint32_t connections, in_flight, generations;
         uint32_t holds;          /* pointers to it that others keep */
         UT_hash_handle hh;
 };

@@ -145,3 +145,19 @@ void handle_model_stop(struct request *r)
 {
         wish(r, false);
 }
+
+void handle_usage(struct request *r)
+{
+        struct service_list list = {0};
+        char text[ID_TEXT];
+        int found = request_query(r, "account", text, sizeof text);
+
+        if (found < 0)
+                return;
+        if (found && id_parse("account", text, &list.account) < 0) {
+                reply_problem(r, "request.parameter", NULL, "account: not an account's id.");
+                return;
+        }
+        request_begin(r);
+        service_usage(r->server->service, &r->caller, &list, request_done, r);
+}

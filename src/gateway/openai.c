@@ -82,6 +82,39 @@ static bool read_priority(struct request *r, struct generation *g)
         return bad(r, "x-berth-priority", "high, normal or low");
 }
 
+/* Tokens are taken before it is sent, as many as it may need, and settled when it is over. False: answered. */
+static bool reserve(struct request *r, struct generation *g)
+{
+        struct limit_party *party = r->counted;
+        uint64_t most = r->caller.limits.max_generations;
+
+        party->tokens_per_minute = r->caller.limits.tokens_per_minute;
+        if (most && party->generations >= most) {
+                r->allowance.retry_s = 1;
+                reply_problem(r, "limit.in_flight", NULL, "%u requests for models of this key are being answered already.", party->generations);
+                return false;
+        }
+        g->taken = party->tokens_per_minute && g->reserved > party->tokens_per_minute ? party->tokens_per_minute : g->reserved;
+        if (!limit_take(&party->tokens, server_now(r->server), party->tokens_per_minute, g->taken, &g->allowance)) {
+                r->allowance.retry_s = g->allowance.retry_s;
+                reply_problem(r, "limit.tokens", NULL, "More than %llu tokens in a minute: this request may need %llu, %llu are left.", (unsigned long long)party->tokens_per_minute,
+                              (unsigned long long)g->reserved, (unsigned long long)g->allowance.remaining);
+                return false;
+        }
+        party->generations++;
+        party->holds++;
+        g->party = party;
+        return true;
+}
+
+static bool may_ask(struct request *r, const struct generation *g)
+{
+        if (account_model_listed(r->caller.models, g->model))
+                return true;
+        reply_problem(r, "model.unknown", NULL, "The model \"%s\" does not exist, or you have no access to it.", g->model);
+        return false;
+}
+
 static void generate(struct request *r, const struct openai_way *way)
 {
         struct generation *g = calloc(1, sizeof(*g));
@@ -93,11 +126,11 @@ static void generate(struct request *r, const struct openai_way *way)
         g->all = r->server->generations;
         g->request = r;
         g->way = way;
-        if (!read_body(r, g) || !read_priority(r, g)) {
+        if (!read_body(r, g) || !read_priority(r, g) || !may_ask(r, g) || !reserve(r, g)) {
                 free(g);
                 return;
         }
-        g->ask.account = r->caller.account;
+        g->account = g->ask.account = r->caller.account;
         g->ask.weight = r->caller.weight;
         g->ask.cost = g->reserved;
         relay_begin(g);

@@ -33,7 +33,10 @@ struct generation {
         struct strbuf answer;            /* of one that is not streamed */
         uint64_t asked_ns, sent_ns, first_ns, last_ns; /* 0: not yet */
         uint64_t comment_ms;             /* when its client is to hear that it waits */
-        uint64_t retry_after_s, reserved, estimated; /* tokens: reserved; of the prompt, as estimated */
+        struct limit_party *party;       /* whose tokens it takes; held until it is over */
+        struct limit_state allowance;    /* of tokens */
+        struct id account;
+        uint64_t retry_after_s, reserved, estimated, taken; /* tokens: reserved; of the prompt, as estimated; taken from the limit */
         char model[GENERATE_MODEL], worker[64], type[64];
         int status;
         uint32_t engine;

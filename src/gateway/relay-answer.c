@@ -16,6 +16,12 @@ static void add_headers(struct generation *g)
 {
         struct request *r = g->request;
 
+        if (g->allowance.limit)
+                strbuf_add(&r->extra, "X-RateLimit-Limit-Tokens: %llu\r\nX-RateLimit-Remaining-Tokens: %llu\r\nX-RateLimit-Reset-Tokens: %llus\r\n", (unsigned long long)g->allowance.limit,
+                           (unsigned long long)g->allowance.remaining, (unsigned long long)g->allowance.reset_s);
+        if (r->allowance.limit)
+                strbuf_add(&r->extra, "X-RateLimit-Limit-Requests: %llu\r\nX-RateLimit-Remaining-Requests: %llu\r\nX-RateLimit-Reset-Requests: %llus\r\n",
+                           (unsigned long long)r->allowance.limit, (unsigned long long)r->allowance.remaining, (unsigned long long)r->allowance.reset_s);
         strbuf_add(&r->extra, "X-Berth-Queue-Ms: %llu\r\nX-Berth-Worker: %s\r\n", g->sent_ns ? (unsigned long long)(g->sent_ns - g->asked_ns) / 1000000 : 0, g->worker);
 }
 

@@ -13,6 +13,8 @@
 #define COMMENT_FIRST_MS 2000
 #define COMMENT_MS 5000
 
+enum outcome { FINISHED, FAILED, CANCELLED };
+
 static void on_head(void *context, const struct upstream_answer *answer);
 static void on_body(void *context, const char *data, size_t length);
 static void on_end(void *context, int error, const char *text, bool any);
@@ -25,15 +27,43 @@ static void look_after_queue(struct generations *all)
                 server_turn_soon(all->server);
 }
 
-/* What it was and took, counted once. */
-static void count(struct generation *g, bool good)
+static uint64_t cost(const struct generation *g)
 {
+        return g->sse.usage ? g->sse.prompt_tokens + g->sse.completion_tokens : g->first_ns ? g->estimated + g->sse.tokens : 0;
+}
+
+/* The tokens that were reserved become those that it used. */
+static void settle_tokens(struct generation *g)
+{
+        struct limit_party *party = take(g->party);
+        uint64_t now_ms = server_now(g->all->server), used = cost(g);
+
+        if (!party)
+                return;
+        if (used < g->taken)
+                limit_give(&party->tokens, now_ms, party->tokens_per_minute, g->taken - used);
+        else
+                limit_use(&party->tokens, now_ms, party->tokens_per_minute, used - g->taken);
+        party->generations--;
+        party->holds--;
+}
+
+/* What it was and took, counted once. Who left in the middle has used what came until then. */
+static void count(struct generation *g, enum outcome outcome)
+{
+        bool good = outcome == FINISHED;
+        const struct service_usage usage = {.requests = 1, .prompt_tokens = g->first_ns ? (g->sse.usage ? g->sse.prompt_tokens : g->estimated) : 0,
+                                            .completion_tokens = g->sse.usage ? g->sse.completion_tokens : g->sse.tokens, .cancelled = outcome == CANCELLED, .failed = outcome == FAILED,
+                                            .estimated = g->first_ns && !g->sse.usage};
+
         struct generations *all = g->all;
         struct meter_model *model = g->sent_ns ? meter_model(&all->meter, g->model) : NULL;
         uint64_t now = uv_hrtime(), prompt = g->sse.usage ? g->sse.prompt_tokens : g->estimated, tokens = g->sse.usage ? g->sse.completion_tokens : g->sse.tokens;
 
+        settle_tokens(g);
         if (!g->sent_ns)
                 return;
+        service_usage_add(all->server->service, &g->account, g->model, &usage);
         histogram_add(&all->meter.duration, now - g->asked_ns);
         /* Of an answer in one piece nobody knows when its first token was there. */
         if (g->first_ns && g->streaming) {
@@ -69,17 +99,13 @@ static void generation_free(struct generation *g)
 {
         struct generations *all = g->all;
 
+        settle_tokens(g);
         DL_DELETE(all->list, g);
         all->count--;
         sse_done(&g->sse);
         strbuf_done(&g->answer);
         free(g);
         look_after_queue(all);
-}
-
-static uint64_t cost(const struct generation *g)
-{
-        return g->sse.usage ? g->sse.prompt_tokens + g->sse.completion_tokens : g->first_ns ? g->estimated + g->sse.tokens : 0;
 }
 
 /* Over for the engine's side: its place is free. */
@@ -100,7 +126,7 @@ void relay_over(struct generation *g, const char *code, const char *text)
         } else {
                 g->all->finished++;
         }
-        count(g, !code);
+        count(g, code ? FAILED : FINISHED);
         leave_engine(g);
         generation_free(g);
 }
@@ -112,7 +138,7 @@ static void client_gone(struct request *r)
 
         g->all->cancelled++;
         g->request = NULL;
-        count(g, false);
+        count(g, CANCELLED);
         leave_engine(g);
         generation_free(g);
         request_release(r);
@@ -143,7 +169,7 @@ static void engine_failed(struct generation *g, const char *text)
         }
         g->all->failed++;
         answer_refusal(g, "generate.engine", text);
-        count(g, false);
+        count(g, FAILED);
         generation_free(g);
 }
 

@@ -39,6 +39,14 @@ bool service_generate_waiting(const struct service *service);
 void service_engines_tick(struct service *service);
 const struct generate *service_generate(const struct service *service);
 
+/* What a request used, added up by day, account and model, and stored every ten seconds: what a crash takes away is less than that. */
+struct service_usage {
+        uint64_t requests, prompt_tokens, completion_tokens, cancelled, failed, cached, estimated;
+};
+void service_usage_add(struct service *service, const struct id *account, const char *model, const struct service_usage *usage);
+/* Of the caller's account, or of all for who may see accounts; list: account. */
+void service_usage(struct service *service, const struct account_caller *caller, const struct service_list *list, service_done_fn done, void *context);
+
 /* What the model's engines can do, of all of them; false: nobody has it. */
 bool service_model_tasks(const struct service *service, const char *model, unsigned *ret_tasks);
 /* Any engine's revision: part of the cache's key. "" when none is known. */

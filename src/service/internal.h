@@ -271,6 +271,8 @@ struct service {
         struct service_generate_calls generate_calls;
         void *generate_context;
         uint32_t sites;
+        struct usage_row *usage;
+        uint64_t usage_due_ms;
         bool generate_draining;
         struct service_worker *connections;
         struct answer_entry *answers;
@@ -466,6 +468,10 @@ void engines_gone(struct service *s, struct worker *worker);
 void engine_want(struct served *engine, bool ready);
 /* Carries out what generate decided. */
 void engines_drain(struct service *s);
+
+/* usage.c: what became known since the last time goes to the store, every while; all: now. */
+void usage_turn(struct service *s, bool all);
+void usage_free(struct service *s);
 
 /* event.c */
 int events_open(struct service *s);

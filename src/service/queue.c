@@ -158,6 +158,7 @@ static int restore(struct service *s, const struct store_row *row)
         case STORE_AUDIT:
         case STORE_ANSWER:
         case STORE_OBJECT:
+        case STORE_USAGE:
         case STORE_TABLES:
                 break;
         }

@@ -357,6 +357,7 @@ static void free_all(struct service *s)
         }
         events_close(s);
         figures_close(s);
+        usage_free(s);
         if (s->generate)
                 generate_free(s->generate);
         if (s->core)
@@ -401,6 +402,7 @@ void service_close(struct service *s)
         if (s->writer) {
                 uint64_t began = clock_now_ns();
 
+                usage_turn(s, true);
                 /* Connections that end here are silent, no more: their leases stay what they are in the store, to be resumed. */
                 do
                         pending_flush(s);
@@ -435,6 +437,7 @@ uint64_t service_turn(struct service *s)
         core_tick(s->core, s->now_ms);
         act_drain(s);
         act_waits_due(s);
+        usage_turn(s, false);
         generate_tick(s->generate, s->now_ms);
         engines_drain(s);
         queues_turn(s);
@@ -451,6 +454,7 @@ uint64_t service_turn(struct service *s)
                 return 0;
         core_due = core_next_deadline(s->core);
         due = generate_next_deadline(s->generate);
+        due = s->usage && s->usage_due_ms < due ? s->usage_due_ms : due;
         due = core_due < due ? core_due : due;
         due = s->waits_due_ms < due ? s->waits_due_ms : due;
         due = s->sweep_due_ms < due ? s->sweep_due_ms : due;

@@ -20,7 +20,7 @@ int64_t sweep_until(const struct service *s, uint32_t state)
 
 static void rows_call(void *context, struct store *store)
 {
-        static const enum store_table tables[] = {STORE_ANSWER, STORE_WORKER, STORE_FEED, STORE_SESSION, STORE_TASK};
+        static const enum store_table tables[] = {STORE_ANSWER, STORE_WORKER, STORE_FEED, STORE_SESSION, STORE_USAGE, STORE_TASK};
         const struct service *s = context;
         uint64_t count;
 

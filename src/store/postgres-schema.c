@@ -36,7 +36,9 @@ static const char *const version_2[] = {
         NULL,
 };
 
-static const struct postgres_migration migrations[] = {{version_1}, {version_2}};
+static const char *const version_3[] = {TABLE("usage"), NULL};
+
+static const struct postgres_migration migrations[] = {{version_1}, {version_2}, {version_3}};
 
 /* 0 with the version; 0 when there is no schema yet. */
 static int find_version(struct postgres_store *p, int *ret_version)

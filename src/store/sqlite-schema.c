@@ -33,7 +33,9 @@ static const char *const version_2[] = {
         NULL,
 };
 
-static const struct sqlite_migration migrations[] = {{version_1}, {version_2}};
+static const char *const version_3[] = {TABLE("usage"), NULL};
+
+static const struct sqlite_migration migrations[] = {{version_1}, {version_2}, {version_3}};
 
 static int number(struct sqlite_store *s, const char *sql, int *ret_number)
 {

@@ -14,7 +14,7 @@
 static const char *const table_names[STORE_TABLES] = {
         [STORE_TASK] = "task",   [STORE_WORKER] = "worker", [STORE_ACCOUNT] = "account", [STORE_KEY] = "key",
         [STORE_SESSION] = "session", [STORE_AUDIT] = "audit", [STORE_FEED] = "feed",     [STORE_ANSWER] = "answer",
-        [STORE_OBJECT] = "object", [STORE_SETTING] = "setting",
+        [STORE_OBJECT] = "object", [STORE_SETTING] = "setting", [STORE_USAGE] = "usage",
 };
 
 const char *store_table_name(enum store_table table)

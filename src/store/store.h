@@ -47,6 +47,7 @@ enum store_table {
         STORE_ANSWER,   /* idempotency keys and the answers given; text_key: account and key; until_ms: when it may go */
         STORE_OBJECT,   /* artifacts; text_key: sha256 in hex */
         STORE_SETTING,  /* secrets and marks of the pool itself; text_key: its name */
+        STORE_USAGE,    /* tokens by day, account and model, of one start of a pool server each; until_ms: when it may go */
         STORE_TABLES
 };
 
@@ -92,7 +93,7 @@ void store_close(struct store *store);
 SCOPED_FN(struct store *, store_close)
 /* Why the last call failed, for people, in one line; "" after one that did not. Never a password. */
 const char *store_problem(const struct store *store);
-/* "task" … "setting": the table's name in both stores. NULL: no such table. */
+/* "task" … "usage": the table's name in both stores. NULL: no such table. */
 const char *store_table_name(enum store_table table);
 
 /* All batches in one transaction, in order. epochs: of the queues, as claimed (an array of STORE_QUEUES), looked at for the queues of the STORE_TASK rows in

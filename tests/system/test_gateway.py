@@ -275,5 +275,5 @@ def test_every_route_was_asked(pool):
     elsewhere = {("GET", "/worker/v1"), ("GET", "/events"), ("GET", "/api/v1/events"), ("POST", "/api/v1/events"), ("GET", "/api/v1/tasks/{task}/events"),
                  ("POST", "/api/v1/tickets"), ("GET", "/api/v1/snapshot"), ("GET", "/openapi.json"),
                  # test_openai.py
-                 *((way, path) for way, path in all_routes if path.startswith("/v1/") or path.startswith("/api/v1/models")), ("GET", "/"), ("GET", "/icon.svg"), ("GET", "/assets/{file}")}
+                 *((way, path) for way, path in all_routes if path.startswith(("/v1/", "/api/v1/models", "/api/v1/usage"))), ("GET", "/"), ("GET", "/icon.svg"), ("GET", "/assets/{file}")}
     assert all_routes - good - elsewhere == set()

@@ -281,7 +281,7 @@ def test_a_client_that_reads_slowly_holds_its_engine_back(pool, worker, engine):
     # 30 MB and more are not taken in by anybody: the engine can't end before its client reads.
     engine.wait(lambda e: e.running == 1)
     assert chat(pool, double={"fault": None, "tokens": 3}).status == 200
-    assert engine.finished == 1
+    engine.wait(lambda e: e.finished == 1)
     count, kept = 0, b""
     while not kept.endswith(b"0\r\n\r\n"):
         part = stream.sock.recv(1 << 20)
@@ -479,3 +479,76 @@ def test_what_changes_is_told(pool, engine):
     assert states == ["starting", "ready"]
     snapshot.sock.close()
     leave(pool, worker)
+
+
+# ---- keys, limits, usage
+
+
+def key_of(pool, account, **more):
+    return pool.good("POST", "/api/v1/keys", {"label": "test", "account": account, **more})["key"]
+
+
+def test_limits_of_keys(pool, worker, engine):
+    account, free = pool.account("openai-limits")
+    assert chat(pool, token=free).status == 200
+    other = key_of(pool, account, models=["other", "more"])
+    assert chat(pool, token=other).json["error"]["code"] == "model_not_found"
+    assert [k["models"] for k in pool.good("GET", f"/api/v1/keys?account={account}")["data"] if k["models"]] == [["other", "more"]]
+    assert chat(pool, token=key_of(pool, account, models=["m"])).status == 200
+    # Reserved by what it may need, settled by what it used: 16 of 400.
+    key = key_of(pool, account, limits={"tokens_per_minute": 400})
+    answer = chat(pool, token=key, max_tokens=300)
+    assert answer.status == 200 and answer.headers["x-ratelimit-limit-tokens"] == "400"
+    answer = chat(pool, token=key, max_tokens=300)
+    assert answer.status == 200
+    engine.hold()
+    held = Stream(pool_as(pool, key), max_tokens=300)
+    engine.wait(lambda e: e.running == 1)
+    refused = chat(pool, token=key, max_tokens=300)
+    assert refused.status == 429 and refused.json["error"]["code"] == "rate_limit_exceeded" and refused.headers["retry-after"]
+    one = key_of(pool, account, limits={"max_generations": 1})
+    second = Stream(pool_as(pool, one))
+    engine.wait(lambda e: e.running == 2)
+    assert chat(pool, token=one).status == 429
+    engine.release()
+    assert held.end().whole and second.end().whole
+    assert chat(pool, token=one).status == 200
+
+
+class pool_as:
+    """The pool with another key."""
+
+    def __init__(self, pool, token):
+        self.socket, self.token = pool.socket, token
+
+
+def used(pool, **options):
+    return {row["model"]: row for row in pool.good("GET", "/api/v1/usage", **options)["data"]}
+
+
+def test_usage_is_kept(tmp_path, engine):
+    for pool in running(tmp_path / "pool"):
+        worker = join(pool, engine_of(engine))
+        account, key = pool.account("used")
+        assert used(pool, token=key) == {}
+        assert chat(pool, token=key).status == 200
+        assert Stream(pool_as(pool, key)).end().whole
+        engine.behave(usage=False)
+        assert Stream(pool_as(pool, key)).end().whole
+        stream = Stream(pool_as(pool, key), double={"fault": "stall"}).until("word")
+        stream.leave()
+        engine.wait(lambda e: e.running == 0 and e.cancelled == 1)
+        row = wait_until(lambda: (u := used(pool, token=key)) and u["m"]["requests"] == 4 and u["m"], "four are counted")
+        assert row["account"] == account and row["cancelled"] == 1 and row["estimated"] == 2
+        assert 15 < row["completion_tokens"] <= 17 and row["prompt_tokens"] > 22
+        assert chat(pool, token=key, double={"fault": "die"}).status == 502
+        assert used(pool, token=key)["m"]["failed"] == 1
+        _, nosy = pool.account("nosy")
+        assert used(pool, token=nosy) == {} and pool.ask("GET", f"/api/v1/usage?account={account}", token=nosy).status == 403
+        assert pool.stop() == 0
+        pool.start()
+        worker = join(pool, engine_of(engine), worker=worker.id)
+        assert used(pool, token=key)["m"]["requests"] == 5
+        assert chat(pool, token=key).status == 200
+        assert used(pool)["m"]["requests"] == 6, "those of both starts"
+        leave(pool, worker)
