@@ -139,9 +139,9 @@ static bool within(const struct key *own, const struct account_key_spec *spec)
                 return true;
         /* Each of its models is one of the key's. */
         for (const char *at = spec->models; *at; at += strcspn(at, ","), at += *at == ',') {
-                char model[ACCOUNT_MODELS];
+                char model[ACCOUNT_MODELS] = "";
 
-                snprintf(model, sizeof(model), "%.*s", (int)strcspn(at, ","), at);
+                memcpy(model, at, strcspn(at, ","));
                 if (!account_model_listed(own->models, model))
                         return false;
         }
