@@ -123,7 +123,8 @@ void answer_body(struct generation *g, const char *data, size_t length)
         int r;
 
         if (!g->streaming) {
-                if (!g->first_ns) {
+                /* A refusal of the engine used nothing. */
+                if (!g->first_ns && g->status == 200) {
                         g->first_ns = g->last_ns = uv_hrtime();
                         service_generate_first(g->all->server->service, &g->ask);
                 }

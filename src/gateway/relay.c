@@ -55,10 +55,9 @@ static void count(struct generation *g, enum outcome outcome)
         const struct service_usage usage = {.requests = 1, .prompt_tokens = g->first_ns ? (g->sse.usage ? g->sse.prompt_tokens : g->estimated) : 0,
                                             .completion_tokens = g->sse.usage ? g->sse.completion_tokens : g->sse.tokens, .cancelled = outcome == CANCELLED, .failed = outcome == FAILED,
                                             .estimated = g->first_ns && !g->sse.usage};
-
         struct generations *all = g->all;
         struct meter_model *model = g->sent_ns ? meter_model(&all->meter, g->model) : NULL;
-        uint64_t now = uv_hrtime(), prompt = g->sse.usage ? g->sse.prompt_tokens : g->estimated, tokens = g->sse.usage ? g->sse.completion_tokens : g->sse.tokens;
+        uint64_t now = uv_hrtime(), prompt = usage.prompt_tokens, tokens = usage.completion_tokens;
 
         settle_tokens(g);
         if (!g->sent_ns)
