@@ -5,6 +5,8 @@
     with berth.peak("warm-up") as window:      # the exact peak of device memory, spikes included
         ...
     print(window.bytes)
+    for step, batch in enumerate(data, 1):
+        berth.progress(step, "train")          # `berth run --watch` sees that it gets on
 
 Where Berth is not there, all of it does nothing: present() is False, trim() and on_trim() return False, peaks are None.
 """
@@ -12,9 +14,11 @@ import atexit
 import contextlib
 import ctypes
 import errno
+import mmap
 import os
+import struct
 
-__all__ = ["present", "trim", "on_trim", "peak_begin", "peak_end", "peak"]
+__all__ = ["present", "trim", "on_trim", "peak_begin", "peak_end", "peak", "progress"]
 
 _CALLBACK = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 _library = ctypes.CDLL(None)
@@ -93,3 +97,23 @@ def peak(name):
 
 # No call may come while the interpreter ends.
 atexit.register(on_trim, None)
+
+
+_page = None  # False: nobody watches
+
+
+def progress(steps, phase=None):
+    """Tells the watchdog of `berth run --watch` how many steps are done, and what the program is at. False: nobody watches."""
+    global _page
+    if _page is None:
+        try:
+            with open(os.environ["BERTH_PROGRESS"], "r+b") as file:
+                _page = mmap.mmap(file.fileno(), 4096)
+        except (KeyError, OSError, ValueError):
+            _page = False
+    if _page is False:
+        return False
+    if phase is not None:
+        _page[32:80] = phase.encode("ascii", "replace")[:47].ljust(48, b"\0")
+    _page[8:16] = struct.pack("=Q", max(int(steps), 1) & 0xFFFFFFFFFFFFFFFF)
+    return True

@@ -5,17 +5,19 @@
 #include "cli/launch.h"
 #include "cli/snapshot.h"
 #include "cli/summary.h"
+#include "cli/watch-start.h"
 
 #include <stdio.h>
 #include <string.h>
 
-enum { KEY_NEED = 'n', KEY_QUIET = 'q', KEY_NO_DAEMON = 0x100, KEY_SUMMARY, KEY_SOFT, KEY_JOB_MEMORY, KEY_DEVICE };
+enum { KEY_NEED = 'n', KEY_QUIET = 'q', KEY_NO_DAEMON = 0x100, KEY_SUMMARY, KEY_SOFT, KEY_JOB_MEMORY, KEY_DEVICE, KEY_WATCH, KEY_ON_HANG, KEY_HANG_AFTER, KEY_WATCH_REPORT, KEY_NOTIFY };
 
 struct run {
         struct launch launch;
         bool no_daemon_ok, quiet;
         const char *device;  /* as given, or NULL */
         const char *summary; /* where its JSON goes */
+        struct watch_options watch;
         int program; /* index in argv, 0: none given */
 };
 
@@ -29,6 +31,11 @@ static const struct argp_option options[] = {
         {"job", 'j', "NAME", 0, "programs with the same name come in and go out together", 0},
         {"device", KEY_DEVICE, "auto|INDEX|UUID", 0, "only this device is there for the program; auto: the best for its --need, or else its --memory", 0},
         {"summary", KEY_SUMMARY, "FILE", 0, "when it has ended, write what it took to FILE, as JSON", 0},
+        {"watch", KEY_WATCH, NULL, 0, "a process beside it watches whether it gets on, and its memory, and says so", 0},
+        {"hang-after", KEY_HANG_AFTER, "TIME", 0, "with --watch: no progress for so long is a hang (45s); 0: never", 0},
+        {"on-hang", KEY_ON_HANG, "report|term|kill", 0, "with --watch: what is done about a hang, after its last state was kept (report)", 0},
+        {"watch-report", KEY_WATCH_REPORT, "FILE", 0, "with --watch: where its last state goes (berth-watchdog-PID.txt)", 0},
+        {"notify", KEY_NOTIFY, NULL, 0, "with --watch: also tell the desktop", 0},
         {"quiet", KEY_QUIET, NULL, 0, "do not tell on standard error what it took", 0},
         {"no-daemon-ok", KEY_NO_DAEMON, NULL, 0, "when no daemon answers, run the program unshared", 0},
         {0},
@@ -62,6 +69,24 @@ static int parse(int key, char *arg, struct argp_state *state)
                 return 0;
         case KEY_SUMMARY:
                 r->summary = arg;
+                return 0;
+        case KEY_WATCH:
+                r->watch.wanted = true;
+                return 0;
+        case KEY_HANG_AFTER:
+                r->watch.wanted = true;
+                r->watch.hang_after = arg;
+                return 0;
+        case KEY_ON_HANG:
+                r->watch.wanted = true;
+                r->watch.on_hang = arg;
+                return 0;
+        case KEY_WATCH_REPORT:
+                r->watch.wanted = true;
+                r->watch.report = arg;
+                return 0;
+        case KEY_NOTIFY:
+                r->watch.wanted = r->watch.desktop = true;
                 return 0;
         case KEY_QUIET:
                 r->quiet = true;
@@ -164,6 +189,8 @@ static int run(const struct verb *self, int argc, char **argv)
         if (!run.program)
                 return cli_usage(self, "which program? berth run [OPTIONS] -- PROGRAM [ARGS...]");
         r = launch_check(&run.launch, message);
+        if (r >= 0)
+                r = watch_check(&run.watch, message);
         if (r < 0)
                 return cli_usage(self, "%s", message);
         if (launch_blocking())
@@ -172,6 +199,8 @@ static int run(const struct verb *self, int argc, char **argv)
         r = connection_open(&c, message);
         if (r == -E_UNAVAILABLE && run.no_daemon_ok) {
                 cli_error("%s; %s runs unshared", message, argv[run.program]);
+                if (watch_start(&run.watch, NULL, argv[run.program], message) < 0)
+                        cli_error("%s", message);
                 return launch_exec(argv + run.program);
         }
         if (r >= 0)
@@ -201,6 +230,8 @@ static int run(const struct verb *self, int argc, char **argv)
                 cli_error("%s", message);
                 return cli_exit_code(r);
         }
+        if (watch_start(&run.watch, run.launch.socket, argv[run.program], message) < 0)
+                cli_error("%s", message);
         return launch_exec(argv + run.program);
 }
 
@@ -216,6 +247,7 @@ const struct verb verb_run = {
                 "Examples:\n\n"
                 "  berth run -- python3 train.py\n"
                 "  berth run --memory 40% --priority batch -- python3 train.py\n"
+                "  berth run --watch --on-hang kill -- python3 train.py\n"
                 "  berth run --job both -- ./left & berth run --job both -- ./right",
         .options = options,
         .parse = parse,
