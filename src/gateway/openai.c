@@ -9,6 +9,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 
 #define TOKENS_UNKNOWN 256     /* reserved for an answer whose length the client leaves open */
 #define BYTES_PER_TOKEN 4      /* of a prompt, as estimated ahead */
@@ -16,8 +17,8 @@
 static const struct openai_way chat = {"/v1/chat/completions", ENGINE_CHAT, "chat completions"}, completion = {"/v1/completions", ENGINE_COMPLETION, "completions"},
                                embedding = {"/v1/embeddings", ENGINE_EMBEDDING, "embeddings"};
 
-enum member { MODEL, STREAM, MAX_TOKENS, MAX_COMPLETION_TOKENS, MESSAGES, PROMPT, INPUT, MEMBERS };
-static const char *const members[MEMBERS + 1] = {"model", "stream", "max_tokens", "max_completion_tokens", "messages", "prompt", "input", NULL};
+enum member { MODEL, STREAM, MAX_TOKENS, MAX_COMPLETION_TOKENS, MESSAGES, PROMPT, INPUT, CACHE, MEMBERS };
+static const char *const members[MEMBERS + 1] = {"model", "stream", "max_tokens", "max_completion_tokens", "messages", "prompt", "input", "cache", NULL};
 
 static bool bad(struct request *r, const char *member, const char *text)
 {
@@ -45,6 +46,10 @@ static bool read_body(struct request *r, struct generation *g)
         if (flag < 0 || (flag && g->way->task == ENGINE_EMBEDDING))
                 return bad(r, "stream", flag < 0 ? "true or false" : "embeddings are not streamed");
         g->stream = flag;
+        flag = scan_flag(&v[CACHE]);
+        if (flag < 0)
+                return bad(r, "cache", "true or false");
+        g->caching = flag;
         if (g->way->task == ENGINE_CHAT && (!v[MESSAGES].text || v[MESSAGES].text[0] != '['))
                 return bad(r, "messages", "an array of messages is needed");
         if (g->way->task == ENGINE_COMPLETION && !v[PROMPT].text)
@@ -115,6 +120,27 @@ static bool may_ask(struct request *r, const struct generation *g)
         return false;
 }
 
+/* Asked for by the header or the body; streams are not kept. True: answered out of it. */
+static bool cached(struct request *r, struct generation *g)
+{
+        const char *header = request_header(r, HEADER_BERTH_CACHE);
+        struct generations *all = g->all;
+        const struct cached *found;
+
+        g->caching = (g->caching || (header && !strcasecmp(header, "on"))) && !g->stream && all->cache.most &&
+                     cache_key(&g->account, g->way->path, service_model_revision(r->server->service, g->model), r->body, r->body_length, g->key) == 0;
+        if (!g->caching)
+                return false;
+        found = cache_find(&all->cache, server_now(r->server), g->key);
+        *(found ? &all->cache_hits : &all->cache_misses) += 1;
+        if (!found)
+                return false;
+        service_usage_add(r->server->service, &g->account, g->model, &(struct service_usage){.requests = 1, .cached = 1});
+        strbuf_add(&r->extra, "X-Berth-Cache: hit\r\n");
+        reply_text(r, 200, "application/json", found->text, found->bytes);
+        return true;
+}
+
 static void generate(struct request *r, const struct openai_way *way)
 {
         struct generation *g = calloc(1, sizeof(*g));
@@ -126,11 +152,15 @@ static void generate(struct request *r, const struct openai_way *way)
         g->all = r->server->generations;
         g->request = r;
         g->way = way;
-        if (!read_body(r, g) || !read_priority(r, g) || !may_ask(r, g) || !reserve(r, g)) {
+        if (!read_body(r, g) || !read_priority(r, g) || !may_ask(r, g)) {
                 free(g);
                 return;
         }
         g->account = g->ask.account = r->caller.account;
+        if (cached(r, g) || !reserve(r, g)) {
+                free(g);
+                return;
+        }
         g->ask.weight = r->caller.weight;
         g->ask.cost = g->reserved;
         relay_begin(g);

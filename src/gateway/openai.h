@@ -4,6 +4,7 @@
  *   relay.c         one request's life: waits (service/engines.h), is sent to an engine (upstream.h), its answer handed on; retried once, ended by either side
  *   relay-answer.c  what the client gets: answers, event streams (sse.h), errors in the middle
  *   models.c        lists of models, wishes to start and stop
+ *   cache.c         answers kept for the same request
  *   meter.c         times to the first token and between tokens, tokens
  *
  * A request that is streamed to its client ends with [DONE] only if its engine said so; if that dies, with an event that holds an error, and the connection is
@@ -12,6 +13,7 @@
  */
 #pragma once
 
+#include "gateway/cache.h"
 #include "gateway/gateway.h"
 #include "gateway/meter.h"
 #include "gateway/sse.h"
@@ -40,6 +42,8 @@ struct generation {
         char model[GENERATE_MODEL], worker[64], type[64];
         int status;
         uint32_t engine;
+        uint8_t key[CACHE_KEY];
+        bool caching;                    /* its answer is kept under the key */
         bool stream, opened, streaming, broken, tried, comments;
         const char *broken_text;
 };
@@ -69,6 +73,7 @@ struct generations {
         struct upstreams *upstreams;
         struct generation *list;
         struct meter meter;
+        struct cache cache;
         size_t count;
         uint64_t finished, failed, cancelled, retried, refused, cache_hits, cache_misses, broken;
 };

@@ -22,6 +22,8 @@ static void add_headers(struct generation *g)
         if (r->allowance.limit)
                 strbuf_add(&r->extra, "X-RateLimit-Limit-Requests: %llu\r\nX-RateLimit-Remaining-Requests: %llu\r\nX-RateLimit-Reset-Requests: %llus\r\n",
                            (unsigned long long)r->allowance.limit, (unsigned long long)r->allowance.remaining, (unsigned long long)r->allowance.reset_s);
+        if (g->caching)
+                strbuf_add(&r->extra, "X-Berth-Cache: miss\r\n");
         strbuf_add(&r->extra, "X-Berth-Queue-Ms: %llu\r\nX-Berth-Worker: %s\r\n", g->sent_ns ? (unsigned long long)(g->sent_ns - g->asked_ns) / 1000000 : 0, g->worker);
 }
 
@@ -199,6 +201,8 @@ bool answer_whole(struct generation *g)
                 relay_over(g, "generate.engine", text);
                 return false;
         }
+        if (g->caching && g->status == 200)
+                cache_put(&g->all->cache, server_now(g->all->server), g->key, g->answer.text, g->answer.length, g->sse.prompt_tokens, g->sse.completion_tokens);
         add_headers(g);
         r = take(g->request);
         r->pending = false;

@@ -340,6 +340,7 @@ void generations_close(struct generations *all)
         }
         upstreams_close(all->upstreams);
         meter_done(&all->meter);
+        cache_done(&all->cache);
         free(all);
 }
 
@@ -351,6 +352,7 @@ int generations_open(struct server *server, struct generations **ret_all)
         if (!all)
                 return -ENOMEM;
         all->server = server;
+        all->cache.most = server->settings.generate_cache;
         r = upstreams_open(server, &all->upstreams);
         if (r < 0) {
                 free(all);
@@ -386,5 +388,7 @@ void generations_metrics(struct generations *all, struct strbuf *b)
         strbuf_add(b, "# TYPE berth_engine_connections gauge\nberth_engine_connections{state=\"open\"} %zu\nberth_engine_connections{state=\"idle\"} %zu\n", u.open, u.idle);
         strbuf_add(b, "# TYPE berth_engine_connects_total counter\nberth_engine_connects_total %llu\n# TYPE berth_engine_failures_total counter\nberth_engine_failures_total %llu\n",
                    (unsigned long long)u.connects, (unsigned long long)u.failed);
+        strbuf_add(b, "# TYPE berth_cache_requests_total counter\nberth_cache_requests_total{result=\"hit\"} %llu\nberth_cache_requests_total{result=\"miss\"} %llu\n# TYPE berth_cache_bytes gauge\nberth_cache_bytes %zu\n",
+                   (unsigned long long)all->cache_hits, (unsigned long long)all->cache_misses, all->cache.bytes);
         meter_text(&all->meter, b);
 }

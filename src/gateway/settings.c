@@ -59,6 +59,7 @@ static const struct config_entry entries[] = {
         {"generate", "drain", CONFIG_DURATION, AT(generate_drain_ns), "20s", 0, DAY, .help = "then requests that run may end within this"},
         {"generate", "first", CONFIG_DURATION, AT(generate_first_ns), "5min", 10 * MS, DAY, .help = "an engine must begin its answer within this"},
         {"generate", "quiet", CONFIG_DURATION, AT(generate_quiet_ns), "2min", 10 * MS, DAY, .help = "an engine that says nothing for this long within an answer is given up"},
+        {"generate", "cache", CONFIG_BYTES, AT(generate_cache), "64MiB", 0, UINT64_C(1) << 40, .help = "answers kept for those who ask for it; 0: none"},
         {"generate", "waiting", CONFIG_NUMBER, AT(generate_waiting), "8192", 1, 1000000, .help = "requests for models that wait at a time; more are refused"},
         {"generate", "waiting_per_account", CONFIG_NUMBER, AT(generate_waiting_per_account), "4096", 1, 1000000, .help = "the same of one account"},
 

@@ -552,3 +552,21 @@ def test_usage_is_kept(tmp_path, engine):
         assert chat(pool, token=key).status == 200
         assert used(pool)["m"]["requests"] == 6, "those of both starts"
         leave(pool, worker)
+
+
+def test_answers_are_kept_for_who_asks_for_it(pool, worker, engine):
+    assert "x-berth-cache" not in chat(pool).headers
+    body = {"model": "m", "messages": HELLO, "temperature": 1, "seed": 7}
+    first = pool.ask("POST", "/v1/chat/completions", {**body, "cache": True})
+    assert first.headers["x-berth-cache"] == "miss"
+    asked = len(engine.requests)
+    again = pool.ask("POST", "/v1/chat/completions", json.dumps(dict(reversed(body.items()))).replace(": 1,", ": 1.0,"), headers={"Content-Type": "application/json", "x-berth-cache": "on"})
+    assert again.headers["x-berth-cache"] == "hit" and again.body == first.body and len(engine.requests) == asked
+    _, key = pool.account("openai-cache")
+    for changed in ({"token": key}, {"temperature": 0.9}, {"messages": [{"role": "user", "content": "hello!"}]}):
+        token = changed.pop("token", "local")
+        assert pool.ask("POST", "/v1/chat/completions", {**body, **changed, "cache": True}, token=token).headers["x-berth-cache"] == "miss"
+    # Another revision of the model has other answers.
+    worker.socket.send({"m": "change", "engines": [engine_of(engine, revision="2")]})
+    wait_until(lambda: pool.good("GET", "/api/v1/models/m")["workers"][0]["revision"] == "2", "the new revision is known")
+    assert pool.ask("POST", "/v1/chat/completions", {**body, "cache": True}).headers["x-berth-cache"] == "miss"
