@@ -103,6 +103,16 @@ static void put_device(struct writer *w, const struct wire_STATUS_DEVICE *d)
         put(w, METRIC_DEVICE_USE, IF(UTILISATION, d->utilisation_permille) / (d->valid & WIRE_VALID_UTILISATION ? 1000 : 1), LABELS);
         put(w, METRIC_DEVICE_POWER, IF(POWER, d->power_mw) / (d->valid & WIRE_VALID_POWER ? 1000 : 1), LABELS);
         put(w, METRIC_DEVICE_HEAT, IF(TEMPERATURE, d->temperature_c), LABELS);
+        put(w, METRIC_DEVICE_POWER_LIMIT, IF(POWER_LIMIT, d->power_limit_mw) / (d->valid & WIRE_VALID_POWER_LIMIT ? 1000 : 1), LABELS);
+        put(w, METRIC_DEVICE_CLOCK, IF(CLOCK, d->clock_mhz) * 1e6, LABELS);
+        put(w, METRIC_DEVICE_MEMORY_CLOCK, IF(MEMORY_CLOCK, d->memory_clock_mhz) * 1e6, LABELS);
+        put(w, METRIC_DEVICE_MEMORY_BUSY, IF(MEMORY_BUSY, d->memory_busy_permille) / (d->valid & WIRE_VALID_MEMORY_BUSY ? 1000 : 1), LABELS);
+        for (unsigned int i = 0; (d->valid & WIRE_VALID_THROTTLE) && wire_throttle_name(i); i++)
+                if (d->throttle & 1u << i)
+                        put(w, METRIC_DEVICE_HELD_BACK, 1, "reason", wire_throttle_name(i), LABELS);
+        put(w, METRIC_DEVICE_ECC, IF(ECC, d->ecc_corrected), "kind", "corrected", LABELS);
+        put(w, METRIC_DEVICE_ECC, IF(ECC, d->ecc_uncorrected), "kind", "uncorrected", LABELS);
+        put(w, METRIC_DEVICE_XIDS, IF(XID, d->xids), LABELS);
         if (!snapshot_shared(d))
                 return;
         put(w, METRIC_DEVICE_FOREIGN, IF(FOREIGN, d->foreign_bytes), LABELS);

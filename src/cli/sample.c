@@ -71,6 +71,15 @@ static json_t *device_json(const struct wire_STATUS_DEVICE *d)
         put_if(o, "utilisation_permille", d->valid & WIRE_VALID_UTILISATION, d->utilisation_permille);
         put_if(o, "power_mw", d->valid & WIRE_VALID_POWER, d->power_mw);
         put_if(o, "temperature_c", d->valid & WIRE_VALID_TEMPERATURE, d->temperature_c);
+        put_if(o, "clock_mhz", d->valid & WIRE_VALID_CLOCK, d->clock_mhz);
+        put_if(o, "memory_clock_mhz", d->valid & WIRE_VALID_MEMORY_CLOCK, d->memory_clock_mhz);
+        put_if(o, "throttle", d->valid & WIRE_VALID_THROTTLE, d->throttle);
+        put_if(o, "memory_busy_permille", d->valid & WIRE_VALID_MEMORY_BUSY, d->memory_busy_permille);
+        put_if(o, "power_limit_mw", d->valid & WIRE_VALID_POWER_LIMIT, d->power_limit_mw);
+        put_if(o, "ecc_corrected", d->valid & WIRE_VALID_ECC, d->ecc_corrected);
+        put_if(o, "ecc_uncorrected", d->valid & WIRE_VALID_ECC, d->ecc_uncorrected);
+        put_if(o, "xids", d->valid & WIRE_VALID_XID, d->xids);
+        put_if(o, "last_xid", d->valid & WIRE_VALID_XID, d->last_xid);
         if (!snapshot_shared(d))
                 return o;
         put_number(o, "granted_bytes", d->granted_bytes);

@@ -301,6 +301,15 @@ static json_t *device_json(const struct wire_STATUS_DEVICE *d)
         PUT("utilisation_permille", number_if(d->valid & WIRE_VALID_UTILISATION, d->utilisation_permille));
         PUT("power_mw", number_if(d->valid & WIRE_VALID_POWER, d->power_mw));
         PUT("temperature_c", number_if(d->valid & WIRE_VALID_TEMPERATURE, d->temperature_c));
+        PUT("clock_mhz", number_if(d->valid & WIRE_VALID_CLOCK, d->clock_mhz));
+        PUT("memory_clock_mhz", number_if(d->valid & WIRE_VALID_MEMORY_CLOCK, d->memory_clock_mhz));
+        PUT("throttle", number_if(d->valid & WIRE_VALID_THROTTLE, d->throttle));
+        PUT("memory_busy_permille", number_if(d->valid & WIRE_VALID_MEMORY_BUSY, d->memory_busy_permille));
+        PUT("power_limit_mw", number_if(d->valid & WIRE_VALID_POWER_LIMIT, d->power_limit_mw));
+        PUT("ecc_corrected", number_if(d->valid & WIRE_VALID_ECC, d->ecc_corrected));
+        PUT("ecc_uncorrected", number_if(d->valid & WIRE_VALID_ECC, d->ecc_uncorrected));
+        PUT("xids", number_if(d->valid & WIRE_VALID_XID, d->xids));
+        PUT("last_xid", number_if(d->valid & WIRE_VALID_XID, d->last_xid));
         if (failed) {
                 json_decref(o);
                 return NULL;

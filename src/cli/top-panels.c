@@ -182,7 +182,7 @@ static void draw_sensors(struct pen *p, const struct wire_STATUS_DEVICE *d)
 
         if (d->valid & WIRE_VALID_UTILISATION) {
                 top_put(p, STYLE_PLAIN, "  use ");
-                top_bar(p, p->f->width / 2 - 8, &use, 1, top_percent(use.permille, text, sizeof text));
+                top_bar(p, p->f->width / 2 - 16, &use, 1, top_percent(use.permille, text, sizeof text));
         } else {
                 missing[n++] = "use";
         }
@@ -198,6 +198,15 @@ static void draw_sensors(struct pen *p, const struct wire_STATUS_DEVICE *d)
                 top_put(p, d->temperature_c >= 88 ? STYLE_BAD : STYLE_PLAIN, "  %u C", d->temperature_c);
         else
                 missing[n++] = "temperature";
+        if (d->valid & WIRE_VALID_CLOCK)
+                top_put(p, STYLE_PLAIN, "  %u MHz", d->clock_mhz);
+        for (unsigned int i = 1; (d->valid & WIRE_VALID_THROTTLE) && wire_throttle_name(i); i++)
+                if (d->throttle & 1u << i)
+                        top_put(p, STYLE_WAIT, "  slow: %s", wire_throttle_name(i));
+        if ((d->valid & WIRE_VALID_ECC) && d->ecc_uncorrected)
+                top_put(p, STYLE_BAD, "  ECC %llu", (unsigned long long)d->ecc_uncorrected);
+        if ((d->valid & WIRE_VALID_XID) && d->xids)
+                top_put(p, STYLE_BAD, "  Xid %u", d->last_xid);
         if (n) {
                 top_put(p, STYLE_WEAK, "  ");
                 for (size_t i = 0; i < n; i++)

@@ -1,8 +1,10 @@
 /* top.c: `berth top`: the terminal: looks (top-world.h), pictures (top-frame.h) and keys (top-view.h) come together here. */
+#include "cli/replay.h"
 #include "cli/top-frame.h"
 #include "cli/top-world.h"
 
 #include "base/clock.h"
+#include "base/error.h"
 #include "base/text.h"
 
 #include <curses.h>
@@ -21,7 +23,13 @@ struct top {
         bool once, mouse;
         struct top_view view;
         struct top_sources sources;
-        char clock[16], notice[96];
+        struct replay *replay; /* in place of the sources */
+        const char *file;      /* of it */
+        size_t number;         /* of the look to be shown next */
+        bool paused, at_given;
+        struct top_world past;
+        uint64_t past_ns;
+        char clock[32], notice[96], message[CLI_MESSAGE];
         struct frame frame;
 };
 
@@ -61,7 +69,15 @@ static int parse(int key, char *arg, struct argp_state *state)
 /* On trouble the last picture of the daemon stays, with the message, and the next look connects anew. */
 static int look(struct top *t)
 {
-        int r = top_look(&t->sources, t->view.mode == TOP_WATCH || t->view.mode == TOP_FILTER ? NULL : &t->view.target);
+        int r;
+
+        if (t->replay) {
+                r = replay_go(t->replay, t->number, &t->past, &t->past_ns, t->message);
+                t->view.trouble = r < 0 ? t->message : NULL;
+                t->number = replay_at(t->replay) + !t->paused;
+                return r;
+        }
+        r = top_look(&t->sources, t->view.mode == TOP_WATCH || t->view.mode == TOP_FILTER ? NULL : &t->view.target);
 
         t->view.trouble = r < 0 ? t->sources.message : NULL;
         return r;
@@ -69,12 +85,14 @@ static int look(struct top *t)
 
 static void draw(struct top *t, unsigned int width, unsigned int height)
 {
-        time_t now = time(NULL);
+        time_t now = t->replay ? (time_t)(t->past_ns / NS_PER_S) : time(NULL);
         struct tm local;
 
-        if (!t->once && localtime_r(&now, &local) && strftime(t->clock, sizeof t->clock, "%H:%M:%S", &local))
+        if (t->replay && localtime_r(&now, &local) && strftime(t->clock, sizeof t->clock, "%Y-%m-%d %H:%M:%S", &local))
                 t->view.clock = t->clock;
-        top_frame(&t->sources.world, &t->view, width, height, &t->frame);
+        else if (!t->once && localtime_r(&now, &local) && strftime(t->clock, sizeof t->clock, "%H:%M:%S", &local))
+                t->view.clock = t->clock;
+        top_frame(t->replay ? &t->past : &t->sources.world, &t->view, width, height, &t->frame);
 }
 
 static int print_once(struct top *t)
@@ -83,7 +101,7 @@ static int print_once(struct top *t)
         int r = look(t);
 
         if (r < 0) {
-                cli_error("%s", t->sources.message);
+                cli_error("%s", t->replay ? t->message : t->sources.message);
                 return cli_exit_code(r);
         }
         /* A line for every program, and no cursor among them. Plots need more than one look. */
@@ -238,11 +256,53 @@ static int translate(struct top *t, int k)
         }
 }
 
+/* Through a record: true when the key was about that. Nothing is done to processes of the past. */
+static bool walk(struct top *t, int k, bool *ret_now)
+{
+        size_t at = replay_at(t->replay), last = replay_count(t->replay) - 1;
+
+        if (t->view.mode == TOP_FILTER)
+                return false;
+        switch (k) {
+        case ' ':
+                t->paused = !t->paused;
+                t->number = at + !t->paused;
+                break;
+        case KEY_LEFT:
+                t->number = at > 10 ? at - 10 : 0;
+                break;
+        case KEY_RIGHT:
+                t->number = last - at > 10 ? at + 10 : last;
+                break;
+        case '<':
+                t->number = at > 600 ? at - 600 : 0;
+                break;
+        case '>':
+                t->number = last - at > 600 ? at + 600 : last;
+                break;
+        case 'x':
+        case 'N':
+        case KEY_F(7):
+        case KEY_F(8):
+        case KEY_F(9):
+                return true;
+        default:
+                return false;
+        }
+        *ret_now = true;
+        snprintf(t->notice, sizeof t->notice, "look %zu of %zu%s  Left, Right: 10  < >: 600  Space: go on or stand", (t->number > last ? last : t->number) + 1, last + 1,
+                 t->paused ? ", stands" : "");
+        t->view.notice = t->notice;
+        return true;
+}
+
 /* false: leave. */
 static bool key(struct top *t, int k, bool *ret_now)
 {
         enum top_mode before = t->view.mode;
 
+        if (t->replay && walk(t, k, ret_now))
+                return true;
         switch (top_key(&t->view, translate(t, k))) {
         case TOP_LEAVE:
                 return false;
@@ -277,13 +337,13 @@ static int live(struct top *t)
         int r = look(t);
 
         /* Without a daemon the machine and its processes are worth watching all the same; one that comes is found. */
-        if (r < 0 && !t->sources.readable) {
-                cli_error("%s", t->sources.message);
+        if (r < 0 && (t->replay || !t->sources.readable)) {
+                cli_error("%s", t->replay ? t->message : t->sources.message);
                 return cli_exit_code(r);
         }
-        if (r < 0)
+        if (t->replay ? !t->past.now : r < 0)
                 t->view.list = TOP_PROCESSES;
-        if (r < 0 && t->view.sort == TOP_BY_DEVICE)
+        if (t->view.list == TOP_PROCESSES && t->view.sort == TOP_BY_DEVICE)
                 t->view.sort = TOP_BY_CPU;
         t->view.unicode = !strcmp(nl_langinfo(CODESET), "UTF-8");
         screen = newterm(NULL, stdout, stdin);
@@ -329,6 +389,8 @@ static int live(struct top *t)
         return CLI_OK;
 }
 
+extern const struct verb verb_replay;
+
 static int run(const struct verb *self, int argc, char **argv)
 {
         struct top *t scoped_free = calloc(1, sizeof *t);
@@ -340,6 +402,15 @@ static int run(const struct verb *self, int argc, char **argv)
         }
         t->interval_ns = NS_PER_S;
         cli_parse(self, argc, argv, t);
+        if (self == &verb_replay && !t->file) {
+                return cli_usage(self, "which file? berth replay FILE");
+        }
+        if (t->file && (r = replay_open(t->file, &t->replay, t->message)) < 0) {
+                cli_error("%s", t->message);
+                return r == -E_VERSION ? CLI_PROTOCOL : CLI_FAILED;
+        }
+        if (t->number == SIZE_MAX)
+                t->number = t->replay ? replay_count(t->replay) - 1 : 0;
         top_sources_open(&t->sources, ANSWER_MS);
         if (t->once) {
                 r = print_once(t);
@@ -350,6 +421,7 @@ static int run(const struct verb *self, int argc, char **argv)
                 r = live(t);
         }
         top_sources_close(&t->sources);
+        replay_free(t->replay);
         return r;
 }
 
@@ -362,5 +434,52 @@ const struct verb verb_top = {
                 "watches the machine alone.\n\nExamples:\n\n  berth top --interval 500ms\n  berth top --once",
         .options = options,
         .parse = parse,
+        .run = run,
+};
+
+static const struct argp_option replay_options[] = {
+        {"interval", 'i', "TIME", 0, "time between two looks, whatever it was when they were taken (1s)", 0},
+        {"once", '1', NULL, 0, "print one picture as plain text and end", 0},
+        {"at", 't', "N", 0, "begin with this look, from 1; with --once the last one when not given", 0},
+        {"processes", 'a', NULL, 0, "begin with processes in place of Berth's programs", 0},
+        {0},
+};
+
+static int parse_replay(int key, char *arg, struct argp_state *state)
+{
+        struct top *t = state->input;
+        uint64_t number;
+
+        switch (key) {
+        case 't':
+                if (text_parse_u64(arg, 1, UINT32_MAX, &number) < 0)
+                        argp_error(state, "--at: \"%s\" is no number of a look", arg);
+                t->number = (size_t)number - 1;
+                t->at_given = true;
+                return 0;
+        case ARGP_KEY_ARG:
+                if (t->file)
+                        argp_error(state, "one file; \"%s\" is too much", arg);
+                t->file = arg;
+                return 0;
+        case ARGP_KEY_END:
+                if (t && t->once && !t->at_given)
+                        t->number = SIZE_MAX;
+                return 0;
+        case 'm':
+                return ARGP_ERR_UNKNOWN;
+        default:
+                return parse(key, arg, state);
+        }
+}
+
+const struct verb verb_replay = {
+        .name = "replay",
+        .arguments = "FILE",
+        .summary = "walk through what `berth record' kept, in the live view",
+        .more = "Space stands and goes on, Left and Right go by ten looks, < and > by 600; all else is as in `berth top', but that nothing is done to processes.\n\n"
+                "Examples:\n\n  berth replay night.berth\n  berth replay --once --at 3600 night.berth",
+        .options = replay_options,
+        .parse = parse_replay,
         .run = run,
 };

@@ -94,6 +94,15 @@ static void add_sample(struct node *n, size_t observed, struct wire_STATUS_DEVIC
         ret->power_mw = s->power_mw;
         ret->utilisation_permille = s->utilisation_permille;
         ret->temperature_c = s->temperature_c;
+        ret->ecc_corrected = s->extra.ecc_corrected;
+        ret->ecc_uncorrected = s->extra.ecc_uncorrected;
+        ret->xids = s->extra.xids;
+        ret->last_xid = s->extra.last_xid;
+        ret->clock_mhz = s->extra.clock_mhz;
+        ret->memory_clock_mhz = s->extra.memory_clock_mhz;
+        ret->throttle = s->extra.throttle;
+        ret->memory_busy_permille = s->extra.memory_busy_permille;
+        ret->power_limit_mw = s->extra.power_limit_mw;
         if (s->valid & WIRE_VALID_TOTAL)
                 ret->total_bytes = s->total_bytes;
 }
@@ -181,6 +190,15 @@ static json_t *device_json(const struct wire_STATUS_DEVICE *s)
         put_if(o, "utilisation_permille", s->valid & WIRE_VALID_UTILISATION, s->utilisation_permille);
         put_if(o, "power_mw", s->valid & WIRE_VALID_POWER, s->power_mw);
         put_if(o, "temperature_c", s->valid & WIRE_VALID_TEMPERATURE, s->temperature_c);
+        put_if(o, "clock_mhz", s->valid & WIRE_VALID_CLOCK, s->clock_mhz);
+        put_if(o, "memory_clock_mhz", s->valid & WIRE_VALID_MEMORY_CLOCK, s->memory_clock_mhz);
+        put_if(o, "throttle", s->valid & WIRE_VALID_THROTTLE, s->throttle);
+        put_if(o, "memory_busy_permille", s->valid & WIRE_VALID_MEMORY_BUSY, s->memory_busy_permille);
+        put_if(o, "power_limit_mw", s->valid & WIRE_VALID_POWER_LIMIT, s->power_limit_mw);
+        put_if(o, "ecc_corrected", s->valid & WIRE_VALID_ECC, s->ecc_corrected);
+        put_if(o, "ecc_uncorrected", s->valid & WIRE_VALID_ECC, s->ecc_uncorrected);
+        put_if(o, "xids", s->valid & WIRE_VALID_XID, s->xids);
+        put_if(o, "last_xid", s->valid & WIRE_VALID_XID, s->last_xid);
         if (!shareable)
                 return o;
         put(o, "room_bytes", s->room_bytes);

@@ -46,6 +46,7 @@ static bool send_sample(int fd, struct child_reply *reply, const struct observe_
                 .valid = s->valid,
                 .utilisation_permille = s->utilisation_permille,
                 .temperature_c = s->temperature_c,
+                .extra = s->extra,
                 .processes_valid = s->processes_valid,
                 .process_count = s->process_count,
         };

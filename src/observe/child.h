@@ -35,6 +35,7 @@ struct child_process {
 struct child_sample {
         uint64_t total_bytes, used_bytes, power_mw;
         uint32_t valid, utilisation_permille, temperature_c, processes_valid, process_count, reserved;
+        struct observe_extra extra;
         struct child_process processes[OBSERVE_MAX_PROCESSES];
 };
 
@@ -50,5 +51,5 @@ struct child_reply {
 
 _Static_assert(sizeof(struct child_request) == 16, "no padding");
 _Static_assert(sizeof(struct child_device) == 144, "no padding");
-_Static_assert(sizeof(struct child_sample) == 48 + 16 * OBSERVE_MAX_PROCESSES, "no padding");
+_Static_assert(sizeof(struct child_sample) == 96 + 16 * OBSERVE_MAX_PROCESSES, "no padding");
 _Static_assert(sizeof(struct child_reply) == 24 + sizeof(struct child_sample), "no padding");

@@ -30,7 +30,15 @@
         X(nvmlDeviceGetComputeRunningProcesses_v3, false) \
         X(nvmlDeviceGetUtilizationRates, false)       \
         X(nvmlDeviceGetPowerUsage, false)             \
-        X(nvmlDeviceGetTemperature, false)
+        X(nvmlDeviceGetTemperature, false)            \
+        X(nvmlDeviceGetClockInfo, false)              \
+        X(nvmlDeviceGetCurrentClocksThrottleReasons, false) \
+        X(nvmlDeviceGetTotalEccErrors, false)         \
+        X(nvmlDeviceGetEnforcedPowerLimit, false)     \
+        X(nvmlEventSetCreate, false)                  \
+        X(nvmlEventSetFree, false)                    \
+        X(nvmlDeviceRegisterEvents, false)            \
+        X(nvmlEventSetWait_v2, false)
 
 struct nvml {
         void *library;
@@ -38,6 +46,12 @@ struct nvml {
         bool started, pids_are_ours;
         size_t count;
         nvmlDevice_t handles[OBSERVE_MAX_DEVICES];
+        nvmlEventSet_t events; /* NULL: none can be had */
+        struct {
+                bool heard; /* its errors are told to us */
+                uint64_t count;
+                uint32_t last;
+        } xids[OBSERVE_MAX_DEVICES];
 #define X(name, required) name##_fn name;
         NVML_SYMBOLS(X)
 #undef X
@@ -91,6 +105,8 @@ void nvml_close(struct nvml *nvml)
 {
         if (!nvml)
                 return;
+        if (nvml->events)
+                (void)nvml->nvmlEventSetFree(nvml->events);
         if (nvml->started)
                 (void)nvml->nvmlShutdown();
         if (nvml->library)
@@ -119,6 +135,17 @@ static bool parse_uuid(const char *text, uint8_t uuid[16])
         return digits == 32;
 }
 
+/* Errors of the device nvml->count will be told as events from now on, where the driver does that. */
+static void hear_errors(struct nvml *nvml, nvmlDevice_t handle)
+{
+        memset(&nvml->xids[nvml->count], 0, sizeof nvml->xids[0]);
+        if (!nvml->nvmlEventSetCreate || !nvml->nvmlEventSetFree || !nvml->nvmlDeviceRegisterEvents || !nvml->nvmlEventSetWait_v2)
+                return;
+        if (!nvml->events && nvml->nvmlEventSetCreate(&nvml->events) != NVML_SUCCESS)
+                nvml->events = NULL;
+        nvml->xids[nvml->count].heard = nvml->events && nvml->nvmlDeviceRegisterEvents(handle, nvmlEventTypeXidCriticalError, nvml->events) == NVML_SUCCESS;
+}
+
 size_t nvml_list(struct nvml *nvml, struct observe_device *devices, size_t max)
 {
         unsigned int count = 0;
@@ -144,6 +171,7 @@ size_t nvml_list(struct nvml *nvml, struct observe_device *devices, size_t max)
                         d->total_bytes = memory.total;
                 d->kind = nvml->kind;
                 d->shareable = d->total_bytes > 0;
+                hear_errors(nvml, handle);
                 nvml->handles[nvml->count++] = handle;
         }
         return nvml->count;
@@ -184,6 +212,56 @@ static void sample_processes(struct nvml *nvml, nvmlDevice_t handle, struct obse
         s->processes_valid = true;
 }
 
+/* What came since the last look, of all devices; never waits. */
+static void count_errors(struct nvml *nvml)
+{
+        nvmlEventData_t event;
+
+        for (int n = 0; nvml->events && n < 64 && nvml->nvmlEventSetWait_v2(nvml->events, &event, 0) == NVML_SUCCESS; n++)
+                for (size_t i = 0; i < nvml->count; i++)
+                        if (nvml->handles[i] == event.device && event.eventType == nvmlEventTypeXidCriticalError) {
+                                nvml->xids[i].count++;
+                                nvml->xids[i].last = (uint32_t)event.eventData;
+                        }
+}
+
+static void sample_extra(struct nvml *nvml, size_t index, struct observe_sample *s)
+{
+        nvmlDevice_t handle = nvml->handles[index];
+        unsigned long long corrected, uncorrected, reasons;
+        unsigned int value;
+
+        if (nvml->nvmlDeviceGetClockInfo && nvml->nvmlDeviceGetClockInfo(handle, NVML_CLOCK_SM, &value) == NVML_SUCCESS) {
+                s->extra.clock_mhz = value;
+                s->valid |= WIRE_VALID_CLOCK;
+        }
+        if (nvml->nvmlDeviceGetClockInfo && nvml->nvmlDeviceGetClockInfo(handle, NVML_CLOCK_MEM, &value) == NVML_SUCCESS) {
+                s->extra.memory_clock_mhz = value;
+                s->valid |= WIRE_VALID_MEMORY_CLOCK;
+        }
+        if (nvml->nvmlDeviceGetCurrentClocksThrottleReasons && nvml->nvmlDeviceGetCurrentClocksThrottleReasons(handle, &reasons) == NVML_SUCCESS) {
+                s->extra.throttle = (uint32_t)(reasons & ((1u << WIRE_THROTTLE_N) - 1));
+                s->valid |= WIRE_VALID_THROTTLE;
+        }
+        if (nvml->nvmlDeviceGetEnforcedPowerLimit && nvml->nvmlDeviceGetEnforcedPowerLimit(handle, &value) == NVML_SUCCESS) {
+                s->extra.power_limit_mw = value;
+                s->valid |= WIRE_VALID_POWER_LIMIT;
+        }
+        if (nvml->nvmlDeviceGetTotalEccErrors &&
+            nvml->nvmlDeviceGetTotalEccErrors(handle, NVML_MEMORY_ERROR_TYPE_CORRECTED, NVML_VOLATILE_ECC, &corrected) == NVML_SUCCESS &&
+            nvml->nvmlDeviceGetTotalEccErrors(handle, NVML_MEMORY_ERROR_TYPE_UNCORRECTED, NVML_VOLATILE_ECC, &uncorrected) == NVML_SUCCESS) {
+                s->extra.ecc_corrected = corrected;
+                s->extra.ecc_uncorrected = uncorrected;
+                s->valid |= WIRE_VALID_ECC;
+        }
+        count_errors(nvml);
+        if (nvml->xids[index].heard) {
+                s->extra.xids = nvml->xids[index].count;
+                s->extra.last_xid = nvml->xids[index].last;
+                s->valid |= WIRE_VALID_XID;
+        }
+}
+
 void nvml_sample(struct nvml *nvml, size_t index, struct observe_sample *ret_sample)
 {
         nvmlDevice_t handle = nvml->handles[index];
@@ -192,10 +270,15 @@ void nvml_sample(struct nvml *nvml, size_t index, struct observe_sample *ret_sam
 
         sample_memory(nvml, handle, ret_sample);
         sample_processes(nvml, handle, ret_sample);
+        sample_extra(nvml, index, ret_sample);
         if (nvml->nvmlDeviceGetUtilizationRates && nvml->nvmlDeviceGetUtilizationRates(handle, &utilisation) == NVML_SUCCESS &&
             utilisation.gpu <= 100) {
                 ret_sample->utilisation_permille = utilisation.gpu * 10;
                 ret_sample->valid |= WIRE_VALID_UTILISATION;
+                if (utilisation.memory <= 100) {
+                        ret_sample->extra.memory_busy_permille = utilisation.memory * 10;
+                        ret_sample->valid |= WIRE_VALID_MEMORY_BUSY;
+                }
         }
         if (nvml->nvmlDeviceGetPowerUsage && nvml->nvmlDeviceGetPowerUsage(handle, &value) == NVML_SUCCESS) {
                 ret_sample->power_mw = value;

@@ -43,10 +43,16 @@ struct observe_process {
         uint64_t used_bytes;
 };
 
+struct observe_extra { /* no padding: crosses processes */
+        uint64_t ecc_corrected, ecc_uncorrected, xids;
+        uint32_t clock_mhz, memory_clock_mhz, throttle, memory_busy_permille, power_limit_mw, last_xid;
+};
+
 struct observe_sample {
         uint32_t valid; /* enum wire_valid bits, without WIRE_VALID_FOREIGN */
         uint64_t total_bytes, used_bytes, power_mw;
         uint32_t utilisation_permille, temperature_c;
+        struct observe_extra extra;
         bool processes_valid; /* every process on the device is listed, by the pids of this machine's outermost namespace, which is ours */
         uint32_t process_count;
         struct observe_process processes[OBSERVE_MAX_PROCESSES];

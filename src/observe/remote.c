@@ -155,9 +155,10 @@ static bool device_check(const struct child_device *d)
 static bool sample_check(const struct child_sample *s)
 {
         const uint32_t known =
-                WIRE_VALID_USED | WIRE_VALID_UTILISATION | WIRE_VALID_POWER | WIRE_VALID_TEMPERATURE | WIRE_VALID_TOTAL;
+                WIRE_VALID_USED | WIRE_VALID_UTILISATION | WIRE_VALID_POWER | WIRE_VALID_TEMPERATURE | WIRE_VALID_TOTAL | WIRE_VALID_CLOCK |
+                WIRE_VALID_MEMORY_CLOCK | WIRE_VALID_THROTTLE | WIRE_VALID_ECC | WIRE_VALID_XID | WIRE_VALID_MEMORY_BUSY | WIRE_VALID_POWER_LIMIT;
 
-        return !(s->valid & ~known) && s->utilisation_permille <= 1000 && s->processes_valid <= 1 &&
+        return !(s->valid & ~known) && s->utilisation_permille <= 1000 && s->extra.memory_busy_permille <= 1000 && s->processes_valid <= 1 &&
                s->process_count <= OBSERVE_MAX_PROCESSES;
 }
 
@@ -191,6 +192,22 @@ static uint32_t place_of(const struct remote *m, const struct child_device *d)
         return NOWHERE;
 }
 
+/* What is not valid is 0, whatever came. */
+static struct observe_extra extra_of(uint32_t valid, const struct observe_extra *e)
+{
+        return (struct observe_extra){
+                .ecc_corrected = valid & WIRE_VALID_ECC ? e->ecc_corrected : 0,
+                .ecc_uncorrected = valid & WIRE_VALID_ECC ? e->ecc_uncorrected : 0,
+                .xids = valid & WIRE_VALID_XID ? e->xids : 0,
+                .last_xid = valid & WIRE_VALID_XID ? e->last_xid : 0,
+                .clock_mhz = valid & WIRE_VALID_CLOCK ? e->clock_mhz : 0,
+                .memory_clock_mhz = valid & WIRE_VALID_MEMORY_CLOCK ? e->memory_clock_mhz : 0,
+                .throttle = valid & WIRE_VALID_THROTTLE ? e->throttle : 0,
+                .memory_busy_permille = valid & WIRE_VALID_MEMORY_BUSY ? e->memory_busy_permille : 0,
+                .power_limit_mw = valid & WIRE_VALID_POWER_LIMIT ? e->power_limit_mw : 0,
+        };
+}
+
 static void take_sample(struct observe_sample *to, const struct child_sample *s)
 {
         to->valid = s->valid;
@@ -199,6 +216,7 @@ static void take_sample(struct observe_sample *to, const struct child_sample *s)
         to->power_mw = s->valid & WIRE_VALID_POWER ? s->power_mw : 0;
         to->utilisation_permille = s->valid & WIRE_VALID_UTILISATION ? s->utilisation_permille : 0;
         to->temperature_c = s->valid & WIRE_VALID_TEMPERATURE ? s->temperature_c : 0;
+        to->extra = extra_of(s->valid, &s->extra);
         to->processes_valid = s->processes_valid == 1;
         to->process_count = to->processes_valid ? s->process_count : 0;
         for (uint32_t i = 0; i < to->process_count; i++)

@@ -27,6 +27,8 @@ void series_device(struct history_set *set, uint64_t now_ns, const struct wire_S
         put(set, now_ns, i, SERIES_DEVICE_MEMORY, device->valid & WIRE_VALID_USED, (double)device->used_bytes);
         put(set, now_ns, i, SERIES_DEVICE_POWER, device->valid & WIRE_VALID_POWER, (double)device->power_mw / 1000);
         put(set, now_ns, i, SERIES_DEVICE_TEMPERATURE, device->valid & WIRE_VALID_TEMPERATURE, device->temperature_c);
+        put(set, now_ns, i, SERIES_DEVICE_CLOCK, device->valid & WIRE_VALID_CLOCK, device->clock_mhz);
+        put(set, now_ns, i, SERIES_DEVICE_MEMORY_BUSY, device->valid & WIRE_VALID_MEMORY_BUSY, (double)device->memory_busy_permille);
         if (!shared)
                 return;
         put(set, now_ns, i, SERIES_DEVICE_GRANTED, true, (double)device->granted_bytes);

@@ -25,6 +25,8 @@
 #define SERIES_DEVICE_GRANTED "granted"
 #define SERIES_DEVICE_POWER "power"
 #define SERIES_DEVICE_TEMPERATURE "temperature"
+#define SERIES_DEVICE_CLOCK "clock"
+#define SERIES_DEVICE_MEMORY_BUSY "memory_busy"
 #define SERIES_DEVICE_MOVED "moved"
 #define SERIES_DEVICE_WAITING "waiting"
 

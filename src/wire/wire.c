@@ -195,6 +195,13 @@ const char *wire_priority_name(uint32_t priority)
         return NAME_OF(priority_names, priority);
 }
 
+const char *wire_throttle_name(unsigned int bit)
+{
+        static const char *const names[WIRE_THROTTLE_N] = {"idle", "setting", "power cap", "hardware", "sync", "heat", "hardware heat", "power brake", "display"};
+
+        return bit < WIRE_THROTTLE_N ? names[bit] : NULL;
+}
+
 const char *wire_reason_name(uint32_t reason)
 {
         return NAME_OF(reason_names, reason);

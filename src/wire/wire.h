@@ -76,7 +76,30 @@ enum wire_valid {
         WIRE_VALID_POWER = 1 << 3,
         WIRE_VALID_TEMPERATURE = 1 << 4,
         WIRE_VALID_TOTAL = 1 << 5,
+        WIRE_VALID_CLOCK = 1 << 6,
+        WIRE_VALID_MEMORY_CLOCK = 1 << 7,
+        WIRE_VALID_THROTTLE = 1 << 8,
+        WIRE_VALID_ECC = 1 << 9,
+        WIRE_VALID_XID = 1 << 10,
+        WIRE_VALID_MEMORY_BUSY = 1 << 11,
+        WIRE_VALID_POWER_LIMIT = 1 << 12,
 };
+
+/* STATUS_DEVICE.throttle: why the clocks are held back, as NVML numbers the reasons. */
+enum wire_throttle {
+        WIRE_THROTTLE_IDLE = 0x1, /* nothing to do: no fault */
+        WIRE_THROTTLE_SETTING = 0x2,
+        WIRE_THROTTLE_POWER_CAP = 0x4,
+        WIRE_THROTTLE_HARDWARE = 0x8,
+        WIRE_THROTTLE_SYNC = 0x10,
+        WIRE_THROTTLE_HEAT = 0x20,
+        WIRE_THROTTLE_HARDWARE_HEAT = 0x40,
+        WIRE_THROTTLE_POWER_BRAKE = 0x80,
+        WIRE_THROTTLE_DISPLAY = 0x100,
+};
+#define WIRE_THROTTLE_N 9
+/* The nth reason's word: "power cap"; NULL beyond the last. */
+const char *wire_throttle_name(unsigned int bit);
 
 /* The bodies: struct wire_HELLO …, and a packed twin of each that must have the same size: no hidden padding. */
 #define MESSAGE(name, number, direction, size, summary) \

@@ -323,6 +323,8 @@ static void prepare_settings(struct worker *w)
         w->settings.log_bytes = o->log_bytes;
         w->settings.log_rate = o->log_rate;
         w->settings.grace_ms = o->grace / NS_PER_MS;
+        w->settings.hang_after_ns = o->hang_after;
+        w->settings.end_hangs = o->on_hang == 1;
         options_each(o->read, add_folder, &(struct adding){w, w->settings.read, 0});
         options_each(o->write, add_folder, &(struct adding){w, w->settings.write, 0});
 }

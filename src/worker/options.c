@@ -49,6 +49,9 @@ static const struct config_entry entries[] = {
         {"engine", "catalogue", CONFIG_STRING, AT(catalogue), "", .help = "file of the models that are served here; empty: models.conf in the worker's folder"},
         {"engine", "address", CONFIG_STRING, AT(engine_address), "", .help = "numeric address of this machine where engines listen and pools reach them, unencrypted; empty: 127.0.0.1, for pools on this machine"},
         {"engine", "log_bytes", CONFIG_BYTES, AT(engine_log), "8MiB", 64 << 10, UINT64_C(1) << 32, .help = "of one log file of an engine; two are kept for each"},
+        /* At the end: the options below go by place. */
+        {"task", "hang_after", CONFIG_DURATION, AT(hang_after), "45s", 0, DAY, .help = "a task that has made no progress for so long hangs, which its followers are told; 0: never"},
+        {"task", "on_hang", CONFIG_CHOICE, AT(on_hang), "report", .choices = "report|end", .help = "what is done about one that hangs: its last state goes into its log; end: and it is ended, to be tried again"},
 };
 
 const struct config_table options_table = {entries, ARRAY_SIZE(entries), sizeof(struct options)};
@@ -93,6 +96,8 @@ static const struct argp_option argp_options[] = {
         {"cache", KEY_FIRST + 25, "SIZE", 0, "artifacts kept on this machine", 0},
         {"models", KEY_FIRST + 26, "FILE", 0, "the models that are served here (models.conf in --folder)", 0},
         {"engine-address", KEY_FIRST + 27, "ADDRESS", 0, "where their engines listen and pools reach them, unencrypted", 0},
+        {"hang-after", KEY_FIRST + 29, "TIME", 0, "a task that has made no progress for so long hangs (45s); 0: never", 0},
+        {"on-hang", KEY_FIRST + 30, "report|end", 0, "what is done about it", 0},
         {"config", KEY_CONFIG, "FILE", 0, "settings file (default /etc/berth/worker.conf)", 0},
         {"ready-fd", KEY_READY_FD, "N", 0, "write a line to this descriptor once a pool has welcomed the worker", 0},
         {0},

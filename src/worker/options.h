@@ -11,7 +11,8 @@ struct options {
         char folder[CONFIG_TEXT], read[CONFIG_TEXT], write[CONFIG_TEXT], slots[CONFIG_TEXT];
         uint32_t confine, log_level;
         bool private_pool, network;
-        uint64_t engine_log, memory, disk, wall, cpu, processes, cache, log_bytes, log_rate, drain, grace;
+        uint64_t engine_log, memory, disk, wall, cpu, processes, cache, log_bytes, log_rate, drain, grace, hang_after;
+        uint32_t on_hang; /* 0 report, 1 end */
         /* Not settings of the file */
         char token[1024];
         int ready_fd;           /* -1: none */

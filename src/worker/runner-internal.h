@@ -1,4 +1,4 @@
-/* runner-internal.h: what the runner's files share: runner.c (order of things), runner-loop.c (while it runs), runner-files.c (what goes in and comes out). */
+/* runner-internal.h: what the runner's files share: runner.c (order of things), runner-loop.c (while it runs), runner-watch.c (whether it gets on), runner-files.c (what goes in and comes out). */
 #pragma once
 
 #include "worker/runner.h"
@@ -19,6 +19,8 @@ struct stream {
         size_t tail_bytes;
         uint64_t bytes;
 };
+
+struct run_watch;
 
 struct run {
         const struct runner_settings *settings;
@@ -51,6 +53,8 @@ struct run {
         bool memory_valid;
         json_t *artifacts;
         uint64_t fetched_bytes, fetch_total, told_ns;
+        struct run_watch *watch;
+        uint64_t told_progress;      /* lines of progress that it told */
 };
 
 /* A line to the agent; the object is forgotten. */
@@ -63,6 +67,13 @@ void run_kill(struct run *r, const char *code, bool retry, bool worker, const ch
 
 /* runner-loop.c: until the program and all that it started have ended. */
 void run_loop(struct run *r);
+
+/* Words of ours in the task's log. */
+void run_log(struct run *r, const char *text, size_t bytes);
+
+/* runner-watch.c: looks once a second whether the task gets on. */
+void run_watch(struct run *r, uint64_t now);
+void run_watch_end(struct run *r);
 
 /* runner-files.c. 0, or -errno with code and text for fail. */
 struct run_failure {

@@ -85,6 +85,11 @@ static void log_text(struct run *r, const char *text, size_t bytes)
         r->log_offset += bytes;
 }
 
+void run_log(struct run *r, const char *text, size_t bytes)
+{
+        log_text(r, text, bytes);
+}
+
 static void keep_tail(struct stream *s, const char *text, size_t bytes)
 {
         if (bytes >= STREAM_TAIL) {
@@ -171,6 +176,7 @@ static void take_line(struct run *r, const char *text, size_t bytes)
                         text_copy_clean(line, sizeof line, words);
                         json_object_set_new(p, "text", json_string(line));
                 }
+                r->told_progress++;
                 /* The agent thins it, too; this spares it most. */
                 if (json_object_size(p) > 1)
                         run_tell(r, p);
@@ -278,7 +284,7 @@ static void end_program(struct run *r)
         bool gently;
 
         r->end_ns = r->end_ns ? r->end_ns : now;
-        gently = r->stopped || (r->killed && !strcmp(r->killed, "limit.wall"));
+        gently = r->stopped || (r->killed && (!strcmp(r->killed, "limit.wall") || !strcmp(r->killed, "limit.hang")));
 
         if (gently && now - r->term_ns > NS_PER_S && now - r->end_ns < r->settings->grace_ms * NS_PER_MS) {
                 /* Again after a while: what was only being started did not hear the first. */
@@ -310,6 +316,7 @@ void run_loop(struct run *r)
                 now = clock_now_ns();
                 if (now >= look_at) {
                         look(r);
+                        run_watch(r, now);
                         look_at = now + LOOK_MS * NS_PER_MS;
                 }
                 if (r->stopped || r->killed)
@@ -318,6 +325,7 @@ void run_loop(struct run *r)
                         r->ended = true;
         }
         r->ended_ns = clock_now_ns();
+        run_watch_end(r);
         /* What it left running ends with it; then its pipes end, too. */
         watch_signal(getpid(), SIGKILL, 0);
         while (waitpid(-1, NULL, WNOHANG) > 0)

@@ -24,6 +24,8 @@ struct runner_settings {
         const char *socket;                        /* of berthd, or NULL */
         uint64_t cache_bytes, log_bytes, log_rate; /* log: of a task in all; a second */
         uint64_t grace_ms;                         /* between SIGTERM and SIGKILL */
+        uint64_t hang_after_ns;                    /* no progress for so long is a hang; 0: never */
+        bool end_hangs;
 };
 
 /* In the child of a fork: does it all, and ends. url: of the server that gave the lease ("wss://…"); worker: our name there. */

@@ -9,6 +9,7 @@
 
 #include <pthread.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define EXPORT __attribute__((visibility("default")))
@@ -425,16 +426,90 @@ API(nvmlDeviceGetProcessUtilization,
         return NVML_ERROR_NOT_SUPPORTED;
 }
 
+/* A software device has none of these. With BERTH_SOFTWARE_SENSORS=made-up it tells fixed figures, for tests of what becomes of them. */
+static bool made_up(void)
+{
+        const char *text = getenv("BERTH_SOFTWARE_SENSORS");
+
+        return text && !strcmp(text, "made-up");
+}
+
+#define MADE_UP(value)                                                                                                 \
+        do {                                                                                                           \
+                if (!made_up())                                                                                        \
+                        return NVML_ERROR_NOT_SUPPORTED;                                                               \
+                value;                                                                                                 \
+                return NVML_SUCCESS;                                                                                   \
+        } while (0)
+
 API(nvmlDeviceGetPowerUsage, (nvmlDevice_t d, unsigned *milliwatts))
 {
         TRY(check(d, milliwatts));
-        return NVML_ERROR_NOT_SUPPORTED;
+        MADE_UP(*milliwatts = 412345);
+}
+
+API(nvmlDeviceGetEnforcedPowerLimit, (nvmlDevice_t d, unsigned *milliwatts))
+{
+        TRY(check(d, milliwatts));
+        MADE_UP(*milliwatts = 700000);
+}
+
+API(nvmlDeviceGetClockInfo, (nvmlDevice_t d, int type, unsigned *mhz))
+{
+        TRY(check(d, mhz));
+        MADE_UP(*mhz = type == NVML_CLOCK_MEM ? 2619 : 1980);
+}
+
+API(nvmlDeviceGetCurrentClocksThrottleReasons, (nvmlDevice_t d, unsigned long long *reasons))
+{
+        TRY(check(d, reasons));
+        MADE_UP(*reasons = 0x4 | 1ull << 40);
+}
+
+API(nvmlDeviceGetTotalEccErrors, (nvmlDevice_t d, int type, int counter, unsigned long long *count))
+{
+        TRY(check(d, count));
+        MADE_UP(*count = type == NVML_MEMORY_ERROR_TYPE_CORRECTED ? 3 : 1);
+}
+
+/* One error, told once to the first set. */
+static nvmlDevice_t error_of;
+
+API(nvmlEventSetCreate, (nvmlEventSet_t *set))
+{
+        static char one;
+
+        if (!set)
+                return NVML_ERROR_INVALID_ARGUMENT;
+        MADE_UP(*set = (nvmlEventSet_t)&one);
+}
+
+API(nvmlEventSetFree, (nvmlEventSet_t set))
+{
+        return NVML_SUCCESS;
+}
+
+API(nvmlDeviceRegisterEvents, (nvmlDevice_t d, unsigned long long types, nvmlEventSet_t set))
+{
+        TRY(check(d, set));
+        MADE_UP(error_of = d);
+}
+
+API(nvmlEventSetWait_v2, (nvmlEventSet_t set, nvmlEventData_t *data, unsigned milliseconds))
+{
+        if (!data)
+                return NVML_ERROR_INVALID_ARGUMENT;
+        if (!error_of)
+                return NVML_ERROR_TIMEOUT;
+        *data = (nvmlEventData_t){.device = error_of, .eventType = nvmlEventTypeXidCriticalError, .eventData = 79};
+        error_of = NULL;
+        return NVML_SUCCESS;
 }
 
 API(nvmlDeviceGetTemperature, (nvmlDevice_t d, int sensor, unsigned *celsius))
 {
         TRY(check(d, celsius));
-        return NVML_ERROR_NOT_SUPPORTED;
+        MADE_UP(*celsius = 61);
 }
 
 API(nvmlDeviceGetCudaComputeCapability, (nvmlDevice_t d, int *major, int *minor))

@@ -152,3 +152,23 @@ def test_live_view_of_a_real_machine(node):
             break
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
     os.close(terminal)
+
+
+def test_every_sensor_of_a_device(machine):
+    """From the driver's library to every place where it is shown. The software device tells made-up figures when it is asked to."""
+    node = machine()
+    node.environment["BERTH_SOFTWARE_SENSORS"] = "made-up"
+    node.start()
+    node.wait(lambda status: status["devices"][0]["power_mw"] is not None, "sensors")
+    device = node.device()
+    assert {name: device[name] for name in ("power_mw", "power_limit_mw", "temperature_c", "clock_mhz", "memory_clock_mhz", "throttle", "ecc_corrected",
+                                            "ecc_uncorrected", "xids", "last_xid")} == {
+        "power_mw": 412345, "power_limit_mw": 700000, "temperature_c": 61, "clock_mhz": 1980, "memory_clock_mhz": 2619, "throttle": 4, "ecc_corrected": 3,
+        "ecc_uncorrected": 1, "xids": 1, "last_xid": 79}
+    text = node.berth("metrics").stdout
+    assert value(text, "berth_device_power_watts")[0] == 412.345
+    assert value(text, "berth_device_clock_hertz")[0] == 1.98e9
+    assert 'berth_device_held_back{reason="power cap"' in text and text.count("berth_device_held_back{") == 1
+    assert value(text, "berth_device_memory_errors_total") == [3, 1] and value(text, "berth_device_driver_errors_total") == [1]
+    text = node.berth("top", "--once").stdout
+    assert "412.3 W  61 C  1980 MHz  slow: power cap  ECC 1  Xid 79" in text, text

@@ -383,6 +383,18 @@ def test_the_cache_has_a_bound(pool, start):
         assert held <= 2 * MIB and (worker.folder / "cache" / digest).exists()
 
 
+# Watched
+
+
+def test_a_task_that_hangs_is_told_and_ended(pool, start):
+    start(pool, "--slots", "1", "--hang-after", "2s", "--on-hang", "end")
+    task = pool.lease("command", shell("echo here; exec sleep 1000"))
+    end = failed(pool.end(task), "limit.hang")
+    assert "no progress for" in end["error"]["text"] and end["retryable"] is True
+    assert any("watchdog: hang: no progress for" in m.get("text", "") for m in task.progress)
+    assert "its last state:" in task.text and " sleep: state S" in task.text
+
+
 # Confinement: each of these is a stranger's program
 
 
