@@ -366,6 +366,7 @@ size_t doctor_checks(struct check checks[DOCTOR_CHECKS])
         check_pressure(&checks[n++]);
         check_environment(&checks[n++]);
         n += check_probes(&checks[n]);
+        n += doctor_sensors(&checks[n], DOCTOR_CHECKS - n - 1);
         check_kernel(&checks[n++]);
         return n;
 }

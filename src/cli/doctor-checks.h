@@ -16,10 +16,13 @@ struct check {
         char advice[320]; /* what to do, empty when all is well */
 };
 
-#define DOCTOR_CHECKS 24
+#define DOCTOR_CHECKS 40
 
 /* Fills at most DOCTOR_CHECKS; how many. */
 size_t doctor_checks(struct check checks[DOCTOR_CHECKS]);
+
+/* Those of doctor-sensors.c: figures of the machine, the watchdog, sensors of devices. At most `most`; how many. */
+size_t doctor_sensors(struct check *checks, size_t most);
 
 /* One setting of the kernel that shows its choice as "always [never] advise": the chosen word into choice, or -EINVAL.
  * Pure. */
