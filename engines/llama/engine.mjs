@@ -1,8 +1,8 @@
 // engine.mjs: one model in llama.cpp: as many sequences as requests may be computed at once, batched together by node-llama-cpp; tokens in,
 // text out. Downloads and builds nothing: the binaries come with the packages.
 import { statSync } from "node:fs";
-import { getLlama, LlamaGrammarEvaluationState, LlamaLogLevel } from "node-llama-cpp";
 import { ApiError, invalid } from "./errors.mjs";
+import { grammarState, startLlama } from "./llama.mjs";
 import { Prompts } from "./prompt.mjs";
 import { TextStream } from "./text-stream.mjs";
 import { Turns } from "./turns.mjs";
@@ -13,10 +13,7 @@ const PREFILL = 512; // tokens of a prompt computed at a time; between two such 
 
 export async function loadEngine({ model: file, context, parallel, threads, waiting }, log) {
     const few = threads === 0 && statSync(file).size < SMALL_BYTES;
-    const llama = await getLlama({
-        gpu: false, build: "never", skipDownload: true, progressLogs: false, maxThreads: few ? 1 : threads,
-        logLevel: LlamaLogLevel.error, logger: (level, message) => log(`llama.cpp: ${level}: ${message.trimEnd()}`),
-    });
+    const llama = await startLlama(few ? 1 : threads, log);
     const model = await llama.loadModel({ modelPath: file });
     const size = Math.min(context, model.trainContextSize);
 
@@ -122,7 +119,7 @@ class Engine {
         try {
             const grammar = format.schema === null ? await this.#llama.getGrammarFor("json") : await this.#llama.createGrammarForJsonSchema(format.schema);
 
-            return new LlamaGrammarEvaluationState({ model: this.#model, grammar });
+            return await grammarState(this.#model, grammar);
         } catch (error) {
             throw invalid("response_format", `this schema can't be followed: ${error.message}`);
         }

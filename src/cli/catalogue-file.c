@@ -132,6 +132,6 @@ int catalogue_file_first(const char *path, char message[CONFIG_MESSAGE])
         strbuf_add(&text, "%s", heading);
         if (installed_find("models/berth-tiny.gguf", model, sizeof model) == 0 && installed_find("engines/llama/server.mjs", server, sizeof server) == 0 &&
             installed_find("engines/llama/node_modules/node-llama-cpp", server, sizeof server) == 0)
-                strbuf_add(&text, "\n# Small enough for any machine; what it writes is modest.\n[model berth-tiny]\nkind = llama\nfile = %s\ncontext = 512\nalways = yes\n", model);
+                strbuf_add(&text, "\n# Small enough for any machine; what it writes is modest.\n[model berth-tiny]\nkind = llama\nfile = %s\ncontext = 2048\nalways = yes\n", model);
         return text.failed ? say(message, path, -ENOMEM) : write_text(path, &text, 0600, message);
 }
