@@ -48,6 +48,8 @@ static const struct config_entry entries[] = {
         {"limits", "worker_buffer", CONFIG_BYTES, AT(worker_buffer), "8MiB", 65536, 1 << 30, .help = "of a worker that does not read; beyond it its connection ends"},
 
         {"keep", "ended", CONFIG_DURATION, AT(keep_ns), "720h", 0, 36500 * DAY, .help = "tasks that ended, with their logs; 0: for ever"},
+        {"keep", "artifacts", CONFIG_DURATION, AT(artifact_keep_ns), "720h", 0, 36500 * DAY,
+         .help = "artifacts that nobody used for so long and no kept task names; at least keep.ended; 0: for ever"},
         {"keep", "event_bytes", CONFIG_BYTES, AT(event_bytes), "32MiB", 65536, UINT64_C(1) << 36, .help = "event log in memory"},
         {"keep", "log_bytes", CONFIG_BYTES, AT(log_bytes), "4MiB", 4096, UINT64_C(1) << 36, .help = "log of one task"},
         {"keep", "object_bytes", CONFIG_BYTES, AT(object_bytes), "64GiB", 1, UINT64_C(1) << 50, .help = "one artifact"},

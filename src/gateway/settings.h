@@ -17,7 +17,7 @@ struct gateway_settings {
         uint64_t head_ns, body_ns, idle_ns, write_ns, ping_ns;
         uint64_t event_buffer, worker_buffer;
 
-        uint64_t keep_ns, event_bytes, log_bytes, object_bytes, payload_bytes, memory_bytes;
+        uint64_t keep_ns, artifact_keep_ns, event_bytes, log_bytes, object_bytes, payload_bytes, memory_bytes;
 
         uint64_t generate_wait_ns, generate_delay_ns, generate_drain_ns, generate_first_ns, generate_quiet_ns, generate_waiting, generate_waiting_per_account, generate_cache;
 

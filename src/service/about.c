@@ -193,6 +193,7 @@ void service_metrics(struct service *s, struct strbuf *b)
         metric(b, "pool_progress_dropped_total", "counter", "Progress messages over the limit.", n->progress_dropped);
         metric(b, "pool_log_bytes_total", "counter", "Output of tasks taken.", n->log_bytes);
         metric(b, "pool_log_bytes_lost_total", "counter", "Output that did not arrive or could not be written.", n->log_dropped);
+        metric(b, "pool_artifacts_swept_total", "counter", "Artifacts and abandoned uploads removed because nobody used them for long.", n->objects_swept);
         metric(b, "pool_logs_swept_total", "counter", "Logs removed because their tasks ended long ago.", n->logs_swept);
         metric(b, "pool_log_bytes_cut_total", "counter", "Output left out of the middle of long logs.", n->log_cut);
         metric(b, "pool_events_total", "counter", "Events told.", s->events.last);

@@ -224,7 +224,7 @@ struct event_log {
 
 struct counters {
         uint64_t submitted, batches, answered, refused_store, refused_full, worker_messages, worker_unknown, worker_malformed, worker_quota, stale, acks, progress_dropped,
-                log_bytes, log_dropped, log_cut, logs_swept, events_known, events_pushed, objects, object_bytes, wrong_digests, foreign, turns, operations, waits, resumed, lost_unlisted, queues_taken, queues_given, rows_told,
+                log_bytes, log_dropped, log_cut, logs_swept, objects_swept, events_known, events_pushed, objects, object_bytes, wrong_digests, foreign, turns, operations, waits, resumed, lost_unlisted, queues_taken, queues_given, rows_told,
                 node_reports, node_dropped;
 };
 
@@ -278,6 +278,7 @@ struct service {
         struct answer_entry *answers;
         struct feed_source *sources;
         struct upload *uploads;
+        struct object_use *object_uses;
         struct service_wait *waits;
         uint64_t waits_due_ms;
         uint64_t task_bytes;
@@ -293,10 +294,10 @@ struct service {
 
         struct event_log events;
         struct queue queues[STORE_QUEUES];
-        uint64_t queues_due_ms, sweep_due_ms, logs_due_ms;
+        uint64_t queues_due_ms, sweep_due_ms, logs_due_ms, objects_due_ms;
         int64_t sweep_unix_ms;
         uint64_t refused;          /* number of a batch that the store refused; set by the writer's thread */
-        bool queues_busy, sweeping, reopening, reopen_busy, shared, taken_away;
+        bool queues_busy, sweeping, sweeping_objects, reopening, reopen_busy, shared, taken_away;
         struct spread spread;
         struct store_survey survey; /* as last looked at */
         uint64_t changes;           /* cursor of store_changed */
@@ -491,6 +492,14 @@ void log_path(const struct service *s, const struct id *account, const struct id
 
 /* object.c */
 bool object_sha256_valid(const char *sha256);
+/* Drops what is known of an upload that was given up. */
+bool object_upload_forget(struct service *s, const char *name);
+/* object-sweep.c. Used now: kept for that long from here on. */
+void object_touch(const struct service *s, const char *sha256);
+/* What a task's JSON names is used now; +1: and as long as it has not ended, until -1. */
+void objects_named(struct service *s, const char *json, int change);
+void objects_sweep(struct service *s);
+void object_uses_free(struct service *s);
 void object_row_id(const char *sha256, const struct id *account, struct id *ret);
 int objects_open(struct service *s, char message[SERVICE_MESSAGE]);
 void objects_free(struct service *s);

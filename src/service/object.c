@@ -85,12 +85,26 @@ static void upload_free(struct service *s, struct upload *upload)
         free(upload);
 }
 
+/* False: its end is being looked at. */
+bool object_upload_forget(struct service *s, const char *name)
+{
+        struct upload *upload;
+
+        HASH_FIND(by_name, s->uploads, name, strlen(name), upload);
+        if (upload && upload->ending)
+                return false;
+        if (upload)
+                upload_free(s, upload);
+        return true;
+}
+
 void objects_free(struct service *s)
 {
         struct upload *upload, *next;
 
         HASH_ITER(by_name, s->uploads, upload, next)
                 upload_free(s, upload);
+        object_uses_free(s);
 }
 
 int service_object_begin(struct service *s, const struct account_caller *caller, const char *sha256, uint64_t bytes, uint64_t *ret_offset, int *ret_fd)
@@ -246,7 +260,7 @@ static void end_finish(struct service *s, struct job *job)
         } else if (end->wrong_digest) {
                 s->counters.wrong_digests++;
                 answer_problem(s, end->done, end->context, 422, "artifact.digest", "what arrived has another SHA-256; it was thrown away", NULL);
-        } else if (object_grant(s, end->sha256, &end->caller.account, end->bytes) < 0) {
+        } else if (object_touch(s, end->sha256), object_grant(s, end->sha256, &end->caller.account, end->bytes) < 0) {
                 answer_error(s, end->done, end->context, -ENOMEM);
         } else {
                 s->counters.objects++;
@@ -339,6 +353,7 @@ static void open_finish(struct service *s, struct job *job)
         if (!job->error && o->allowed)
                 fd = open(o->path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
         if (fd >= 0 && fstat(fd, &st) == 0) {
+                object_touch(s, o->sha256);
                 o->done(o->context, 0, fd, (uint64_t)st.st_size);
         } else {
                 if (fd >= 0)

@@ -46,6 +46,7 @@ struct service_options {
         uint64_t event_bytes;            /* of the event log in memory; 0: 32 MiB */
         uint64_t keep_ms;                /* how long tasks that ended are kept, with their logs; 0: for ever */
         uint64_t log_bytes;              /* of one task's log; 0: 4 MiB. More is counted and cut in the middle */
+        uint64_t artifact_keep_ms;       /* how long artifacts are kept that no kept task names, from their last use; at least keep_ms; 0: for ever */
         uint64_t object_bytes;           /* of one artifact; 0: 64 GiB */
         uint64_t payload_bytes;          /* of a task's payload; 0: 256 KiB. Results up to the same size stand in the task, larger ones are artifacts */
         uint64_t memory_bytes;           /* of all unfinished tasks together; 0: 2 GiB. More are refused (503) */

@@ -139,4 +139,5 @@ void sweep(struct service *s)
 {
         sweep_rows(s);
         sweep_logs(s);
+        objects_sweep(s);
 }

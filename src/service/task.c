@@ -89,6 +89,7 @@ struct task *task_new(struct service *s, const struct id *id, const struct id *a
         s->queues[task->queue].tasks++;
         s->task_bytes += sizeof(*task) + bytes;
         HASH_ADD(by_id, s->tasks, id, sizeof(task->id), task);
+        objects_named(s, task->payload, 1);
         return task;
 }
 
@@ -100,6 +101,9 @@ void task_free(struct service *s, struct task *task)
                 task->owner->unfinished--;
                 s->queues[task->queue].tasks--;
         }
+        objects_named(s, task->payload, -1);
+        if (task->artifacts)
+                objects_named(s, task->artifacts, 0);
         s->task_bytes -= sizeof(*task) + task->head_bytes + task->payload_bytes + 2;
         free(task->head);
         free(task->result);

@@ -308,6 +308,88 @@ static void artifacts(void **state)
         test_worker_close(&w);
 }
 
+static bool file_is_there(const char *sha256)
+{
+        char path[300];
+
+        snprintf(path, sizeof(path), "%s/objects/%.2s/%s", folder, sha256, sha256);
+        return access(path, F_OK) == 0;
+}
+
+/* Rounds until the file has gone, or as many as would have sufficed. */
+static void rounds(const char *sha256)
+{
+        for (int i = 0; i < 6 && file_is_there(sha256); i++) {
+                test_pass_ms(61 * 60000);
+                test_settle();
+        }
+}
+
+static void what_nobody_uses_goes(void **state)
+{
+        const int64_t day = 86400000;
+        uint64_t offset;
+        json_t *lease;
+        struct id id;
+
+        test_close();
+        options.keep_ms = (uint64_t)day;
+        options.artifact_keep_ms = 2 * (uint64_t)day;
+        test_open();
+        assert_int_equal(upload(&alice, HELLO, "hello", 5, 201), 0);
+        assert_int_equal(upload(&alice, EMPTY, "", 0, 201), 0);
+        assert_int_equal(upload(&bob, EMPTY, "", 0, 201), 0);
+        assert_int_equal(upload(&alice, OTHER, "wor", 5, 409), 0); /* given up */
+        id = test_task(&alice, "{\"type\":\"t\",\"wait_for_workers\":true,\"payload\":{\"files\":[{\"name\":\"in\",\"sha256\":\"" HELLO "\"}]}}");
+        rounds(EMPTY);
+        assert_true(file_is_there(EMPTY)); /* not old yet */
+        test_unix_ms += 3 * day;
+        rounds(EMPTY);
+        assert_false(file_is_there(EMPTY));
+        assert_int_equal(get(&alice, EMPTY), -ENOENT);
+        assert_int_equal(get(&bob, EMPTY), -ENOENT);
+        /* Named by a task that has not ended, however long that takes; also after another start. */
+        assert_true(file_is_there(HELLO));
+        test_close();
+        test_unix_ms += 5 * day;
+        test_open();
+        rounds(HELLO);
+        assert_int_equal(get(&alice, HELLO), 5);
+        test_unix_ms += 5 * day;
+        test_join(&w, &farm, "one", 1, NULL);
+        lease = test_heard(&w, "lease");
+        assert_int_equal(test_say(&w, "{\"m\":\"result\",\"task\":\"%s\",\"nonce\":\"%s\",\"result\":1}", test_text(lease, "task"), test_text(lease, "nonce")), 0);
+        json_decref(test_heard(&w, "ack"));
+        test_settle();
+        json_decref(lease);
+        test_worker_close(&w);
+        /* It ended: kept as long as the task is, and longer. */
+        test_unix_ms += day + day / 2;
+        rounds(HELLO);
+        assert_true(file_is_there(HELLO));
+        test_unix_ms += day;
+        rounds(HELLO);
+        assert_false(file_is_there(HELLO));
+        json_decref(test_view(&alice, &id, 404));
+        /* It can come again. */
+        assert_int_equal(upload(&alice, HELLO, "hello", 5, 201), 0);
+        assert_int_equal(get(&alice, HELLO), 5);
+        /* Uploads' files bear the real time, whatever it is. */
+        test_unix_ms += 36500 * day;
+        rounds(HELLO);
+        assert_false(file_is_there(HELLO));
+        assert_int_equal(service_object_offset(service, &alice, OTHER, &offset), -ENOENT);
+        assert_int_equal(upload(&alice, HELLO, "hello", 5, 201), 0);
+        /* For ever. */
+        test_close();
+        options.artifact_keep_ms = 0;
+        test_open();
+        test_unix_ms += 500 * day;
+        rounds(HELLO);
+        assert_int_equal(get(&alice, HELLO), 5);
+        options.keep_ms = 0;
+}
+
 static void what_the_pool_says_of_itself(void **state)
 {
         struct test_answer answer = {0};
@@ -401,6 +483,7 @@ int main(void)
                 cmocka_unit_test_setup_teardown(pushed_events_count_once, test_setup, test_teardown),
                 cmocka_unit_test_setup_teardown(logs_are_mended_and_bounded, test_setup, test_teardown),
                 cmocka_unit_test_setup_teardown(artifacts, test_setup, test_teardown),
+                cmocka_unit_test_setup_teardown(what_nobody_uses_goes, test_setup, test_teardown),
                 cmocka_unit_test_setup_teardown(what_the_pool_says_of_itself, test_setup, test_teardown),
         };
 

@@ -240,6 +240,8 @@ int on_result(struct service_worker *c, const json_t *m)
                 artifacts = NULL;
         if (artifacts && (r = check_artifacts(c, artifacts)) < 0)
                 return r;
+        for (size_t i = 0; i < json_array_size(artifacts); i++)
+                object_touch(s, json_string_value(json_object_get(json_array_get(artifacts, i), "sha256")));
         r = take_usage(c, task, m);
         if (r < 0)
                 return r;
