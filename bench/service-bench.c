@@ -4,6 +4,7 @@
  * service-bench [--seconds N] [--store URL] [--samples N] [--producers N] [--workers N] [--folder PATH]
  */
 #include "base/clock.h"
+#include "service/pass.h"
 #include "service/service.h"
 
 #include <getopt.h>
@@ -104,12 +105,19 @@ static void say(struct worker *w, const char *text)
 static void submit(int i)
 {
         json_error_t error;
-        json_t *json = json_loadb(body, strlen(body), 0, &error);
+        struct strbuf rest = {0}, payload = {0};
+        json_t *json;
 
+        /* As the gateway does it. */
+        if (!pass_payload(body, strlen(body), &rest, &payload))
+                exit(1);
+        json = json_loadb(rest.text, rest.length, JSON_REJECT_DUPLICATES, &error);
         answered[i] = false;
         given++;
-        service_submit(service, &producer_of[i], json, NULL, false, answer, &answered[i]);
+        service_submit_apart(service, &producer_of[i], json, &payload, NULL, false, answer, &answered[i]);
         json_decref(json);
+        strbuf_done(&rest);
+        strbuf_done(&payload);
 }
 
 static void give_results(void)

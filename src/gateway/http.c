@@ -2,10 +2,12 @@
 #include "gateway/admit.h"
 #include "gateway/connection.h"
 #include "gateway/forward.h"
+#include "gateway/handlers.h"
 #include "gateway/http.h"
 #include "gateway/request.h"
 
 #include "base/error.h"
+#include "service/pass.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -20,6 +22,7 @@ static void request_free(struct request *r)
         if (r->file >= 0)
                 close(r->file);
         json_decref(r->json);
+        strbuf_done(&r->payload);
         strbuf_done(&r->extra);
         free(r->body);
         free(r->own_credential);
@@ -145,6 +148,20 @@ static bool too_deep(const char *text, size_t length)
         return false;
 }
 
+/* A task's payload is only handed on: no tree is made of it, where it is plain. */
+static json_t *without_payload(struct request *r)
+{
+        struct strbuf rest = {0};
+        json_t *json = NULL;
+
+        if (pass_payload(r->body, r->body_length, &rest, &r->payload))
+                json = json_loadb(rest.text, rest.length, JSON_REJECT_DUPLICATES, NULL);
+        if (!json)
+                strbuf_done(&r->payload);
+        strbuf_done(&rest);
+        return json;
+}
+
 /* The JSON body, when the route takes one. False: answered. */
 static bool parse_body(struct request *r)
 {
@@ -162,7 +179,10 @@ static bool parse_body(struct request *r)
                 reply_problem(r, "request.json", NULL, "The JSON is nested deeper than %d levels.", REQUEST_DEPTH);
                 return false;
         }
-        r->json = json_loadb(r->body, r->body_length, JSON_REJECT_DUPLICATES, &error);
+        if (r->route->handle == handle_submit)
+                r->json = without_payload(r);
+        if (!r->json)
+                r->json = json_loadb(r->body, r->body_length, JSON_REJECT_DUPLICATES, &error);
         if (!r->json) {
                 reply_problem(r, "request.json", NULL, "The body is not JSON: %s (line %d, column %d).", error.text, error.line, error.column);
                 return false;

@@ -53,6 +53,7 @@ struct request {
         char *body;
         size_t body_length, body_size;
         uint64_t body_seen, content_length; /* UINT64_MAX: none told */
+        struct strbuf payload;           /* of a task that is submitted, when it is not in json (service/pass.h) */
         json_t *json;
 
         char id[20];                     /* told with each answer and problem */

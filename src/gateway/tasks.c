@@ -52,7 +52,7 @@ void handle_submit(struct request *r)
         if (!dry_run && !may_submit(r))
                 return;
         request_begin(r);
-        service_submit(r->server->service, &r->caller, r->json, key, dry_run, request_done, r);
+        service_submit_apart(r->server->service, &r->caller, r->json, r->payload.text ? &r->payload : NULL, key, dry_run, request_done, r);
 }
 
 void handle_tasks(struct request *r)

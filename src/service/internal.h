@@ -387,6 +387,7 @@ struct submission {
         uint32_t after_count;
         bool wait_for_workers;
         struct id key; /* by which it came, set before reading; all zero: none */
+        const struct strbuf *given; /* the payload, when it is not in the body; set before reading */
         struct strbuf head, payload;
         size_t brief;
 };
@@ -451,6 +452,8 @@ int message_not_its_lease(struct service_worker *c, const struct id *id, uint64_
 void message_tell_lease(struct service *s, struct service_worker *c, enum operation_kind kind, const struct id *task, uint64_t nonce);
 void message_stale(struct service_worker *c, const struct id *task, uint64_t nonce);
 #define RUNNING_LEASES 8192
+/* The usual result, {"m":"result","task":…,"nonce":…,"result":…,"ready":true} of a lease that is the worker's, without a tree. -EAGAIN: not that, and nothing was done. */
+int on_plain_result(struct service_worker *c, const char *text, size_t bytes);
 int on_result(struct service_worker *c, const json_t *m);
 int on_fail(struct service_worker *c, const json_t *m);
 int on_decline(struct service_worker *c, const json_t *m);

@@ -28,6 +28,7 @@
 #define SERVICE_MESSAGE 512
 
 struct service;
+struct strbuf;
 struct generate_settings;
 
 /* The clocks and the source of chance, for tests; NULL in the options: the machine's own. */
@@ -80,6 +81,9 @@ typedef void (*service_done_fn)(void *context, const struct service_answer *answ
 
 /* Tasks. body: as docs/api.md says (one task, or {"tasks": […]} up to 1000). key: the Idempotency-Key or NULL; the same key and body again gives the first
  * answer, another body 422. */
+/* payload: NULL, or the one task's payload as pass_payload gave it (service/pass.h), which is then null in body; body may be changed. */
+void service_submit_apart(struct service *service, const struct account_caller *caller, json_t *body, const struct strbuf *payload, const char *key, bool dry_run, service_done_fn done,
+                          void *context);
 void service_submit(struct service *service, const struct account_caller *caller, const json_t *body, const char *key, bool dry_run, service_done_fn done,
                     void *context);
 void service_task(struct service *service, const struct account_caller *caller, const struct id *task, service_done_fn done, void *context);
@@ -181,7 +185,6 @@ void service_history_add(struct service *service, enum history_series series, ui
 /* {"from_ms", "step_ms", "count", "series": {name: [number or null …]}}. names: comma separated, NULL or "": all. */
 void service_history(struct service *service, const char *names, uint64_t since_s, service_done_fn done, void *context);
 /* Prometheus text of everything counted here, into a buffer that grows. */
-struct strbuf;
 void service_metrics(struct service *service, struct strbuf *text);
 /* Server that owns the account's queue: 0 (us), -EAGAIN (another: its address), -E_UNAVAILABLE (nobody now). */
 must_check int service_owner(struct service *service, const struct id *account, char address[256]);

@@ -332,6 +332,8 @@ int submission_read(struct service *s, const json_t *body, const char *path, con
         item = json_object_get(body, "payload");
         if (!item)
                 wrong(r, "payload", "is missing");
+        else if (to->given)
+                strbuf_put(&to->payload, to->given->text, to->given->length);
         else if (put_json(&to->payload, item) < 0)
                 return -ENOMEM;
         if (to->payload.length > payload_bytes)

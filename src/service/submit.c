@@ -224,6 +224,7 @@ static void submit_all(struct submit *u, const json_t *list, size_t count, struc
                         snprintf(path, sizeof(path), "tasks[%zu]", i);
                 ids[i] = service_new_id(s);
                 ones[i].key = u->caller->key;
+                ones[i].given = batch ? NULL : u->payload;
                 one = submission_read(s, batch ? json_array_get(list, i) : list, path, ids, i, violations, &ones[i]);
                 if (!one && !check_after(u, path, &ones[i], ids, i, violations))
                         one = -EINVAL;
@@ -327,13 +328,33 @@ void submit_now(struct submit *u, const json_t *body)
         free(ids);
 }
 
+/* The payload back in its place: what waits for the store is one tree. */
+static int put_back(json_t *body, const struct strbuf *payload)
+{
+        json_t *tree = json_loadb(payload->text, payload->length, JSON_DECODE_ANY | JSON_REJECT_DUPLICATES, NULL);
+
+        return tree && !json_object_set_new(body, "payload", tree) ? 0 : -ENOMEM;
+}
+
 void service_submit(struct service *s, const struct account_caller *caller, const json_t *body, const char *key, bool dry_run, service_done_fn done, void *context)
 {
-        struct submit u = {.service = s, .caller = caller, .dry_run = dry_run, .asker = {done, context}};
+        service_submit_apart(s, caller, (json_t *)body, NULL, key, dry_run, done, context);
+}
+
+void service_submit_apart(struct service *s, const struct account_caller *caller, json_t *body, const struct strbuf *payload, const char *key, bool dry_run, service_done_fn done,
+                          void *context)
+{
+        struct submit u = {.service = s, .caller = caller, .dry_run = dry_run, .asker = {done, context}, .payload = payload};
+        bool through;
         int r;
 
         service_time(s);
         r = service_store_error(s);
+        through = !r && json_is_object(body) && (key || submit_names_ended(s, body));
+        if (through && payload) {
+                r = put_back(body, payload);
+                u.payload = NULL;
+        }
         if (r < 0)
                 submit_failed(&u, r);
         else if (s->queues[service_queue_of(&caller->account)].state != QUEUE_OURS)
@@ -342,7 +363,7 @@ void service_submit(struct service *s, const struct account_caller *caller, cons
                 submit_problem(&u, 422, "task.invalid", "an object is wanted", NULL);
         else if (key && !submit_key_valid(key))
                 submit_problem(&u, 400, "idempotency.key", "an Idempotency-Key is 1 to 255 visible ASCII characters", NULL);
-        else if (key || submit_names_ended(s, body))
+        else if (through)
                 submit_through_store(&u, body, key);
         else
                 submit_now(&u, body);

@@ -35,6 +35,7 @@ struct submit {
         struct service *service;
         const struct account_caller *caller;
         bool dry_run;
+        const struct strbuf *payload; /* NULL: in the body */
         struct answer_entry *entry; /* NULL: the asker's own */
         struct asker asker;
 };

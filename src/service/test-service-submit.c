@@ -1,4 +1,6 @@
 /* test-service-submit.c: bodies that are right and wrong, keys that make a repetition safe, a store that takes nothing for a while, and a death at any moment. */
+#include "base/strbuf.h"
+#include "service/pass.h"
 #include "service/test-service.h"
 
 #include "store/store.h"
@@ -125,6 +127,38 @@ static void a_repetition_gets_the_first_answer(void **state)
                 test_answer_done(&again[i]);
         test_answer_done(&first);
         json_decref(json);
+}
+
+/* As the gateway gives what is plain: the payload apart. It is the same submission, by a key or not. */
+static void a_payload_apart_is_the_same(void **state)
+{
+        static const char whole[] = "{\"type\":\"t\", \"payload\":{\"a\": [1, \"x\"]},\"wait_for_workers\":true}";
+        struct test_answer answers[3] = {0};
+        struct strbuf rest = {0}, payload = {0};
+        json_t *views[2];
+
+        assert_true(pass_payload(whole, strlen(whole), &rest, &payload));
+        for (int i = 0; i < 2; i++) {
+                json_t *json = json_loadb(rest.text, rest.length, 0, NULL);
+                struct id id;
+
+                service_submit_apart(service, &alice, json, &payload, i ? "key-apart" : NULL, false, test_answer_fn, &answers[i]);
+                test_until(&answers[i].came);
+                assert_int_equal(answers[i].status, 202);
+                assert_int_equal(id_parse("task", test_text(answers[i].json, "id"), &id), 0);
+                views[i] = test_view(&alice, &id, 200);
+                json_decref(json);
+        }
+        assert_true(json_equal(json_object_get(views[0], "payload"), json_object_get(views[1], "payload")));
+        assert_int_equal(json_array_size(json_object_get(json_object_get(views[0], "payload"), "a")), 2);
+        test_submit(&alice, whole, "key-apart", &answers[2]);
+        assert_true(json_equal(answers[1].json, answers[2].json));
+        for (int i = 0; i < 3; i++)
+                test_answer_done(&answers[i]);
+        json_decref(views[0]);
+        json_decref(views[1]);
+        strbuf_done(&rest);
+        strbuf_done(&payload);
 }
 
 static void dry_run_changes_nothing(void **state)
@@ -371,6 +405,7 @@ int main(void)
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test_setup_teardown(faults_are_told_with_their_paths, test_setup, test_teardown),
                 cmocka_unit_test_setup_teardown(a_repetition_gets_the_first_answer, test_setup, test_teardown),
+                cmocka_unit_test_setup_teardown(a_payload_apart_is_the_same, test_setup, test_teardown),
                 cmocka_unit_test_setup_teardown(dry_run_changes_nothing, test_setup, test_teardown),
                 cmocka_unit_test_setup_teardown(limits_of_an_account, test_setup, test_teardown),
                 cmocka_unit_test_setup_teardown(disk_full_for_a_while, test_setup, test_teardown),

@@ -2,7 +2,9 @@
  * takes the result; it is acknowledged when both are durable. Artifacts that it lists must have been uploaded by the worker's own account, and are then
  * readable by the task's. */
 #include "base/error.h"
+#include "base/text.h"
 #include "service/internal.h"
+#include "service/pass.h"
 
 #include <stdio.h>
 
@@ -270,6 +272,58 @@ int on_result(struct service_worker *c, const json_t *m)
                 return -E_QUOTA;
         }
         c->references++;
+        return 0;
+}
+
+/* A text of digits and letters, without its quotes. */
+static bool short_span(struct text_span span, char *to, size_t size)
+{
+        if (span.bytes < 2 || span.bytes - 2 >= size || span.text[0] != '"' || memchr(span.text, '\\', span.bytes))
+                return false;
+        memcpy(to, span.text + 1, span.bytes - 2);
+        to[span.bytes - 2] = '\0';
+        return true;
+}
+
+int on_plain_result(struct service_worker *c, const char *text, size_t bytes)
+{
+        enum { M, TASK, NONCE, RESULT, READY, NAMES };
+        static const struct text_span names[NAMES] = {{"m", 1}, {"task", 4}, {"nonce", 5}, {"result", 6}, {"ready", 5}};
+        struct text_span name, value, found[NAMES] = {{NULL, 0}};
+        struct service *s = c->service;
+        char id_text[ID_TEXT], nonce_text[24];
+        struct strbuf b = {0};
+        struct task *task;
+        struct id id;
+        uint64_t nonce;
+        size_t at = 0;
+        int r;
+
+        while ((r = pass_member(text, bytes, &at, &name, &value)) == 1) {
+                int i = 0;
+
+                while (i < NAMES && !span_is(name, names[i].text, names[i].bytes))
+                        i++;
+                if (i == NAMES || found[i].text)
+                        return -EAGAIN;
+                found[i] = value;
+                if (i == M && !SPAN_IS(value, "\"result\""))
+                        return -EAGAIN;
+        }
+        if (r || !found[M].text || !found[RESULT].text || !SPAN_IS(found[READY], "true") || !short_span(found[TASK], id_text, sizeof(id_text)) ||
+            !short_span(found[NONCE], nonce_text, sizeof(nonce_text)) || id_parse("task", id_text, &id) < 0 || text_parse_u64(nonce_text, 0, UINT64_MAX, &nonce) < 0)
+                return -EAGAIN;
+        task = task_find(s, &id);
+        if (!task || task->now.state != CORE_LEASED || task->now.nonce != nonce || !id_equal(&task->now.worker, &c->worker->id))
+                return -EAGAIN;
+        if (pass_value(found[RESULT].text, found[RESULT].bytes, &b) < 0 || b.failed || b.length > s->options.payload_bytes) {
+                strbuf_done(&b);
+                return -EAGAIN;
+        }
+        c->worker->seen_ns = s->now_ns;
+        replace(&task->result, b.text);
+        finish_result(c, task, nonce);
+        core_ready(s->core, s->now_ms, c->worker->number, 1);
         return 0;
 }
 

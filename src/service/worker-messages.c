@@ -446,6 +446,11 @@ int service_worker_receive(struct service_worker *c, const char *text, size_t by
         }
         if (bytes > MESSAGE_BYTES)
                 return message_malformed(c, "a message is at most 1 MiB");
+        if (c->state == CONNECTION_JOINED && !on_plain_result(c, text, bytes)) {
+                act_drain(s);
+                service_want_turn(s);
+                return 0;
+        }
         m = json_loadb(text, bytes, JSON_REJECT_DUPLICATES, &error);
         if (!json_is_object(m)) {
                 json_decref(m);
