@@ -96,6 +96,7 @@ describe("a device's bar", () => {
     expect(bar.swapped.map((p) => [p.name, p.share])).toEqual([["b", 0.4]]);
     expect(bar.swappedBytes).toBe(40 * GiB);
   });
+  it("shows what nobody of ours uses as others'", () => expect(barOf({ memory_total_bytes: 100, memory_used_bytes: 30, clients: [{ pid: 1, name: "a", resident_bytes: 20 }] }).foreign).toBeCloseTo(0.1));
   it("of what is unknown says so", () => expect(barOf({ memory_total_bytes: null, memory_used_bytes: null })).toMatchObject({ total: null, used: null, swappedBytes: null, foreign: null, resident: [] }));
   it("gives neighbours different colours, and keeps them", () => {
     const clients = Array.from({ length: 8 }, (_, i) => ({ pid: 100 + i, name: `model ${i}` }));

@@ -68,7 +68,8 @@ export function barOf(device: NodeDevice): Bar {
     total,
     used: known(device.memory_used_bytes) ? device.memory_used_bytes : clients.length && total !== null ? sum : null,
     resident,
-    foreign,
+    // What is used and nobody of ours has is others', where it is not told apart.
+    foreign: foreign ?? (total !== null && known(device.memory_used_bytes) && device.memory_used_bytes > sum ? Math.min(1 - Math.min(1, sum / total), (device.memory_used_bytes - sum) / total) : null),
     // On the scale of the device, or of itself where it is more than the device.
     swapped: out.map((c) => part(c, c.swapped_bytes as number, Math.max(total ?? 0, outBytes))),
     swappedBytes: known(device.swapped_bytes) ? device.swapped_bytes : clients.length ? outBytes : null,

@@ -16,7 +16,7 @@ import { Device } from "../parts/device";
 function Clients({ devices }: { devices: NodeDevice[] }): JSX.Element | null {
   const rows = devices.flatMap((d) => (d.clients ?? []).map((c) => ({ device: d, client: c })));
   if (!rows.length) return null;
-  const several = devices.length > 1;
+  const several = devices.filter((d) => d.clients?.length).length > 1;
   return (
     <Panel bare title="Programs on its devices" aside={String(rows.length)}>
       <div class="table-wrap">

@@ -35,7 +35,7 @@ export function Device({ device, compact = false }: { device: NodeDevice; compac
             {p.share >= 0.09 ? p.name : ""}
           </i>
         ))}
-        {bar.foreign !== null && bar.foreign > 0.002 && <i class="foreign slim" style={{ width: `${bar.foreign * 100}%` }} title={`other programs: ${bytes(device.memory_foreign_bytes)}`} />}
+        {bar.foreign !== null && bar.foreign > 0.002 && <i class="foreign slim" style={{ width: `${bar.foreign * 100}%` }} title={`others: ${bytes(device.memory_foreign_bytes ?? bar.foreign * (bar.total ?? 0))}`} />}
       </div>
       {bar.swapped.length > 0 && (
         <div class="swapped-row">
