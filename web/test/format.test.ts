@@ -14,7 +14,7 @@ describe("unknown", () => {
 
 it("bytes", () => expect([1, 1023, 1024, 1536, 1048000, 1 << 30, 64.5 * 2 ** 30, 139 * 2 ** 30, 2 ** 50].map(bytes)).toEqual(["1 B", "1023 B", "1 KiB", "1.5 KiB", "1023 KiB", "1 GiB", "64.5 GiB", "139 GiB", "1 PiB"]));
 it("bytes never show 1024 of a unit", () => expect(bytes(1048575)).toBe("1 MiB"));
-it("durations", () => expect([0.4, 830, 4200, 9960, 59_400, 60_000, 185_000, 3_600_000, 7_800_000, 90_000_000].map(duration)).toEqual(["0 ms", "830 ms", "4.2 s", "10 s", "59 s", "1 min", "3 min 5 s", "1 h", "2 h 10 min", "1 d 1 h"]));
+it("durations", () => expect([0.4, 4.888, 830, 4200, 9960, 59_400, 60_000, 185_000, 3_600_000, 7_800_000, 90_000_000].map(duration)).toEqual(["0.4 ms", "4.9 ms", "830 ms", "4.2 s", "10 s", "59 s", "1 min", "3 min 5 s", "1 h", "2 h 10 min", "1 d 1 h"]));
 it("integers", () => expect([5, 1234, 1234567].map(integer)).toEqual(["5", "1\u2009234", "1\u2009234\u2009567"]));
 it("ago", () => {
   const now = Date.parse("2026-11-21T12:00:00Z");

@@ -33,6 +33,7 @@ export function percent(value: number | null | undefined): string {
 export function duration(ms: number | null | undefined): string {
   if (!known(ms)) return UNAVAILABLE;
   if (ms < 0) ms = 0;
+  if (ms > 0 && ms < 9.95) return `${ms.toFixed(1).replace(/\.0$/, "")} ms`;
   if (ms < 999.5) return `${Math.round(ms)} ms`;
   if (ms < 9950) return `${(ms / 1000).toFixed(1)} s`;
   const s = Math.round(ms / 1000);
