@@ -173,6 +173,7 @@ struct service_worker {
         json_t *hello;                        /* while the store is asked */
         struct bucket messages, event_bytes, node_reports;
         uint32_t references;                  /* operations and jobs that still point here */
+        uint32_t checking, ready_later;       /* results whose artifacts are looked up; slots that were said to be free meanwhile */
         bool gone;                            /* closed by the gateway: nothing may be sent */
 };
 

@@ -196,8 +196,14 @@ static void artifact_finish(struct service *s, struct job *job)
                 replace(&task->artifacts, b.failed ? NULL : b.text);
                 finish_result(c, task, a->nonce);
         }
-        if (c->state == CONNECTION_JOINED && !c->gone)
+        c->checking--;
+        if (c->state == CONNECTION_JOINED && !c->gone) {
                 (void)!ready_too(c, a->message);
+                if (!c->checking && c->ready_later) {
+                        core_ready(s->core, s->now_ms, c->worker->number, c->ready_later);
+                        c->ready_later = 0;
+                }
+        }
         act_drain(s);
         connection_release(c);
         json_decref(a->message);
@@ -272,6 +278,7 @@ int on_result(struct service_worker *c, const json_t *m)
                 return -E_QUOTA;
         }
         c->references++;
+        c->checking++;
         return 0;
 }
 

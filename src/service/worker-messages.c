@@ -267,7 +267,11 @@ static int on_ready(struct service_worker *c, const json_t *m)
 
         if (r < 0)
                 return r;
-        core_ready(c->service->core, c->service->now_ms, c->worker->number, (uint32_t)slots);
+        /* A slot whose result is still looked at counts as taken: said to be free now it would not be believed, and be lost. */
+        if (c->checking)
+                c->ready_later = slots > UINT32_MAX - c->ready_later ? UINT32_MAX : c->ready_later + (uint32_t)slots;
+        else
+                core_ready(c->service->core, c->service->now_ms, c->worker->number, (uint32_t)slots);
         return 0;
 }
 

@@ -242,6 +242,26 @@ def test_backup_and_restart(tmp_path):
         assert pool.good("GET", "/api/v1/tasks/" + task["id"])["name"] == "kept"
 
 
+def test_a_slot_is_not_lost_while_a_results_artifacts_are_looked_up(pool):
+    """The worker says that the slot is free right after its result; the lease ends only when the store was asked for the artifacts."""
+    data = b"made by the task"
+    digest = hashlib.sha256(data).hexdigest()
+    worker = Worker(pool, types=["makes"], slots=4)
+    assert pool.ask("PUT", f"/api/v1/artifacts/{digest}", data, token=pool.worker_token(), headers={"Content-Type": "application/octet-stream"}).status == 201
+    tasks = [pool.submit(type="makes")["id"] for _ in range(24)]
+    for _ in range(6):
+        leases, together, raw = [worker.lease() for _ in range(4)], [], worker.socket.raw
+        worker.socket.raw = together.append
+        for lease in leases:
+            worker.say("result", lease, result=1, artifacts=[{"name": f"out{i}", "sha256": digest, "bytes": len(data)} for i in range(100)])
+        worker.socket.send({"m": "ready", "slots": 4})
+        worker.socket.raw = raw
+        raw(b"".join(together))
+    for task in tasks:
+        assert pool.good("GET", f"/api/v1/tasks/{task}?wait=60")["state"] == "done"
+    worker.socket.close()
+
+
 @pytest.mark.parametrize("number", [2, 15])
 def test_ends_in_order(tmp_path, number):
     """Whoever waits for an answer gets one, streams are closed, and the exit code is 0."""
