@@ -1,7 +1,7 @@
 // chat.test.ts: an answer as it comes, with every way it may break.
 import { describe, expect, it } from "vitest";
 import { begin, blocks, close, figures, stop, take, type Answer } from "../src/lib/chat";
-import { byUse, canChat, shownState } from "../src/lib/models";
+import { byUse, canChat, enginesByWorker, shownState } from "../src/lib/models";
 import type { Sse } from "../src/lib/sse";
 
 const chunk = (content: string, more: object = {}): Sse => ({ data: JSON.stringify({ model: "m", choices: [{ index: 0, delta: { content }, finish_reason: null }], ...more }) });
@@ -78,4 +78,8 @@ describe("models", () => {
   });
   it("come by use", () => expect([{ name: "c", state: "cold" }, { name: "b", state: "ready" }, { name: "a", state: "ready", resident: false }].sort(byUse).map((m) => m.name)).toEqual(["b", "a", "c"]));
   it("that only embed are not talked to", () => expect([canChat({ name: "e", state: "ready", tasks: ["embedding"] }), canChat({ name: "u", state: "ready" })]).toEqual([false, true]));
+  it("are told by worker, too", () => {
+    const by = enginesByWorker([{ name: "a", state: "ready", workers: [{ worker: "w1", state: "ready" }, { worker: "w2", state: "cold" }] }, { name: "b", state: "cold", workers: [{ worker: "w1", state: "cold" }] }, { name: "c", state: "away" }]);
+    expect([...by].map(([w, engines]) => [w, engines.map((e) => e.model)])).toEqual([["w1", ["a", "b"]], ["w2", ["a"]]]);
+  });
 });

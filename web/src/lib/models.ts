@@ -40,3 +40,11 @@ export function byUse(a: Model, b: Model): number {
 export function canChat(model: Model): boolean {
   return !model.tasks || model.tasks.length === 0 || model.tasks.includes("chat") || model.tasks.includes("completion");
 }
+
+// The other way round: what each worker's engines are.
+export function enginesByWorker(models: readonly Model[]): Map<string, (ModelEngine & { model: string })[]> {
+  const found = new Map<string, (ModelEngine & { model: string })[]>();
+  for (const model of models)
+    for (const engine of model.workers ?? []) found.set(engine.worker, [...(found.get(engine.worker) ?? []), { ...engine, model: model.name }]);
+  return found;
+}

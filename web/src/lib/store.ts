@@ -1,6 +1,6 @@
 // store.ts: what the page knows of the pool, and how an event changes it. Pure: a snapshot replaces, a delta changes; a batch of events copies once, so that a
 // thousand events a second cost a thousand map entries and not a thousand copies.
-import { ended, type Engine, type NodeReport, type PoolEvent, type Progress, type Task, type TaskState, type Worker } from "./types";
+import { ended, type NodeReport, type PoolEvent, type Progress, type Task, type TaskState, type Worker } from "./types";
 
 export interface ModelView {
   name: string;
@@ -258,8 +258,4 @@ export function withCounts(state: State, counts: Record<string, number>): State 
 // What runs on a worker, as far as the stream tells.
 export function runningOn(state: State, worker: string): Task[] {
   return [...state.tasks.values()].filter((t) => t.state === "leased" && t.worker === worker);
-}
-
-export function enginesOf(worker: Worker): Engine[] {
-  return Array.isArray(worker.engines) ? worker.engines.filter((e) => isObject(e) && typeof e.model === "string") : [];
 }

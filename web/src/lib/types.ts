@@ -56,20 +56,6 @@ export interface WorkerDevice {
   memory_bytes?: number | null;
 }
 
-export type EngineState = "cold" | "starting" | "ready" | "stopping" | "failed";
-
-export interface Engine {
-  model: string;
-  kind?: string;
-  state: EngineState;
-  resident?: boolean | null;
-  parallel?: number;
-  context?: number;
-  tasks?: string[];
-  memory_bytes?: number | null;
-  text?: string | null;
-}
-
 export interface Worker {
   id: string;
   name: string;
@@ -82,7 +68,6 @@ export interface Worker {
   types?: string[];
   devices?: WorkerDevice[];
   models?: unknown[];
-  engines?: Engine[];
   labels?: Record<string, string>;
   load?: Record<string, number | null>;
   host_memory_bytes?: number | null;

@@ -12,7 +12,7 @@ import { Empty, Page, Said, StateTag, toast, WorkerLink } from "../parts/basics"
 
 // The list as asked for, asked again when an event says that a model changed, and every few seconds for its figures.
 export function useModels(): { models: Model[] | null; error: Error | null; again: () => void } {
-  const asked = useAsked("/api/v1/models", (what, signal) => get<List<Model>>(what, signal));
+  const asked = useAsked(may("model.read") ? "/api/v1/models" : null, (what, signal) => get<List<Model>>(what, signal));
   const told = useLive((s) => s.models);
   useEffect(() => {
     if (told.size) asked.again();

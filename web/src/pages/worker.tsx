@@ -6,12 +6,13 @@ import { clientKey, clientName } from "../lib/devices";
 import { bytes, clock, decimal, duration, integer, percent } from "../lib/format";
 import { useAsked, useNow, usePoll } from "../lib/hooks";
 import { change, loadNode, may, useLive } from "../lib/live";
-import { shownState } from "../lib/models";
+import { enginesByWorker, shownState } from "../lib/models";
 import { address } from "../lib/route";
-import { enginesOf, runningOn, withoutWorker, withWorker } from "../lib/store";
+import { runningOn, withoutWorker, withWorker } from "../lib/store";
 import type { NodeDevice, Why, Worker } from "../lib/types";
 import { Ago, Confirm, Empty, Fact, Page, Panel, Said, Share, StateTag, TaskLink, toast } from "../parts/basics";
 import { Device } from "../parts/device";
+import { useModels } from "./models";
 
 function Clients({ devices }: { devices: NodeDevice[] }): JSX.Element | null {
   const rows = devices.flatMap((d) => (d.clients ?? []).map((c) => ({ device: d, client: c })));
@@ -42,7 +43,8 @@ function Clients({ devices }: { devices: NodeDevice[] }): JSX.Element | null {
 }
 
 function Engines({ worker }: { worker: Worker }): JSX.Element | null {
-  const engines = enginesOf(worker);
+  const { models } = useModels();
+  const engines = enginesByWorker(models ?? []).get(worker.id) ?? [];
   if (!engines.length) return null;
   return (
     <Panel bare title="Engines" aside={<a href="#/models">models</a>}>
@@ -54,7 +56,7 @@ function Engines({ worker }: { worker: Worker }): JSX.Element | null {
               <tr key={e.model}>
                 <td class="lead"><span class="clip main-text">{e.model}</span> <span class="under">{e.text || e.kind}</span></td>
                 <td data-label="state"><StateTag state={shownState(e)} /></td>
-                <td data-label="memory" class="right">{bytes(e.memory_bytes)}</td>
+                <td data-label="memory" class="right">{e.memory_bytes === 0 ? <span class="dim">none of a device</span> : bytes(e.memory_bytes)}</td>
                 <td data-label="at once" class="right">{integer(e.parallel)}</td>
                 <td data-label="context" class="right">{integer(e.context)}</td>
               </tr>

@@ -5,9 +5,10 @@ import { get } from "../lib/api";
 import { bytes, integer, percent, plural } from "../lib/format";
 import { useAsked, useNow } from "../lib/hooks";
 import { useLive } from "../lib/live";
-import { enginesOf } from "../lib/store";
+import { enginesByWorker } from "../lib/models";
 import type { List, NodeReport, Worker } from "../lib/types";
 import { Ago, Empty, Page, Said, StateTag, WorkerLink } from "../parts/basics";
+import { useModels } from "./models";
 
 function deviceWords(worker: Worker, node: NodeReport | undefined): JSX.Element {
   const known = node?.devices;
@@ -25,6 +26,8 @@ export function WorkersPage(): JSX.Element {
   // The stream's snapshot has those that are connected; those away are asked for.
   const live = useLive((s) => s.workers), nodes = useLive((s) => s.nodes), tasks = useLive((s) => s.tasks);
   const asked = useAsked("/api/v1/workers?limit=1000", (what, signal) => get<List<Worker>>(what, signal));
+  const { models } = useModels();
+  const allEngines = useMemo(() => enginesByWorker(models ?? []), [models]);
   const rows = useMemo(() => {
     const all = new Map((asked.value?.data ?? []).map((w) => [w.id, w]));
     for (const w of live.values()) all.set(w.id, { ...all.get(w.id), ...w });
@@ -45,7 +48,7 @@ export function WorkersPage(): JSX.Element {
               <thead><tr><th>Worker</th><th>State</th><th class="right">Busy</th><th>Devices</th><th>Engines</th><th class="right">Processor</th><th class="right">Heard of</th></tr></thead>
               <tbody>
                 {rows.map((w) => {
-                  const engines = enginesOf(w), host = nodes.get(w.id)?.host;
+                  const engines = allEngines.get(w.id) ?? [], host = nodes.get(w.id)?.host;
                   return (
                     <tr key={w.id} data-worker={w.id}>
                       <td class="lead"><span class="clip main-text"><WorkerLink id={w.id} name={w.name} /></span>{w.address && <span class="under">{w.address}</span>}</td>
