@@ -210,7 +210,7 @@ static void on_tick(uv_timer_t *handle)
         uint64_t now = server_now(server);
 
         overdue(server);
-        if (server->generations)
+        if (server->generations && server->service) /* a start that failed is undone here, too */
                 generations_tick(server->generations);
         if (server->listener >= 0 && !uv_is_active((uv_handle_t *)&server->listening))
                 (void)uv_poll_start(&server->listening, UV_READABLE, on_listening);

@@ -182,6 +182,34 @@ static void garbage_ends_the_connection_and_nothing_else(void **state)
         test_worker_close(&a);
 }
 
+/* A worker says heartbeat where it said nothing else. */
+static void whatever_it_says_a_worker_is_heard(void **state)
+{
+        static const char *const words[] = {"{\"m\":\"node\",\"node\":{}}", "{\"m\":\"change\",\"resident\":[]}", "{\"m\":\"renew\",\"leases\":[]}", "{\"m\":\"unheard-of\"}"};
+
+        for (size_t i = 0; i < ARRAY_SIZE(words); i++) {
+                json_t *lease = NULL;
+                char name[20];
+
+                snprintf(name, sizeof(name), "w%zu", i);
+                a.id[0] = '\0';
+                test_join(&a, &farm, name, 1, NULL);
+                for (int rounds = 0; rounds < 300; rounds++) {
+                        test_pass_ms(1000);
+                        assert_false(a.closed);
+                        if (test_say(&a, "%s", words[i]) < 0)
+                                fail_msg("%s", words[i]);
+                }
+                test_task(&alice, "{\"type\":\"t\",\"payload\":1}");
+                lease = test_heard(&a, "lease");
+                assert_non_null(lease); /* it was not lost meanwhile */
+                assert_int_equal(test_say(&a, "%s", word(lease, "result", ",\"result\":1")), 0);
+                json_decref(lease);
+                assert_int_equal(test_say(&a, "{\"m\":\"bye\"}"), 0);
+                test_worker_close(&a);
+        }
+}
+
 static void a_task_that_fails_everywhere_ends(void **state)
 {
         struct id id = test_task(&alice, "{\"type\":\"t\",\"payload\":1,\"attempts\":20,\"wait_for_workers\":true}");
@@ -310,6 +338,7 @@ int main(void)
                 cmocka_unit_test_setup_teardown(a_connection_that_broke_is_taken_up_again, test_setup, test_teardown),
                 cmocka_unit_test_setup_teardown(a_worker_that_lies_gets_no_more_than_it_has, test_setup, test_teardown),
                 cmocka_unit_test_setup_teardown(garbage_ends_the_connection_and_nothing_else, test_setup, test_teardown),
+                cmocka_unit_test_setup_teardown(whatever_it_says_a_worker_is_heard, test_setup, test_teardown),
                 cmocka_unit_test_setup_teardown(a_task_that_fails_everywhere_ends, test_setup, test_teardown),
                 cmocka_unit_test_setup_teardown(what_is_said_too_often_is_dropped, test_setup, test_teardown),
                 cmocka_unit_test_setup_teardown(results_over_the_limit_fail_the_task, test_setup, test_teardown),

@@ -286,7 +286,6 @@ static int on_heartbeat(struct service_worker *c, const json_t *m)
                         json_object_set(load, name, value);
         json_decref(worker->load);
         worker->load = load;
-        core_heartbeat(c->service->core, c->service->now_ms, worker->number);
         return 0;
 }
 
@@ -425,6 +424,7 @@ int connection_message(struct service_worker *c, const json_t *m)
         if (!strcmp(kind, "hello"))
                 return message_malformed(c, "hello comes once");
         c->worker->seen_ns = s->now_ns;
+        core_heartbeat(s->core, s->now_ms, c->worker->number); /* whatever it says: a worker sends no heartbeat where it said something else */
         for (size_t i = 0; i < ARRAY_SIZE(messages); i++)
                 if (!strcmp(kind, messages[i].name))
                         return messages[i].on(c, m);
