@@ -476,6 +476,23 @@ int config_override(const struct config_table *table, void *target, const char *
         return config_set(table, target, section, name, equals + 1, message);
 }
 
+bool config_override_keep(struct config_overrides *overrides, const char *text)
+{
+        if (overrides->count == CONFIG_OVERRIDES)
+                return false;
+        overrides->list[overrides->count++] = text;
+        return true;
+}
+
+int config_override_all(const struct config_table *table, void *target, const struct config_overrides *overrides, char message[CONFIG_MESSAGE])
+{
+        int r = 0;
+
+        for (size_t i = 0; !r && i < overrides->count; i++)
+                r = config_override(table, target, overrides->list[i], message);
+        return r;
+}
+
 char *config_format(const struct config_entry *entry, const void *target, char *buffer, size_t size)
 {
         const void *at = (const char *)target + entry->offset;

@@ -66,6 +66,16 @@ must_check int config_set(const struct config_table *table, void *target, const 
 /* The same from "SECTION.NAME=VALUE", as --set takes it. */
 must_check int config_override(const struct config_table *table, void *target, const char *text, char message[CONFIG_MESSAGE]);
 
+/* All that --set said, in order: kept while options are read, taken over once files and environment are. The texts are borrowed. */
+#define CONFIG_OVERRIDES 64
+struct config_overrides {
+        const char *list[CONFIG_OVERRIDES];
+        size_t count;
+};
+/* False: there are CONFIG_OVERRIDES already. */
+must_check bool config_override_keep(struct config_overrides *overrides, const char *text);
+must_check int config_override_all(const struct config_table *table, void *target, const struct config_overrides *overrides, char message[CONFIG_MESSAGE]);
+
 /* The value in file notation; 300 bytes are always enough. */
 char *config_format(const struct config_entry *entry, const void *target, char *buffer, size_t size);
 

@@ -236,6 +236,28 @@ static void test_frozen(void **state)
         assert_string_equal(config_frozen_change(&table, &a, &b), "b.count");
 }
 
+static void test_overrides(void **state)
+{
+        struct config_overrides overrides = {0};
+        char message[CONFIG_MESSAGE] = "";
+        struct sample s;
+
+        (void)state;
+        config_defaults(&table, &s);
+        assert_true(config_override_keep(&overrides, "b.count=3"));
+        assert_true(config_override_keep(&overrides, "a.name=x=y"));
+        assert_true(config_override_keep(&overrides, "b.count=4")); /* the last word */
+        assert_int_equal(config_override_all(&table, &s, &overrides, message), 0);
+        assert_int_equal(s.count, 4);
+        assert_string_equal(s.name, "x=y");
+        assert_true(config_override_keep(&overrides, "b.count"));
+        assert_int_equal(config_override_all(&table, &s, &overrides, message), -E_CONFIG);
+        assert_non_null(strstr(message, "SECTION.NAME=VALUE"));
+        while (overrides.count < CONFIG_OVERRIDES)
+                assert_true(config_override_keep(&overrides, "b.count=1"));
+        assert_false(config_override_keep(&overrides, "b.count=1"));
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
@@ -247,6 +269,7 @@ int main(void)
                 cmocka_unit_test_setup_teardown(test_drop_ins, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_environment, set_up, tear_down),
                 cmocka_unit_test(test_frozen),
+                cmocka_unit_test(test_overrides),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

@@ -17,7 +17,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define MAX_OVERRIDES 64
 
 const char *argp_program_version = "berth-pool " BERTH_VERSION;
 
@@ -26,8 +25,7 @@ enum { KEY_STORE = 0x100, KEY_TLS, KEY_SERVER, KEY_READY, KEY_LOCAL, KEY_SAMPLE 
 static struct {
         const char *config, *local;
         const char *named[5];            /* values of --listen, --store, --folder, --tls, --server */
-        const char *overrides[MAX_OVERRIDES];
-        size_t overrides_n;
+        struct config_overrides overrides;
         bool check, sample;
         int ready_fd;
 } options = {.ready_fd = -1};
@@ -73,9 +71,8 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
                 options.named[4] = arg;
                 return 0;
         case 'o':
-                if (options.overrides_n == MAX_OVERRIDES)
-                        argp_error(state, "more than %d --set", MAX_OVERRIDES);
-                options.overrides[options.overrides_n++] = arg;
+                if (!config_override_keep(&options.overrides, arg))
+                        argp_error(state, "more than %d --set", CONFIG_OVERRIDES);
                 return 0;
         case 'n':
                 options.check = true;
@@ -106,8 +103,8 @@ static int load(struct gateway_settings *ret, char message[CONFIG_MESSAGE])
 
         r = options.config ? 0 : gateway_default_config(path, sizeof path);
         r = config_load(&gateway_settings_table, options.config ? options.config : r == 0 ? path : NULL, options.config != NULL, &fresh, message);
-        for (size_t i = 0; r == 0 && i < options.overrides_n; i++)
-                r = config_override(&gateway_settings_table, &fresh, options.overrides[i], message);
+        if (r == 0)
+                r = config_override_all(&gateway_settings_table, &fresh, &options.overrides, message);
         for (size_t i = 0; r == 0 && i < ARRAY_SIZE(named_settings); i++)
                 if (options.named[i])
                         r = config_set(&gateway_settings_table, &fresh, "pool", named_settings[i], options.named[i], message);

@@ -13,7 +13,6 @@
 #include <string.h>
 #include <sys/resource.h>
 
-#define MAX_OVERRIDES 64
 /* Drivers take seconds to wake a machine's devices; one that takes longer than this will not come. */
 #define DRIVER_PATIENCE_S 10
 
@@ -21,8 +20,7 @@ const char *argp_program_version = "berthd " BERTH_VERSION;
 
 static struct {
         const char *config, *socket;
-        const char *overrides[MAX_OVERRIDES];
-        size_t overrides_n;
+        struct config_overrides overrides;
         bool check;
 } options;
 
@@ -46,9 +44,8 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
                 options.socket = arg;
                 return 0;
         case 'o':
-                if (options.overrides_n == MAX_OVERRIDES)
-                        argp_error(state, "more than %d --set", MAX_OVERRIDES);
-                options.overrides[options.overrides_n++] = arg;
+                if (!config_override_keep(&options.overrides, arg))
+                        argp_error(state, "more than %d --set", CONFIG_OVERRIDES);
                 return 0;
         case 'n':
                 options.check = true;
@@ -73,8 +70,8 @@ static int load(struct settings *ret, char message[CONFIG_MESSAGE])
                 return r;
         }
         r = settings_load(options.config ? options.config : r == 0 ? path : NULL, options.config != NULL, &fresh, message);
-        for (size_t i = 0; r == 0 && i < options.overrides_n; i++)
-                r = config_override(&settings_table, &fresh, options.overrides[i], message);
+        if (r == 0)
+                r = config_override_all(&settings_table, &fresh, &options.overrides, message);
         if (r == 0 && options.socket)
                 r = config_set(&settings_table, &fresh, "node", "socket", options.socket, message);
         if (r == 0)
