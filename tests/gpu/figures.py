@@ -38,6 +38,10 @@ TABLE = {
     'kinds_moved': ('programs', 'higher', None, None),
     'faults_right': ('cases', 'higher', None, None),
     'neighbour_reclaimed': ('bool', 'higher', 1, 1),
+    'model_switch_ttft_s': ('s', 'lower', 2.5, None),
+    'restart_ttft_s': ('s', 'lower', None, None),
+    'poisson_mean_over_fcfs': ('ratio', 'lower', 0.5, None),
+    'poisson_p95_over_fcfs': ('ratio', 'lower', 0.5, None),
     'daemon_rss_mib': ('MiB', 'lower', 8, None),
 }
 UNITS = {name: row[0] for name, row in TABLE.items()}

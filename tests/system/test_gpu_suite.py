@@ -5,7 +5,7 @@ import subprocess
 
 from conftest import BUILD, PATIENCE, ROOT
 
-PARTS = ("programs", "launch", "swap", "exchange", "sizes", "exact", "faults", "kinds")
+PARTS = ("programs", "launch", "swap", "exchange", "sizes", "exact", "faults", "kinds", "models")
 
 
 def test_the_suite_runs_on_the_software_device(tmp_path):
@@ -19,6 +19,7 @@ def test_the_suite_runs_on_the_software_device(tmp_path):
     rows = {row["name"]: row for row in json.loads(out.read_text())}
     assert {"swap_out_gbps", "swap_in_gbps", "first_swap_stall", "exchange_gbps", "swap_by_size", "peak_error_bytes", "faults_right"} <= rows.keys()
     assert rows["kinds_right"]["value"] == rows["kinds_moved"]["value"] == 3
+    assert {"model_switch_ttft_s", "restart_ttft_s", "poisson_mean_over_fcfs", "poisson_p95_over_fcfs"} <= rows.keys()
     assert rows["peak_error_bytes"]["value"] == 0 and rows["exchange_gbps"]["course"] and rows["swap_out_gbps"]["machine"] == "software device"
 
 

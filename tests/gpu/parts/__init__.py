@@ -1,5 +1,5 @@
 """The parts of the hardware suite: name, function, seconds it may take, suites it belongs to, what it needs."""
-from parts import alone, exact, faults, firstlight, kinds, peers, swap, trainings
+from parts import alone, exact, faults, firstlight, kinds, models, peers, swap, trainings
 
 # What the software device can run as well (no PyTorch in it) has needs=''. 'gpu': a real device with PyTorch. 'two': two of them.
 PARTS = [
@@ -22,6 +22,7 @@ PARTS = [
     ('kinds', kinds.kinds, 200, 'memory', ''),
     ('faults', faults.faults, 150, 'memory', ''),
     ('peers', peers.peers, 120, 'memory', 'gpu'),
+    ('models', models.models, 580, 'generation', ''),
     ('neighbour', swap.neighbour, 150, 'memory', 'two'),
     ('reclaimed', faults.reclaimed, 90, 'memory', 'two'),
     ('pair', kinds.pair, 120, 'memory', 'two'),
