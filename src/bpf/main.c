@@ -69,7 +69,7 @@ static void each_file(void *data, const struct file_key *key, const struct file_
 {
         struct state *s = data;
 
-        if (key->pid != (uint32_t)getpid())
+        if (key->pid != s->head.pid)
                 table_file(s->table, key, counts);
 }
 
@@ -112,7 +112,7 @@ static void each_gpu(void *data, uint32_t pid, uint64_t start_ns, uint32_t uid, 
 {
         struct state *s = data;
 
-        if (pid != (uint32_t)getpid()) /* the trial's */
+        if (pid != s->head.pid) /* the trial's */
                 table_gpu(s->table, pid, start_ns, uid, comm, sums);
 }
 
@@ -165,7 +165,6 @@ static int look(struct state *s)
         s->head.began_ns = s->began_ns;
         s->head.taken_ns = now;
         s->head.window_ns = now - s->turned_ns;
-        s->head.pid = (uint32_t)getpid();
         s->turned_ns = now;
         own_figures(&s->head);
         snapshot = table_snapshot(s->table, &s->head);
@@ -304,6 +303,7 @@ int main(void)
         if (table_new(&s.table) < 0)
                 return EXIT_FAILURE;
         s.began_ns = s.turned_ns = clock_now_ns();
+        s.head.pid = (uint32_t)getpid();
         for (size_t i = 0; i < PROBES_FAMILY_N; i++)
                 s.head.families[i] = (struct probes_family){.one_in = 1, .window_permille = 1000};
         serve(PROBES_CHILD_FD, &s);

@@ -14,7 +14,7 @@ struct process_row {
         struct process_key key;
         struct probes_process p;
         uint64_t seen_ns, looked_ns, cgroup_ns; /* in a window; at /proc; 0: never */
-        uint32_t index;                         /* in the snapshot that is being made */
+        uint32_t turn, index; /* of the window it was last seen in; place in the snapshot that is being made */
         UT_hash_handle hh;
 };
 
@@ -22,7 +22,7 @@ struct file_row {
         struct file_name_key key;
         struct probes_file f;
         uint64_t seen_ns, looked_ns;
-        uint32_t index;
+        uint32_t turn, index;
         UT_hash_handle hh;
 };
 
@@ -36,7 +36,7 @@ struct use_row {
         struct probes_use u;
         uint64_t seen_ns;
         int32_t fd;
-        uint32_t reserved;
+        uint32_t turn, index;
         UT_hash_handle hh;
 };
 
@@ -45,6 +45,7 @@ struct table {
         struct file_row *files;
         struct use_row *uses;
         uint64_t window_ns; /* when this one began */
+        uint32_t turn;      /* its number */
         struct probes_sums all_now, all_total, gone_total; /* gone: of rows that are no longer there */
         struct probes_gpu gpu_now, gpu_total;
         struct probes_cache caches[PROBES_CACHE_N];

@@ -96,6 +96,7 @@ void table_free(struct table *t)
 void table_turn(struct table *t, uint64_t now)
 {
         t->window_ns = now;
+        t->turn++;
         for (struct process_row *p = t->processes; p; p = p->hh.next) {
                 memset(&p->p.now, 0, sizeof p->p.now);
                 memset(&p->p.gpu_now, 0, sizeof p->p.gpu_now);
@@ -127,6 +128,7 @@ static struct process_row *process_of(struct table *t, uint32_t pid, uint64_t st
         p->p.uid = uid;
         memcpy(p->p.comm, comm, sizeof p->p.comm - 1);
         p->seen_ns = t->window_ns;
+        p->turn = t->turn;
         return p;
 }
 
@@ -146,6 +148,7 @@ static struct file_row *file_of(struct table *t, const struct file_name_key *key
                 HASH_ADD(hh, t->files, key, sizeof f->key, f);
         }
         f->seen_ns = t->window_ns;
+        f->turn = t->turn;
         return f;
 }
 
@@ -166,6 +169,7 @@ static void use_of(struct table *t, struct process_row *p, struct file_row *f, c
         if (fd >= 0)
                 u->fd = fd;
         u->seen_ns = t->window_ns;
+        u->turn = t->turn;
         add(&u->u.now, sums);
         add(&u->u.total, sums);
 }
@@ -206,59 +210,61 @@ void table_gpu(struct table *t, uint32_t pid, uint64_t start_ns, uint32_t uid, c
 
 /* --- what goes --- */
 
-static int compare(uint64_t a, uint64_t b)
+/* Rows by how many windows ago they were last seen: what is over the limit goes from the oldest, without sorting. */
+#define AGES 256
+
+struct ages {
+        uint32_t rows[AGES];
+};
+
+static uint32_t age_of(const struct table *t, uint32_t turn)
 {
-        return a < b ? -1 : a > b;
+        return t->turn - turn < AGES ? t->turn - turn : AGES - 1;
 }
 
-#define BY_AGE(name, type)                                         \
-        static int name(const type *a, const type *b)              \
-        {                                                          \
-                return compare(a->seen_ns, b->seen_ns);            \
-        }
-BY_AGE(process_age, struct process_row)
-BY_AGE(file_age, struct file_row)
-BY_AGE(use_age, struct use_row)
-
-/* uthash hands its comparison untyped pointers or typed ones, as the caller's macro casts; ours are typed. */
-static void sweep_uses(struct table *t)
+/* The oldest age of which all stay; of the next, *ret_some stay. */
+static uint32_t oldest_that_stays(const struct ages *ages, uint32_t limit, uint32_t *ret_some)
 {
-        struct use_row *u, *next;
-        size_t over = HASH_COUNT(t->uses) > MOST_USES ? HASH_COUNT(t->uses) - MOST_USES : 0;
+        uint32_t kept = 0, age = 0;
 
-        if (over)
-                HASH_SRT(hh, t->uses, use_age);
-        HASH_ITER(hh, t->uses, u, next) {
-                if (over) {
-                        over--;
-                        drop_use(t, u);
-                }
-        }
+        while (age < AGES && kept + ages->rows[age] <= limit)
+                kept += ages->rows[age++];
+        *ret_some = age < AGES ? limit - kept : 0;
+        return age; /* one more than the oldest */
 }
+
+/* Sets each row's index to PROBES_NONE if it has to go, else to 0. */
+#define MARK(t, head, type, limit)                                                             \
+        do {                                                                                   \
+                struct ages ages_ = {{0}};                                                     \
+                uint32_t some_, from_;                                                         \
+                                                                                               \
+                for (type *r_ = (head); r_; r_ = r_->hh.next)                                  \
+                        ages_.rows[age_of(t, r_->turn)]++;                                     \
+                from_ = oldest_that_stays(&ages_, limit, &some_);                              \
+                for (type *r_ = (head); r_; r_ = r_->hh.next) {                                \
+                        uint32_t age_ = age_of(t, r_->turn);                                   \
+                                                                                               \
+                        r_->index = age_ < from_ || (age_ == from_ && some_) ? 0 : PROBES_NONE; \
+                        some_ -= age_ == from_ && some_;                                       \
+                }                                                                              \
+        } while (0)
 
 void table_sweep(struct table *t, uint64_t now)
 {
         struct process_row *p, *next_p;
         struct file_row *f, *next_f;
         struct use_row *u, *next_u;
-        size_t over_p = HASH_COUNT(t->processes) > MOST_PROCESSES ? HASH_COUNT(t->processes) - MOST_PROCESSES : 0;
-        size_t over_f = HASH_COUNT(t->files) > MOST_FILES ? HASH_COUNT(t->files) - MOST_FILES : 0;
 
-        if (over_p)
-                HASH_SRT(hh, t->processes, process_age);
-        if (over_f)
-                HASH_SRT(hh, t->files, file_age);
-        /* Marked first: uses point to both. */
-        for (p = t->processes; p; p = p->hh.next) {
-                p->index = over_p || (!p->p.alive && now - p->seen_ns > KEEP_ENDED_NS) ? PROBES_NONE : 0;
-                over_p -= over_p > 0;
-        }
-        for (f = t->files; f; f = f->hh.next) {
-                f->index = over_f ? PROBES_NONE : 0;
-                over_f -= over_f > 0;
-        }
+        MARK(t, t->processes, struct process_row, MOST_PROCESSES);
+        MARK(t, t->files, struct file_row, MOST_FILES);
+        MARK(t, t->uses, struct use_row, MOST_USES);
+        for (p = t->processes; p; p = p->hh.next)
+                if (!p->p.alive && now - p->seen_ns > KEEP_ENDED_NS)
+                        p->index = PROBES_NONE;
+        /* Uses first: they point to both. */
         HASH_ITER(hh, t->uses, u, next_u)
-                if (u->key.process->index == PROBES_NONE || u->key.file->index == PROBES_NONE)
+                if (u->index == PROBES_NONE || u->key.process->index == PROBES_NONE || u->key.file->index == PROBES_NONE)
                         drop_use(t, u);
         HASH_ITER(hh, t->processes, p, next_p)
                 if (p->index == PROBES_NONE)
@@ -268,7 +274,6 @@ void table_sweep(struct table *t, uint64_t now)
                         HASH_DEL(t->files, f);
                         free(f);
                 }
-        sweep_uses(t);
         t->caches[PROBES_CACHE_PROCESS].entries = t->caches[PROBES_CACHE_CGROUP].entries = HASH_COUNT(t->processes);
         t->caches[PROBES_CACHE_PATH].entries = HASH_COUNT(t->files);
 }
@@ -280,27 +285,33 @@ static uint64_t gpu_weight(const struct probes_gpu *g)
         return g->launches + g->graphs + g->allocs + g->copies_in + g->copies_out + g->copies_other;
 }
 
-/* The most active now come first, then those that ever did most. */
-static int process_weight(const struct process_row *a, const struct process_row *b)
-{
-        int r = compare(sums_weight(&b->p.now) + gpu_weight(&b->p.gpu_now), sums_weight(&a->p.now) + gpu_weight(&a->p.gpu_now));
+/* Rows to be shown, the most active first: now, and then ever. Weighed once and sorted as an array: chains of rows all over the memory take ten times as long. */
+struct ranked {
+        uint64_t now, total;
+        void *row;
+};
 
-        return r ? r : compare(sums_weight(&b->p.total) + gpu_weight(&b->p.gpu_total), sums_weight(&a->p.total) + gpu_weight(&a->p.gpu_total));
+static int by_rank(const void *a, const void *b)
+{
+        const struct ranked *x = a, *y = b;
+
+        if (x->now != y->now)
+                return x->now < y->now ? 1 : -1;
+        return x->total < y->total ? 1 : x->total > y->total ? -1 : 0;
 }
 
-static int file_weight(const struct file_row *a, const struct file_row *b)
-{
-        int r = compare(sums_weight(&b->f.now), sums_weight(&a->f.now));
-
-        return r ? r : compare(sums_weight(&b->f.total), sums_weight(&a->f.total));
-}
-
-static int use_weight(const struct use_row *a, const struct use_row *b)
-{
-        int r = compare(sums_weight(&b->u.now), sums_weight(&a->u.now));
-
-        return r ? r : compare(sums_weight(&b->u.total), sums_weight(&a->u.total));
-}
+/* An array of all rows in order, NULL: out of memory. weight_now and weight_total are of `r`. */
+#define RANK(head, type, weight_now, weight_total)                                                    \
+        ({                                                                                            \
+                size_t n_ = 0;                                                                        \
+                struct ranked *all_ = calloc(HASH_COUNT(head) + 1, sizeof *all_);                     \
+                                                                                                      \
+                for (type *r = (head); all_ && r; r = r->hh.next)                                     \
+                        all_[n_++] = (struct ranked){.now = (weight_now), .total = (weight_total), .row = r}; \
+                if (all_)                                                                             \
+                        qsort(all_, n_, sizeof *all_, by_rank);                                       \
+                all_;                                                                                 \
+        })
 
 static uint32_t least(size_t a, size_t b)
 {
@@ -310,8 +321,12 @@ static uint32_t least(size_t a, size_t b)
 struct probes_snapshot *table_snapshot(struct table *t, const struct probes_snapshot *head)
 {
         uint32_t processes = least(HASH_COUNT(t->processes), PROBES_MAX_PROCESSES), files = least(HASH_COUNT(t->files), PROBES_MAX_FILES);
-        uint32_t uses = least(HASH_COUNT(t->uses), PROBES_MAX_USES), i = 0;
-        struct probes_snapshot *s = calloc(1, probes_bytes(processes, files, uses));
+        uint32_t uses = least(HASH_COUNT(t->uses), PROBES_MAX_USES);
+        struct ranked *by_process scoped_free = RANK(t->processes, struct process_row, sums_weight(&r->p.now) + gpu_weight(&r->p.gpu_now),
+                                                     sums_weight(&r->p.total) + gpu_weight(&r->p.gpu_total));
+        struct ranked *by_file scoped_free = RANK(t->files, struct file_row, sums_weight(&r->f.now), sums_weight(&r->f.total));
+        struct ranked *by_use scoped_free = RANK(t->uses, struct use_row, sums_weight(&r->u.now), sums_weight(&r->u.total));
+        struct probes_snapshot *s = by_process && by_file && by_use ? calloc(1, probes_bytes(processes, files, uses)) : NULL;
         struct probes_process *to_process;
         struct probes_file *to_file;
         struct probes_use *to_use;
@@ -321,17 +336,17 @@ struct probes_snapshot *table_snapshot(struct table *t, const struct probes_snap
         *s = *head;
         s->processes = processes;
         s->files = files;
+        s->uses = uses;
         s->left_out = HASH_COUNT(t->processes) - processes;
         s->all_now = s->others_now = t->all_now;
         s->all_total = s->others_total = t->all_total;
         s->gpu_now = t->gpu_now;
         s->gpu_total = t->gpu_total;
         memcpy(s->caches, t->caches, sizeof s->caches);
-        HASH_SRT(hh, t->processes, process_weight);
-        HASH_SRT(hh, t->files, file_weight);
-        HASH_SRT(hh, t->uses, use_weight);
         to_process = (struct probes_process *)(void *)(s + 1);
-        for (struct process_row *p = t->processes; p; p = p->hh.next, i++) {
+        for (uint32_t i = 0; i < HASH_COUNT(t->processes); i++) {
+                struct process_row *p = by_process[i].row;
+
                 p->index = i < processes ? i : PROBES_NONE;
                 if (i >= processes)
                         continue;
@@ -340,20 +355,21 @@ struct probes_snapshot *table_snapshot(struct table *t, const struct probes_snap
                 take_away(&s->others_total, &p->p.total);
         }
         to_file = (struct probes_file *)(void *)(to_process + processes);
-        i = 0;
-        for (struct file_row *f = t->files; f; f = f->hh.next, i++) {
+        for (uint32_t i = 0; i < HASH_COUNT(t->files); i++) {
+                struct file_row *f = by_file[i].row;
+
                 f->index = i < files ? i : PROBES_NONE;
                 if (i < files)
                         to_file[i] = f->f;
         }
         to_use = (struct probes_use *)(void *)(to_file + files);
-        i = 0;
-        for (struct use_row *u = t->uses; u && i < uses; u = u->hh.next, i++) {
+        for (uint32_t i = 0; i < uses; i++) {
+                const struct use_row *u = by_use[i].row;
+
                 to_use[i] = u->u;
                 to_use[i].process = u->key.process->index;
                 to_use[i].file = u->key.file->index;
         }
-        s->uses = uses;
         s->bytes = probes_bytes(processes, files, uses);
         return s;
 }

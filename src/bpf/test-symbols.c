@@ -58,7 +58,8 @@ static void found_where_the_linker_finds_them(void **state)
 
                 if (!code)
                         continue;
-                assert_memory_equal(data + offsets[i], code, 32); /* the same bytes in the file and in memory */
+                /* The same bytes in the file and in memory; but the first, where somebody may have set a probe. */
+                assert_memory_equal(data + offsets[i] + 8, (const uint8_t *)code + 8, 24);
                 at = symbols_probe_at(data, size, offsets[i], &cheap);
                 assert_in_range(at, offsets[i], offsets[i] + 4);
         }

@@ -1,0 +1,170 @@
+/* test-table.c: sums stay what was counted whatever comes and goes: processes that end, reused numbers, more rows than there is room for. */
+#include "bpf/table.h"
+
+#include "base/clock.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+static const struct probes_snapshot head = {.magic = PROBES_MAGIC, .version = PROBES_VERSION,
+                                            .families = {{.one_in = 1, .window_permille = 1000}, {.one_in = 1, .window_permille = 1000}}};
+
+static struct probes_snapshot *snapshot(struct table *t)
+{
+        struct probes_snapshot *s = table_snapshot(t, &head);
+
+        assert_non_null(s);
+        assert_int_equal(probes_check(s, s->bytes), 0);
+        return s;
+}
+
+static void count(struct table *t, uint32_t pid, uint64_t start, uint64_t inode, uint32_t generation, uint32_t reads, uint64_t bytes)
+{
+        const struct file_key key = {.inode = inode, .start_ns = start, .device = 8 << 20, .pid = pid};
+        const struct file_counts counts = {.reads = reads, .read_bytes = bytes, .uid = 7, .generation = generation, .fd = -1, .comm = "test"};
+
+        table_file(t, &key, &counts);
+}
+
+static void a_reused_number_is_another_process(void **state)
+{
+        struct probes_snapshot *s scoped_free = NULL;
+        scoped(table_free) struct table *t = NULL;
+
+        assert_int_equal(table_new(&t), 0);
+        table_turn(t, 1);
+        count(t, 100, 5000, 1, 0, 3, 30);
+        count(t, 100, 9000, 1, 0, 4, 40);
+        s = snapshot(t);
+        assert_int_equal(s->processes, 2);
+        assert_int_equal(s->files, 1);
+        assert_int_equal(s->uses, 2);
+        assert_int_equal(probes_processes(s)[0].start_ns, 9000); /* the busier one first */
+        assert_int_equal(probes_processes(s)[0].total.read_bytes, 40);
+        assert_int_equal(probes_processes(s)[1].total.read_bytes, 30);
+        assert_int_equal(probes_files(s)[0].total.read_bytes, 70);
+}
+
+static void a_reused_inode_is_another_file(void **state)
+{
+        struct probes_snapshot *s scoped_free = NULL;
+        scoped(table_free) struct table *t = NULL;
+
+        assert_int_equal(table_new(&t), 0);
+        table_turn(t, 1);
+        count(t, 100, 5000, 1, 1, 3, 30);
+        count(t, 100, 5000, 1, 2, 1, 1);
+        s = snapshot(t);
+        assert_int_equal(s->files, 2);
+        assert_int_equal(s->processes, 1);
+}
+
+static void a_window_has_its_own_sums(void **state)
+{
+        struct probes_snapshot *first scoped_free = NULL, *second scoped_free = NULL;
+        const struct probes_gpu calls = {.launches = 5, .allocs = 1, .alloc_bytes = 4096};
+        scoped(table_free) struct table *t = NULL;
+
+        assert_int_equal(table_new(&t), 0);
+        table_turn(t, 1);
+        count(t, 100, 5000, 1, 0, 3, 30);
+        table_gpu(t, 100, 5000, 7, "test-with-a-long", &calls);
+        first = snapshot(t);
+        assert_int_equal(first->all_now.reads, 3);
+        assert_int_equal(first->gpu_now.launches, 5);
+        table_turn(t, 2);
+        count(t, 100, 5000, 1, 0, 1, 10);
+        second = snapshot(t);
+        assert_int_equal(second->all_now.reads, 1);
+        assert_int_equal(second->all_total.reads, 4);
+        assert_int_equal(second->gpu_now.launches, 0);
+        assert_int_equal(probes_processes(second)[0].gpu_total.launches, 5);
+        assert_int_equal(probes_files(second)[0].now.read_bytes, 10);
+        assert_int_equal(probes_uses(second)[0].total.read_bytes, 40);
+        assert_int_equal(second->others_total.reads, 0);
+}
+
+static void what_falls_out_stays_in_the_sums(void **state)
+{
+        struct probes_snapshot *s scoped_free = NULL;
+        scoped(table_free) struct table *t = NULL;
+        uint64_t listed = 0;
+
+        assert_int_equal(table_new(&t), 0);
+        for (uint32_t round = 0; round < 5; round++) {
+                table_turn(t, round + 1);
+                for (uint32_t i = 0; i < 3000; i++)
+                        count(t, round * 3000 + i + 1, 1, i % 100 ? round * 3000 + i : 1, 0, 1, 10);
+                table_sweep(t, round + 1);
+        }
+        s = snapshot(t);
+        assert_true(s->processes <= PROBES_MAX_PROCESSES && s->left_out > 0);
+        for (uint32_t i = 0; i < s->processes; i++)
+                listed += probes_processes(s)[i].total.reads;
+        assert_int_equal(s->all_total.reads, 15000);
+        assert_int_equal(listed + s->others_total.reads, 15000);
+        assert_int_equal(s->all_total.read_bytes, 150000);
+}
+
+static void an_ended_process_goes_after_a_while(void **state)
+{
+        struct probes_snapshot *before scoped_free = NULL, *after scoped_free = NULL;
+        scoped(table_free) struct table *t = NULL;
+
+        assert_int_equal(table_new(&t), 0);
+        table_turn(t, 1);
+        count(t, UINT32_MAX - 1, 1, 1, 0, 1, 10); /* no process has this number */
+        table_names(t, NS_PER_S, 10, NULL, NULL);
+        table_sweep(t, NS_PER_S);
+        before = snapshot(t);
+        assert_int_equal(before->processes, 1);
+        assert_int_equal(probes_processes(before)[0].alive, 0);
+        table_turn(t, 120 * NS_PER_S);
+        table_sweep(t, 120 * NS_PER_S);
+        after = snapshot(t);
+        assert_int_equal(after->processes, 0);
+        assert_int_equal(after->others_total.reads, 1);
+        assert_true(after->caches[PROBES_CACHE_PROCESS].asked > 0);
+}
+
+static bool parts(void *data, const struct file_name_key *key, struct file_name *ret)
+{
+        *ret = (struct file_name){.magic = key->inode == 2 ? 0x9fa0 : 0x9123683e, .folders = 2, .base = "name", .up = {"folder", "/"}};
+        return true;
+}
+
+static void names_come_from_the_kernel_where_no_descriptor_tells(void **state)
+{
+        struct probes_snapshot *s scoped_free = NULL;
+        scoped(table_free) struct table *t = NULL;
+
+        assert_int_equal(table_new(&t), 0);
+        table_turn(t, 1);
+        count(t, (uint32_t)getpid(), 1, 1, 0, 2, 10);
+        count(t, (uint32_t)getpid(), 1, 2, 0, 1, 10);
+        table_names(t, NS_PER_S, 10, parts, NULL);
+        s = snapshot(t);
+        assert_string_equal(probes_files(s)[0].name, "/folder/name");
+        assert_true(probes_files(s)[0].flags & PROBES_FILE_APPROXIMATE); /* btrfs */
+        assert_false(probes_files(s)[0].flags & PROBES_FILE_PATH);
+        assert_string_equal(probes_files(s)[1].name, "/proc/folder/name");
+}
+
+int main(void)
+{
+        const struct CMUnitTest tests[] = {
+                cmocka_unit_test(a_reused_number_is_another_process),
+                cmocka_unit_test(a_reused_inode_is_another_file),
+                cmocka_unit_test(a_window_has_its_own_sums),
+                cmocka_unit_test(what_falls_out_stays_in_the_sums),
+                cmocka_unit_test(an_ended_process_goes_after_a_while),
+                cmocka_unit_test(names_come_from_the_kernel_where_no_descriptor_tells),
+        };
+
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
