@@ -239,8 +239,14 @@ def test_while_nobody_asks_nothing_is_attached(machine):
     pid = node.daemon.pid
 
     def children():
-        done = subprocess.run(["ps", "-o", "pid=,args=", "--ppid", str(pid)], capture_output=True, text=True)
-        return [line for line in done.stdout.splitlines() if "probes" in line]
+        found = []
+        for number in open(f"/proc/{pid}/task/{pid}/children", encoding="ascii").read().split():
+            try:
+                with open(f"/proc/{number}/comm", encoding="utf-8") as comm:
+                    found += [number] if comm.read() == "berthd: probes\n" else []
+            except OSError:
+                pass
+        return found
     assert not children()
     settled(node)
     assert children()
