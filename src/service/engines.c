@@ -266,6 +266,7 @@ void engines_away(struct service *s, struct worker *worker)
 {
         for (struct served *e = worker->served; e; e = e->next) {
                 e->state = GENERATE_AWAY;
+                e->told_requests = 0; /* the worker forgets it with the connection */
                 e->resident = GENERATE_UNKNOWN;
                 (void)!to_generate(s, e);
                 tell_changed(s, e->model);
