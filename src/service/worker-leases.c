@@ -328,6 +328,7 @@ int on_plain_result(struct service_worker *c, const char *text, size_t bytes)
                 return -EAGAIN;
         }
         c->worker->seen_ns = s->now_ns;
+        core_heartbeat(s->core, s->now_ms, c->worker->number);
         replace(&task->result, b.text);
         finish_result(c, task, nonce);
         core_ready(s->core, s->now_ms, c->worker->number, 1);
