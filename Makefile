@@ -5,11 +5,12 @@ SECONDS_EACH ?= 60
 DESTDIR ?=
 PREFIX ?= /usr/local
 
-.PHONY: help run build test quick bench fuzz install check-format format clean setup
+.PHONY: help run demo build test quick bench fuzz install check-format format clean setup
 .DEFAULT_GOAL := help
 
 help:
-	@echo "make run            set up, build, and watch three programs share a software device less than half their size"
+	@echo "make run            set up, build, start everything here, and see it at work; goes on until Ctrl-C on a terminal"
+	@echo "make demo           three programs share a software device less than half their size"
 	@echo "make build          set up and build in $(BUILD)/"
 	@echo "make test           set up, build, run every suite, also under the sanitizers; the last line counts"
 	@echo "make quick          only the suites of the ordinary build"
@@ -26,6 +27,9 @@ build: setup
 	@tools/build $(BUILD)
 
 run: build
+	@tools/first-run $(BUILD)
+
+demo: build
 	@tools/demo $(BUILD)
 
 test:
