@@ -152,11 +152,22 @@ function OneTask({ id }: { id: string }): JSX.Element {
   const [asking, setAsking] = useState(false);
   const [said, setSaid] = useState<unknown>(null);
   const { log, error: logError } = useLog(id, task?.attempt ?? 0, task?.state ?? "");
-  // The whole of it again whenever its state changes; and after a break, when what happened meanwhile was not told.
-  const liveState = `${live?.state}/${live?.attempt}`;
+  // The whole of it again whenever the stream knows of another state than was answered: at once when that changed, a little later when the answer was the older one.
+  const answered = asked.value, liveState = live ? `${live.state}/${live.attempt}` : null, seenState = useRef(liveState);
   useEffect(() => {
-    if (asked.value && liveState !== `${asked.value.state}/${asked.value.attempt}`) asked.again();
-  }, [liveState, taken]);
+    if (!answered || !liveState || liveState === `${answered.state}/${answered.attempt}`) return;
+    if (seenState.current !== liveState) {
+      seenState.current = liveState;
+      asked.again();
+      return;
+    }
+    const later = setTimeout(asked.again, 500);
+    return () => clearTimeout(later);
+  }, [liveState, answered]);
+  // After a break that took the past with it, what happened meanwhile was not told.
+  useEffect(() => {
+    if (answered && !live && taken && !ended(answered.state)) asked.again();
+  }, [taken, live === undefined]);
   if (!task) return <Page title="Task" back={{ href: "#/tasks", text: "Tasks" }}>{asked.error ? <Said error={asked.error} /> : <Empty title="Looking…" />}</Page>;
   const over = ended(task.state), mine = task.account === session.me?.account;
   const mayChange = !over && (may("task.change.all") || (mine && may("task.change")));
