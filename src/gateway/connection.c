@@ -17,6 +17,7 @@
 #define FILE_AT_ONCE (256 << 10)
 #define FILE_PART (16 << 10) /* of a file through TLS: one record */
 #define LINGER_MS 2000
+#define OUT_KEPT 2048
 #define KEEP_MAX (1 << 20)   /* of input that waits; more is not read */
 
 static void linger_input(struct connection *c, uint8_t *data, size_t length)
@@ -254,9 +255,12 @@ static void flush(struct connection *c)
         } else {
                 c->writing = false;
                 c->write_deadline = 0;
-                free(c->out);
-                c->out = NULL;
-                c->out_size = 0;
+                /* Nothing is held for who waits; but an answer that comes in parts goes on soon. */
+                if (!c->request || c->out_size > OUT_KEPT) {
+                        free(c->out);
+                        c->out = NULL;
+                        c->out_size = 0;
+                }
                 if ((had || moved) && c->user->drained)
                         c->user->drained(c);
                 if (!c->dead && c->finishing && c->user != &lingering && !connection_buffered(c) && c->file < 0)

@@ -395,7 +395,9 @@ void reply_last(struct request *r, bool whole)
 
 void reply_part(struct connection *c, bool chunked, const char *text, size_t bytes)
 {
-        char size[24];
+        static const char digits[] = "0123456789abcdef";
+        char size[20];
+        size_t n = sizeof size;
 
         if (!bytes)
                 return;
@@ -404,7 +406,11 @@ void reply_part(struct connection *c, bool chunked, const char *text, size_t byt
                 connection_write(c, text, bytes);
                 return;
         }
-        connection_write(c, size, (size_t)snprintf(size, sizeof size, "%zx\r\n", bytes));
+        size[--n] = '\n';
+        size[--n] = '\r';
+        for (size_t left = bytes; left; left >>= 4)
+                size[--n] = digits[left & 15];
+        connection_write(c, size + n, sizeof size - n);
         connection_write(c, text, bytes);
         connection_write(c, "\r\n", 2);
 }

@@ -2,6 +2,9 @@
 #include "gateway/scan.h"
 
 #include <errno.h>
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
 #include <stdio.h>
 #include <string.h>
 
@@ -27,9 +30,22 @@ static int hex(char c)
         return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
 }
 
-/* Eight bytes at once while none of them is special. */
+/* Many bytes at once while none of them is special. */
 static const char *skip_plain(const char *at, const char *end)
 {
+#ifdef __SSE2__
+        const __m128i quotes = _mm_set1_epi8('"'), slashes = _mm_set1_epi8('\\'), least = _mm_set1_epi8(0x1f);
+
+        while (end - at >= 16) {
+                __m128i v = _mm_loadu_si128((const __m128i *)(const void *)at);
+                __m128i low = _mm_cmpeq_epi8(_mm_min_epu8(v, least), v);
+                unsigned found = (unsigned)_mm_movemask_epi8(_mm_or_si128(_mm_or_si128(_mm_cmpeq_epi8(v, quotes), _mm_cmpeq_epi8(v, slashes)), low));
+
+                if (found)
+                        return at + __builtin_ctz(found);
+                at += 16;
+        }
+#else
         const uint64_t ones = UINT64_C(0x0101010101010101), high = UINT64_C(0x8080808080808080);
 
         while (end - at >= 8) {
@@ -43,6 +59,7 @@ static const char *skip_plain(const char *at, const char *end)
                         break;
                 at += 8;
         }
+#endif
         while (at < end && !special[(unsigned char)*at])
                 at++;
         return at;
@@ -220,7 +237,7 @@ static int find(const struct scan_value *found, bool escaped, const char *const 
         if (escaped && scan_text(found, text, sizeof(text)) < 0)
                 return -1;
         for (int i = 0; names[i]; i++)
-                if (escaped ? !strcmp(text, names[i]) : strlen(names[i]) == found->length - 2 && !memcmp(found->text + 1, names[i], found->length - 2))
+                if (escaped ? !strcmp(text, names[i]) : names[i][0] == found->text[1] && strlen(names[i]) == found->length - 2 && !memcmp(found->text + 1, names[i], found->length - 2))
                         return i;
         return -1;
 }
