@@ -12,7 +12,9 @@ HERE = os.path.join(ROOT, "tests", "openai-client")
 
 @pytest.fixture(scope="module")
 def up(tmp_path_factory):
-    home = Home(tmp_path_factory.mktemp("up")).start()
+    home = Home(tmp_path_factory.mktemp("up"))
+    (home.folder / "kept" / "models.conf").unlink()  # `berth up` makes the one that people get
+    home.start()
     told = json.loads((home.folder / "kept" / "local.json").read_text())
     home.url, home.token = told["url"] + "/v1", told["token"]
     yield home
