@@ -306,6 +306,18 @@ static int add_folder(void *context, const char *part)
         return 0;
 }
 
+/* Where the machine lets it, the kernel holds the memory of tasks. */
+static void find_groups(struct worker *w)
+{
+        scoped_fd int fd = open("/proc/self/cgroup", O_RDONLY | O_CLOEXEC);
+        char self[8192] = "", why[200];
+        ssize_t n = fd < 0 ? -1 : read(fd, self, sizeof self - 1);
+
+        self[n > 0 ? n : 0] = '\0';
+        if (w->settings.confine.mode != CONFINE_OFF && group_find("/sys/fs/cgroup", self, &w->settings.groups, why) < 0)
+                log_debug("no control groups for tasks: %s", why);
+}
+
 static void prepare_settings(struct worker *w)
 {
         const struct options *o = &w->options;
@@ -409,7 +421,8 @@ int main(int argc, char **argv)
         }
         if (why[0])
                 log_warning("%s", why);
-        log_notice("tasks are confined by %s", w->settings.confine.words);
+        find_groups(w);
+        log_notice("tasks are confined by %s%s", w->settings.confine.words, w->settings.groups.version ? "; their memory is held by control groups" : "");
         prepare_settings(w);
         curl_global_init(CURL_GLOBAL_DEFAULT);
         r = open_all(w);

@@ -31,6 +31,7 @@ struct run {
         struct spec spec;
         struct artifact artifact;
         char url[MESSAGE_URL], folder[PATH_MAX], work[PATH_MAX], output[PATH_MAX], cache[PATH_MAX];
+        struct group group;
         pid_t child;
         int pidfd, control, saved;   /* control: to berth-task; saved: file with the whole output */
         struct stream out, err;

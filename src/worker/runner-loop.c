@@ -248,6 +248,15 @@ static void look_at_folder(struct run *r, uint64_t now)
                          text_bytes((uint64_t)vfs.f_bavail * vfs.f_frsize, free_text, sizeof free_text));
 }
 
+/* Somebody of it was ended for want of memory: all of it ends, and this is why. */
+static void look_at_group(struct run *r)
+{
+        char number[16];
+
+        if (group_killed(&r->group))
+                run_kill(r, "limit.memory", true, false, "more memory than %s: the kernel ended it", text_bytes(r->spec.limits.memory_bytes, number, sizeof number));
+}
+
 static void look(struct run *r)
 {
         const struct spec_limits *l = &r->spec.limits;
@@ -269,6 +278,7 @@ static void look(struct run *r)
                 if (l->processes && processes > l->processes)
                         run_kill(r, "limit.processes", true, false, "more than %llu processes", (unsigned long long)l->processes);
         }
+        look_at_group(r);
         if (l->cpu_ms && r->cpu_ms > l->cpu_ms)
                 run_kill(r, "limit.cpu", true, false, "more processor time than %s", text_duration(l->cpu_ms * NS_PER_MS, number, sizeof number));
         if (l->wall_ms && now - r->started_ns > l->wall_ms * NS_PER_MS)
@@ -325,6 +335,7 @@ void run_loop(struct run *r)
                         r->ended = true;
         }
         r->ended_ns = clock_now_ns();
+        look_at_group(r);
         run_watch_end(r);
         /* What it left running ends with it; then its pipes end, too. */
         watch_signal(getpid(), SIGKILL, 0);

@@ -250,6 +250,7 @@ static void become_child(const struct run *r, char **argv, int input, int out, i
         signal(SIGPIPE, SIG_DFL);
         prctl(PR_SET_PDEATHSIG, SIGKILL);
         setsid();
+        (void)!group_join(&r->group); /* else it is watched, as everywhere */
         umask(022); /* bubblewrap makes folders that the task must get through; berth-task closes it */
         /* First above all numbers that are about to be given away. */
         input = fcntl(input, F_DUPFD_CLOEXEC, 10);
@@ -276,6 +277,7 @@ static int start(struct run *r)
         const struct timeval patience = {.tv_sec = 30};
         scoped_fd int input = -1;
         json_t *o;
+        char name[40];
         size_t length;
         int error;
 
@@ -285,6 +287,9 @@ static int start(struct run *r)
                 return input < 0 ? input : -ENOMEM;
         if (pipe2(out, O_CLOEXEC) < 0 || pipe2(err, O_CLOEXEC) < 0 || socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, control) < 0)
                 return -errno;
+        snprintf(name, sizeof name, GROUP_TASK "%d", (int)getpid());
+        if (r->settings->groups.version)
+                (void)!group_open(&r->settings->groups, name, r->spec.limits.memory_bytes, &r->group);
         r->started_ns = clock_now_ns();
         r->child = fork();
         if (r->child < 0)
@@ -426,7 +431,7 @@ static void run_task(struct run *r)
 noreturn void runner_main(const struct runner_settings *settings, uint32_t slot, const struct message *lease, const char *url, uint64_t payload_bytes, int agent)
 {
         struct run r = {.settings = settings, .lease = lease, .slot = slot, .payload_bytes = payload_bytes, .agent = agent, .pidfd = -1, .control = -1, .saved = -1,
-                        .out.fd = -1, .err.fd = -1, .artifacts = json_array()};
+                        .group = GROUP_NONE, .out.fd = -1, .err.fd = -1, .artifacts = json_array()};
         sigset_t stop;
 
         snprintf(r.url, sizeof r.url, "http%s", strncmp(url, "ws", 2) ? url : url + 2);
@@ -445,6 +450,7 @@ noreturn void runner_main(const struct runner_settings *settings, uint32_t slot,
         watch_signal(getpid(), SIGKILL, 0);
         while (waitpid(-1, NULL, 0) > 0)
                 ;
+        group_close(&r.group);
         if (r.folder[0])
                 (void)watch_remove(r.folder);
         /* After a unit of work on a device, what this user's programs keep there unused goes back. */

@@ -9,6 +9,7 @@
 
 #include "worker/artifact.h"
 #include "worker/confine.h"
+#include "worker/group.h"
 #include "worker/message.h"
 #include "worker/spec.h"
 
@@ -17,6 +18,7 @@
 struct runner_settings {
         const char *folder;                        /* of the worker: work/, cache/ below */
         struct confine confine;
+        struct group_place groups;                 /* version 0: none */
         struct spec_limits most;
         bool network;                              /* tasks may ask for it */
         const char *read[CONFINE_FOLDERS + 1], *write[CONFINE_FOLDERS + 1]; /* shared folders */
