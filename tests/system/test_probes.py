@@ -302,8 +302,9 @@ def gpu_settled(node, rung):
 
 
 def hears(node, process):
-    """Until the process's calls are counted: its library was found."""
+    """Until the process's calls are counted: its library was found. What it did before it began to wait may be among them, or not."""
     wait_until(lambda: (gpu_counts(node, process.pid) or {}).get("waits"), lambda: f"the library is found: {family(node, 'gpu')}{process.report()}")
+    process.before = gpu_counts(node, process.pid)
 
 
 def gpu_counts(node, pid):
@@ -316,7 +317,7 @@ def counts_of(node, process):
     said = json.loads(wait_until(lambda: process.out.strip(), lambda: process.report()))
 
     def same(got):
-        return got and {name: number for name, number in got.items() if name != "waits"} == said
+        return got and {name: number - process.before.get(name, 0) for name, number in got.items() if name != "waits"} == said
     wait_until(lambda: same(gpu_counts(node, process.pid)), lambda: f"{said}, but counted {gpu_counts(node, process.pid)}")
 
 
