@@ -91,6 +91,11 @@ def shell(text, **more):
     return command("sh", "-c", text, **more)
 
 
+def output(pool, text, **more):
+    end = pool.run("command", shell(text, **more))
+    return (end.get("result") or {}).get("stdout", "") + json.dumps(end.get("error") or {})
+
+
 def good(message):
     assert message["m"] == "result", message
     return message

@@ -1,11 +1,10 @@
 """What stands around a task that berth-worker runs, in each way of confining: every task here is a stranger's program."""
-import json
 import os
 import re
 
 import pytest
 from conftest import INSTRUMENTED, wait_until
-from test_worker import MIB, SECRET, base, command, failed, good, pool, shell, start  # noqa: F401 (fixtures)
+from test_worker import MIB, SECRET, base, command, failed, good, output, pool, shell, start  # noqa: F401 (fixtures)
 
 MODES = ["root", "user", "basic"]
 
@@ -25,11 +24,6 @@ def confined(request, pool, start, base):
     worker.mode = request.param
     assert pool.hellos and pool.hellos[0]["labels"]["confine"] == ("basic" if request.param == "basic" else "bwrap"), worker.report()
     return worker
-
-
-def output(pool, text, **more):
-    end = pool.run("command", shell(text, **more))
-    return (end.get("result") or {}).get("stdout", "") + json.dumps(end.get("error") or {})
 
 
 def test_no_secret_in_reach(pool, confined, tmp_path):
