@@ -42,6 +42,9 @@ TABLE = {
     'restart_ttft_s': ('s', 'lower', None, None),
     'poisson_mean_over_fcfs': ('ratio', 'lower', 0.5, None),
     'poisson_p95_over_fcfs': ('ratio', 'lower', 0.5, None),
+    'uprobe_ns': ('ns over the bare call', 'lower', 800, None),
+    'training_slowdown_pct': ('%', 'lower', 1, None),
+    'hook_counter_ns': ('ns over the bare call', 'lower', 5, None),
     'daemon_rss_mib': ('MiB', 'lower', 8, None),
 }
 UNITS = {name: row[0] for name, row in TABLE.items()}

@@ -1,5 +1,5 @@
 """The parts of the hardware suite: name, function, seconds it may take, suites it belongs to, what it needs."""
-from parts import alone, exact, faults, firstlight, kinds, models, peers, swap, trainings
+from parts import alone, exact, faults, firstlight, kinds, models, observe, peers, swap, trainings
 
 # What the software device can run as well (no PyTorch in it) has needs=''. 'gpu': a real device with PyTorch. 'two': two of them.
 PARTS = [
@@ -14,7 +14,7 @@ PARTS = [
     ('wake', swap.wake, 120, 'memory', ''),
     ('sizes', swap.sizes, 120, 'memory', ''),
     ('alloc', alone.alloc, 60, 'memory', ''),
-    ('exact', exact.exact, 30, 'memory', ''),
+    ('exact', exact.exact, 30, 'memory observe', ''),
     ('overhead', alone.overhead, 180, 'memory', 'gpu'),
     ('fits', alone.fits, 90, 'memory', 'gpu'),
     ('trainings', trainings.two, 330, 'memory', 'gpu'),
@@ -22,6 +22,7 @@ PARTS = [
     ('kinds', kinds.kinds, 200, 'memory', ''),
     ('faults', faults.faults, 150, 'memory', ''),
     ('peers', peers.peers, 120, 'memory', 'gpu'),
+    ('observe', observe.observe, 240, 'observe', 'gpu'),
     ('models', models.models, 580, 'generation', ''),
     ('neighbour', swap.neighbour, 150, 'memory', 'two'),
     ('reclaimed', faults.reclaimed, 90, 'memory', 'two'),
