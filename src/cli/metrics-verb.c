@@ -23,22 +23,24 @@
 
 #define ANSWER_MS 2000
 #define HEAD_BYTES 4096
+#define PROBES_NS (10 * NS_PER_S) /* the kernel checks each program that it is given */
 #define HEAD_NS (2 * NS_PER_S)
 
 struct metrics {
         const char *listen, *output;
-        bool open;
+        bool open, no_probes;
         struct top_sources sources;
         bool up;
         uint64_t looked_ns;
 };
 
-enum { KEY_OPEN = 0x100 };
+enum { KEY_OPEN = 0x100, KEY_NO_PROBES };
 
 static const struct argp_option options[] = {
         {"listen", 'l', "ADDRESS:PORT|PATH", 0, "answer GET /metrics there: 127.0.0.1:9466, [::1]:0, or the path of a Unix socket", 0},
         {"output", 'o', "FILE", 0, "write there, whole or not at all: for the node exporter's textfile collector", 0},
         {"openmetrics", KEY_OPEN, NULL, 0, "OpenMetrics 1.0 in place of the Prometheus text format (over HTTP the asker says which)", 0},
+        {"no-probes", KEY_NO_PROBES, NULL, 0, "without what the daemon's probes in the kernel count: asking keeps them attached", 0},
         {0},
 };
 
@@ -55,6 +57,9 @@ static int parse(int key, char *arg, struct argp_state *state)
                 return 0;
         case KEY_OPEN:
                 m->open = true;
+                return 0;
+        case KEY_NO_PROBES:
+                m->no_probes = true;
                 return 0;
         default:
                 return ARGP_ERR_UNKNOWN;
@@ -108,6 +113,7 @@ static int print(struct metrics *m)
         while (nanosleep(&second, NULL) < 0 && errno == EINTR)
                 ;
         look(m);
+        top_wait_probes(&m->sources, PROBES_NS);
         if (!m->up)
                 cli_error("%s", m->sources.message);
         metrics_write(&m->sources.world, m->up, m->open ? METRICS_OPEN : METRICS_PROMETHEUS, &b);
@@ -307,6 +313,7 @@ static int run(const struct verb *self, int argc, char **argv)
         if (m->listen && m->output)
                 return cli_usage(self, "either --listen or --output");
         top_sources_open(&m->sources, ANSWER_MS);
+        m->sources.ask_probes = !m->no_probes;
         r = m->listen ? serve(m) : print(m);
         top_sources_close(&m->sources);
         return r;

@@ -1,17 +1,10 @@
 /* metrics.c: see metrics.h. */
-#include "cli/metrics.h"
+#include "cli/metrics-writer.h"
 
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
-
-enum metric {
-#define METRIC(id, name, type, help) METRIC_##id,
-#include "cli/metrics.def"
-#undef METRIC
-        METRIC_N
-};
 
 enum metric_type { GAUGE, COUNTER };
 
@@ -22,11 +15,6 @@ static const struct {
 #define METRIC(id, name, type, help) {name, help, type},
 #include "cli/metrics.def"
 #undef METRIC
-};
-
-/* Lines of one metric have to stand together, but come device by device: so each metric has its own text until the end. */
-struct writer {
-        struct strbuf lines[METRIC_N];
 };
 
 static void label(struct strbuf *b, bool *first, const char *name, const char *value)
@@ -45,7 +33,7 @@ static void label(struct strbuf *b, bool *first, const char *name, const char *v
 }
 
 /* Labels are pairs of name and value, ended by NULL. A negative value is none: nothing here can be negative but temperatures, which have their own way. */
-static void put_any(struct writer *w, enum metric m, double value, va_list labels)
+static void put_any(struct metric_writer *w, enum metric m, double value, va_list labels)
 {
         struct strbuf *b = &w->lines[m];
         const char *name;
@@ -57,8 +45,8 @@ static void put_any(struct writer *w, enum metric m, double value, va_list label
         strbuf_add(b, "%s %.17g\n", first ? "" : "}", value);
 }
 
-static void put_signed(struct writer *w, enum metric m, double value, ...) __attribute__((sentinel));
-static void put_signed(struct writer *w, enum metric m, double value, ...)
+static void put_signed(struct metric_writer *w, enum metric m, double value, ...) __attribute__((sentinel));
+static void put_signed(struct metric_writer *w, enum metric m, double value, ...)
 {
         va_list labels;
 
@@ -67,8 +55,7 @@ static void put_signed(struct writer *w, enum metric m, double value, ...)
         va_end(labels);
 }
 
-static void put(struct writer *w, enum metric m, double value, ...) __attribute__((sentinel));
-static void put(struct writer *w, enum metric m, double value, ...)
+void metric_put(struct metric_writer *w, enum metric m, double value, ...)
 {
         va_list labels;
 
@@ -91,43 +78,43 @@ static double scaled(uint64_t value, double by)
 
 /* --- the daemon's part --- */
 
-static void put_device(struct writer *w, const struct wire_STATUS_DEVICE *d)
+static void put_device(struct metric_writer *w, const struct wire_STATUS_DEVICE *d)
 {
         char number[16];
 
         snprintf(number, sizeof number, "%" PRIu32, d->index);
 #define LABELS "device", number, "name", d->name, "kind", wire_kind_name(d->kind), NULL
 #define IF(bit, value) (d->valid & WIRE_VALID_##bit ? (double)(value) : -1)
-        put(w, METRIC_DEVICE_TOTAL, IF(TOTAL, d->total_bytes), LABELS);
-        put(w, METRIC_DEVICE_USED, IF(USED, d->used_bytes), LABELS);
-        put(w, METRIC_DEVICE_USE, IF(UTILISATION, d->utilisation_permille) / (d->valid & WIRE_VALID_UTILISATION ? 1000 : 1), LABELS);
-        put(w, METRIC_DEVICE_POWER, IF(POWER, d->power_mw) / (d->valid & WIRE_VALID_POWER ? 1000 : 1), LABELS);
-        put(w, METRIC_DEVICE_HEAT, IF(TEMPERATURE, d->temperature_c), LABELS);
-        put(w, METRIC_DEVICE_POWER_LIMIT, IF(POWER_LIMIT, d->power_limit_mw) / (d->valid & WIRE_VALID_POWER_LIMIT ? 1000 : 1), LABELS);
-        put(w, METRIC_DEVICE_CLOCK, IF(CLOCK, d->clock_mhz) * 1e6, LABELS);
-        put(w, METRIC_DEVICE_MEMORY_CLOCK, IF(MEMORY_CLOCK, d->memory_clock_mhz) * 1e6, LABELS);
-        put(w, METRIC_DEVICE_MEMORY_BUSY, IF(MEMORY_BUSY, d->memory_busy_permille) / (d->valid & WIRE_VALID_MEMORY_BUSY ? 1000 : 1), LABELS);
+        metric_put(w, METRIC_DEVICE_TOTAL, IF(TOTAL, d->total_bytes), LABELS);
+        metric_put(w, METRIC_DEVICE_USED, IF(USED, d->used_bytes), LABELS);
+        metric_put(w, METRIC_DEVICE_USE, IF(UTILISATION, d->utilisation_permille) / (d->valid & WIRE_VALID_UTILISATION ? 1000 : 1), LABELS);
+        metric_put(w, METRIC_DEVICE_POWER, IF(POWER, d->power_mw) / (d->valid & WIRE_VALID_POWER ? 1000 : 1), LABELS);
+        metric_put(w, METRIC_DEVICE_HEAT, IF(TEMPERATURE, d->temperature_c), LABELS);
+        metric_put(w, METRIC_DEVICE_POWER_LIMIT, IF(POWER_LIMIT, d->power_limit_mw) / (d->valid & WIRE_VALID_POWER_LIMIT ? 1000 : 1), LABELS);
+        metric_put(w, METRIC_DEVICE_CLOCK, IF(CLOCK, d->clock_mhz) * 1e6, LABELS);
+        metric_put(w, METRIC_DEVICE_MEMORY_CLOCK, IF(MEMORY_CLOCK, d->memory_clock_mhz) * 1e6, LABELS);
+        metric_put(w, METRIC_DEVICE_MEMORY_BUSY, IF(MEMORY_BUSY, d->memory_busy_permille) / (d->valid & WIRE_VALID_MEMORY_BUSY ? 1000 : 1), LABELS);
         for (unsigned int i = 0; (d->valid & WIRE_VALID_THROTTLE) && wire_throttle_name(i); i++)
                 if (d->throttle & 1u << i)
-                        put(w, METRIC_DEVICE_HELD_BACK, 1, "reason", wire_throttle_name(i), LABELS);
-        put(w, METRIC_DEVICE_ECC, IF(ECC, d->ecc_corrected), "kind", "corrected", LABELS);
-        put(w, METRIC_DEVICE_ECC, IF(ECC, d->ecc_uncorrected), "kind", "uncorrected", LABELS);
-        put(w, METRIC_DEVICE_XIDS, IF(XID, d->xids), LABELS);
+                        metric_put(w, METRIC_DEVICE_HELD_BACK, 1, "reason", wire_throttle_name(i), LABELS);
+        metric_put(w, METRIC_DEVICE_ECC, IF(ECC, d->ecc_corrected), "kind", "corrected", LABELS);
+        metric_put(w, METRIC_DEVICE_ECC, IF(ECC, d->ecc_uncorrected), "kind", "uncorrected", LABELS);
+        metric_put(w, METRIC_DEVICE_XIDS, IF(XID, d->xids), LABELS);
         if (!snapshot_shared(d))
                 return;
-        put(w, METRIC_DEVICE_FOREIGN, IF(FOREIGN, d->foreign_bytes), LABELS);
-        put(w, METRIC_DEVICE_GRANTED, (double)d->granted_bytes, LABELS);
-        put(w, METRIC_DEVICE_ROOM, (double)d->room_bytes, LABELS);
-        put(w, METRIC_DEVICE_SWAPPED, (double)d->swapped_bytes, LABELS);
-        put(w, METRIC_DEVICE_MOVED, (double)d->out_bytes, "direction", "out", LABELS);
-        put(w, METRIC_DEVICE_MOVED, (double)d->in_bytes, "direction", "in", LABELS);
-        put(w, METRIC_DEVICE_MOVING, (double)d->out_ns / 1e9, "direction", "out", LABELS);
-        put(w, METRIC_DEVICE_MOVING, (double)d->in_ns / 1e9, "direction", "in", LABELS);
-        put(w, METRIC_DEVICE_SWITCHES, (double)d->switches, LABELS);
-        put(w, METRIC_DEVICE_PROGRAMS, d->clients, LABELS);
-        put(w, METRIC_DEVICE_WAITING, d->waiting, LABELS);
-        put(w, METRIC_DEVICE_STUCK, d->stuck, LABELS);
-        put(w, METRIC_DEVICE_LONGEST_WAIT, (double)d->max_wait_ns / 1e9, LABELS);
+        metric_put(w, METRIC_DEVICE_FOREIGN, IF(FOREIGN, d->foreign_bytes), LABELS);
+        metric_put(w, METRIC_DEVICE_GRANTED, (double)d->granted_bytes, LABELS);
+        metric_put(w, METRIC_DEVICE_ROOM, (double)d->room_bytes, LABELS);
+        metric_put(w, METRIC_DEVICE_SWAPPED, (double)d->swapped_bytes, LABELS);
+        metric_put(w, METRIC_DEVICE_MOVED, (double)d->out_bytes, "direction", "out", LABELS);
+        metric_put(w, METRIC_DEVICE_MOVED, (double)d->in_bytes, "direction", "in", LABELS);
+        metric_put(w, METRIC_DEVICE_MOVING, (double)d->out_ns / 1e9, "direction", "out", LABELS);
+        metric_put(w, METRIC_DEVICE_MOVING, (double)d->in_ns / 1e9, "direction", "in", LABELS);
+        metric_put(w, METRIC_DEVICE_SWITCHES, (double)d->switches, LABELS);
+        metric_put(w, METRIC_DEVICE_PROGRAMS, d->clients, LABELS);
+        metric_put(w, METRIC_DEVICE_WAITING, d->waiting, LABELS);
+        metric_put(w, METRIC_DEVICE_STUCK, d->stuck, LABELS);
+        metric_put(w, METRIC_DEVICE_LONGEST_WAIT, (double)d->max_wait_ns / 1e9, LABELS);
 #undef LABELS
 #undef IF
 }
@@ -135,7 +122,7 @@ static void put_device(struct writer *w, const struct wire_STATUS_DEVICE *d)
 struct group {
         const struct wire_STATUS_CLIENT *like;
         uint32_t members, measured;
-        double owned, resident, launches, copies, waited;
+        double owned, resident, peak, launches, copies, waited;
 };
 
 static int by_owned(const void *a, const void *b)
@@ -155,7 +142,7 @@ static struct group *group_of(struct group *groups, size_t *count, const struct 
         return &groups[(*count)++];
 }
 
-static void put_programs(struct writer *w, const struct top_world *world)
+static void put_programs(struct metric_writer *w, const struct top_world *world)
 {
         const struct snapshot *s = world->now, *before = world->before;
         struct group *groups scoped_free = calloc(s->client_count + 1, sizeof *groups);
@@ -173,6 +160,7 @@ static void put_programs(struct writer *w, const struct top_world *world)
                 g->members++;
                 g->owned += (double)snapshot_owned(c);
                 g->resident += (double)snapshot_resident(c);
+                g->peak = (double)c->peak_bytes > g->peak ? (double)c->peak_bytes : g->peak;
                 if (!old || !elapsed || c->launches < old->launches || c->copies < old->copies || c->waited_ns < old->waited_ns)
                         continue;
                 g->measured++;
@@ -188,27 +176,28 @@ static void put_programs(struct writer *w, const struct top_world *world)
                 snprintf(device, sizeof device, "%" PRIu32, g->like->device);
                 cli_user(g->like->uid, user, sizeof user);
 #define LABELS "device", device, "program", g->like->name, "job", g->like->job, "user", user, NULL
-                put(w, METRIC_PROGRAM_OWNED, g->owned, LABELS);
-                put(w, METRIC_PROGRAM_RESIDENT, g->resident, LABELS);
+                metric_put(w, METRIC_PROGRAM_OWNED, g->owned, LABELS);
+                metric_put(w, METRIC_PROGRAM_RESIDENT, g->resident, LABELS);
+                metric_put(w, METRIC_PROGRAM_PEAK, g->peak, LABELS);
                 if (!g->measured)
                         continue;
-                put(w, METRIC_PROGRAM_LAUNCHES, g->launches, LABELS);
-                put(w, METRIC_PROGRAM_COPIES, g->copies, LABELS);
-                put(w, METRIC_PROGRAM_WAITING, g->waited / g->measured > 1 ? 1 : g->waited / g->measured, LABELS);
+                metric_put(w, METRIC_PROGRAM_LAUNCHES, g->launches, LABELS);
+                metric_put(w, METRIC_PROGRAM_COPIES, g->copies, LABELS);
+                metric_put(w, METRIC_PROGRAM_WAITING, g->waited / g->measured > 1 ? 1 : g->waited / g->measured, LABELS);
 #undef LABELS
         }
-        put(w, METRIC_PROGRAMS_LEFT_OUT, count > METRICS_GROUPS ? (double)(count - METRICS_GROUPS) : 0, NULL);
+        metric_put(w, METRIC_PROGRAMS_LEFT_OUT, count > METRICS_GROUPS ? (double)(count - METRICS_GROUPS) : 0, NULL);
 }
 
-static void put_daemon(struct writer *w, const struct top_world *world)
+static void put_daemon(struct metric_writer *w, const struct top_world *world)
 {
         const struct wire_STATUS_DAEMON *d = &world->now->daemon;
 
-        put(w, METRIC_DAEMON_UPTIME, (double)d->uptime_ns / 1e9, NULL);
-        put(w, METRIC_DAEMON_MEMORY, (double)d->rss_bytes, NULL);
-        put(w, METRIC_DAEMON_REFUSED, (double)d->refused, NULL);
-        put(w, METRIC_ARENA_SIZE, (double)d->arena_bytes, NULL);
-        put(w, METRIC_ARENA_LENT, (double)d->arena_lent_bytes, NULL);
+        metric_put(w, METRIC_DAEMON_UPTIME, (double)d->uptime_ns / 1e9, NULL);
+        metric_put(w, METRIC_DAEMON_MEMORY, (double)d->rss_bytes, NULL);
+        metric_put(w, METRIC_DAEMON_REFUSED, (double)d->refused, NULL);
+        metric_put(w, METRIC_ARENA_SIZE, (double)d->arena_bytes, NULL);
+        metric_put(w, METRIC_ARENA_LENT, (double)d->arena_lent_bytes, NULL);
         for (size_t i = 0; i < world->now->device_count; i++)
                 put_device(w, &world->now->devices[i]);
         put_programs(w, world);
@@ -216,13 +205,13 @@ static void put_daemon(struct writer *w, const struct top_world *world)
 
 /* --- the machine's part --- */
 
-static void unavailable(struct writer *w, const char *family, int error)
+static void unavailable(struct metric_writer *w, const char *family, int error)
 {
         if (error)
-                put(w, METRIC_UNAVAILABLE, 1, "family", family, "reason", machine_missing(error), NULL);
+                metric_put(w, METRIC_UNAVAILABLE, 1, "family", family, "reason", machine_missing(error), NULL);
 }
 
-static void put_machine(struct writer *w, const struct top_world *world)
+static void put_machine(struct metric_writer *w, const struct top_world *world)
 {
         static const char *const resources[MACHINE_PRESSURE_N] = {"cpu", "memory", "io"};
         static const char *const families[MACHINE_PRESSURE_N] = {"pressure of cpu", "pressure of memory", "pressure of io"};
@@ -232,67 +221,69 @@ static void put_machine(struct writer *w, const struct top_world *world)
 
         unavailable(w, "processors", l->stat_error);
         if (!l->stat_error) {
-                put(w, METRIC_CPU, scaled(c->user, hertz), "mode", "user", NULL);
-                put(w, METRIC_CPU, scaled(c->system, hertz), "mode", "system", NULL);
-                put(w, METRIC_CPU, scaled(c->idle, hertz), "mode", "idle", NULL);
-                put(w, METRIC_CPU, scaled(c->wait, hertz), "mode", "iowait", NULL);
-                put(w, METRIC_CPU, scaled(c->stolen, hertz), "mode", "steal", NULL);
-                put(w, METRIC_SWITCHES, known(l->stat.switches), NULL);
+                metric_put(w, METRIC_CPU, scaled(c->user, hertz), "mode", "user", NULL);
+                metric_put(w, METRIC_CPU, scaled(c->system, hertz), "mode", "system", NULL);
+                metric_put(w, METRIC_CPU, scaled(c->idle, hertz), "mode", "idle", NULL);
+                metric_put(w, METRIC_CPU, scaled(c->wait, hertz), "mode", "iowait", NULL);
+                metric_put(w, METRIC_CPU, scaled(c->stolen, hertz), "mode", "steal", NULL);
+                metric_put(w, METRIC_SWITCHES, known(l->stat.switches), NULL);
         }
         unavailable(w, "memory", l->memory_error);
         if (!l->memory_error) {
-                put(w, METRIC_MEMORY_TOTAL, known(l->memory.total), NULL);
-                put(w, METRIC_MEMORY_AVAILABLE, known(l->memory.available), NULL);
+                metric_put(w, METRIC_MEMORY_TOTAL, known(l->memory.total), NULL);
+                metric_put(w, METRIC_MEMORY_AVAILABLE, known(l->memory.available), NULL);
                 if (l->memory.swap_total != MACHINE_UNKNOWN && l->memory.swap_free <= l->memory.swap_total)
-                        put(w, METRIC_SWAP_USED, (double)(l->memory.swap_total - l->memory.swap_free), NULL);
+                        metric_put(w, METRIC_SWAP_USED, (double)(l->memory.swap_total - l->memory.swap_free), NULL);
         }
         for (size_t i = 0; i < MACHINE_PRESSURE_N; i++) {
                 unavailable(w, families[i], l->pressure_error[i]);
                 if (l->pressure_error[i])
                         continue;
-                put(w, METRIC_PRESSURE, scaled(l->pressure[i].some_us, 1e6), "resource", resources[i], NULL);
-                put(w, METRIC_PRESSURE_FULL, scaled(l->pressure[i].full_us, 1e6), "resource", resources[i], NULL);
+                metric_put(w, METRIC_PRESSURE, scaled(l->pressure[i].some_us, 1e6), "resource", resources[i], NULL);
+                metric_put(w, METRIC_PRESSURE_FULL, scaled(l->pressure[i].full_us, 1e6), "resource", resources[i], NULL);
         }
         unavailable(w, "network", l->network_error);
         if (!l->network_error) {
-                put(w, METRIC_NETWORK, (double)l->network.in_bytes, "direction", "in", NULL);
-                put(w, METRIC_NETWORK, (double)l->network.out_bytes, "direction", "out", NULL);
+                metric_put(w, METRIC_NETWORK, (double)l->network.in_bytes, "direction", "in", NULL);
+                metric_put(w, METRIC_NETWORK, (double)l->network.out_bytes, "direction", "out", NULL);
         }
         unavailable(w, "disks", l->disk_error);
         if (!l->disk_error) {
-                put(w, METRIC_DISK, (double)l->disk.read_bytes, "direction", "read", NULL);
-                put(w, METRIC_DISK, (double)l->disk.written_bytes, "direction", "written", NULL);
+                metric_put(w, METRIC_DISK, (double)l->disk.read_bytes, "direction", "read", NULL);
+                metric_put(w, METRIC_DISK, (double)l->disk.written_bytes, "direction", "written", NULL);
         }
         unavailable(w, "virtual memory", l->vm_error);
         if (!l->vm_error)
-                put(w, METRIC_OOM_KILLS, known(l->vm.oom_kills), NULL);
+                metric_put(w, METRIC_OOM_KILLS, known(l->vm.oom_kills), NULL);
         unavailable(w, "temperature", l->heat_error);
         if (!l->heat_error)
                 put_signed(w, METRIC_MACHINE_HEAT, (double)l->heat_millicelsius / 1000, NULL);
         for (size_t i = 0; i < world->device_count; i++) {
                 const struct machine_device *d = &world->devices[i];
 
-                put(w, METRIC_KERNEL_DEVICE_USE, scaled(d->busy_permille, 1000), "device", d->name, "bus", d->bus, NULL);
-                put(w, METRIC_KERNEL_DEVICE_BUSY, scaled(d->busy_us, 1e6), "device", d->name, "bus", d->bus, NULL);
-                put(w, METRIC_KERNEL_DEVICE_MEMORY, known(d->used_bytes), "device", d->name, "bus", d->bus, NULL);
-                put(w, METRIC_KERNEL_DEVICE_POWER, scaled(d->power_uw, 1e6), "device", d->name, "bus", d->bus, NULL);
-                put(w, METRIC_KERNEL_DEVICE_HEAT, scaled(d->heat_millicelsius, 1e3), "device", d->name, "bus", d->bus, NULL);
+                metric_put(w, METRIC_KERNEL_DEVICE_USE, scaled(d->busy_permille, 1000), "device", d->name, "bus", d->bus, NULL);
+                metric_put(w, METRIC_KERNEL_DEVICE_BUSY, scaled(d->busy_us, 1e6), "device", d->name, "bus", d->bus, NULL);
+                metric_put(w, METRIC_KERNEL_DEVICE_MEMORY, known(d->used_bytes), "device", d->name, "bus", d->bus, NULL);
+                metric_put(w, METRIC_KERNEL_DEVICE_POWER, scaled(d->power_uw, 1e6), "device", d->name, "bus", d->bus, NULL);
+                metric_put(w, METRIC_KERNEL_DEVICE_HEAT, scaled(d->heat_millicelsius, 1e3), "device", d->name, "bus", d->bus, NULL);
         }
 }
 
 void metrics_write(const struct top_world *world, bool up, enum metrics_form form, struct strbuf *b)
 {
-        struct writer *w = calloc(1, sizeof *w);
+        struct metric_writer *w = calloc(1, sizeof *w);
 
         if (!w) {
                 b->failed = true;
                 return;
         }
-        put(w, METRIC_UP, up, NULL);
+        metric_put(w, METRIC_UP, up, NULL);
         if (up && world->now)
                 put_daemon(w, world);
         if (world->look)
                 put_machine(w, world);
+        if (up)
+                metrics_probes(w, world);
         for (size_t i = 0; i < METRIC_N; i++) {
                 struct strbuf *lines = &w->lines[i];
                 size_t length = strlen(metrics[i].name);

@@ -2,6 +2,7 @@
 #include "cli/probes-client.h"
 
 #include "base/error.h"
+#include "bpf/active.h"
 
 static json_t *text(const char *bytes, size_t size)
 {
@@ -67,27 +68,55 @@ static json_t *head(const struct probes_snapshot *s)
                          "gpu_now", gpu(&s->gpu_now), "gpu_total", gpu(&s->gpu_total));
 }
 
+static json_t *process(const struct probes_process *p)
+{
+        return json_pack("{s:i, s:i, s:o, s:b, s:o, s:o, s:o, s:o, s:o, s:o}", "pid", (int)p->pid, "uid", (int)p->uid, "start_ns", number(p->start_ns), "alive",
+                         p->alive == 1, "comm", text(p->comm, sizeof p->comm), "cgroup", p->cgroup[0] ? text(p->cgroup, sizeof p->cgroup) : json_null(), "now",
+                         sums(&p->now), "total", sums(&p->total), "gpu_now", gpu(&p->gpu_now), "gpu_total", gpu(&p->gpu_total));
+}
+
+static json_t *file(const struct probes_file *f)
+{
+        return json_pack("{s:o, s:i, s:i, s:o, s:o, s:b, s:b, s:b, s:o, s:o}", "inode", number(f->inode), "major", (int)(f->device >> 20), "minor",
+                         (int)(f->device & 0xfffff), "generation", number(f->generation), "name", f->name[0] ? text(f->name, sizeof f->name) : json_null(),
+                         "whole_path", !!(f->flags & PROBES_FILE_PATH), "deleted", !!(f->flags & PROBES_FILE_DELETED), "approximate",
+                         !!(f->flags & PROBES_FILE_APPROXIMATE), "now", sums(&f->now), "total", sums(&f->total));
+}
+
+json_t *probes_active_json(const struct probes_snapshot *s, size_t most)
+{
+        struct active_process *list scoped_free = calloc(most + 1, sizeof *list);
+        json_t *processes = json_array(), *o = head(s);
+        size_t count = list ? active_list(s, list, most) : 0;
+
+        for (size_t i = 0; i < count; i++) {
+                json_t *p = process(list[i].process), *files = json_array();
+
+                for (uint32_t k = 0; k < list[i].files; k++) {
+                        const struct probes_use *u = list[i].file[k];
+                        json_t *f = file(&probes_files(s)[u->file]);
+
+                        /* What this process did there, not all that was done. */
+                        json_object_set_new(f, "now", sums(&u->now));
+                        json_object_set_new(f, "total", sums(&u->total));
+                        json_array_append_new(files, f);
+                }
+                json_object_set_new(p, "files", files);
+                json_object_set_new(p, "files_left_out", json_integer(list[i].more));
+                json_array_append_new(processes, p);
+        }
+        json_object_set_new(o, "processes", processes);
+        return o;
+}
+
 json_t *probes_json(const struct probes_snapshot *s)
 {
         json_t *processes = json_array(), *files = json_array(), *uses = json_array(), *o = head(s);
 
-        for (uint32_t i = 0; i < s->processes; i++) {
-                const struct probes_process *p = &probes_processes(s)[i];
-
-                json_array_append_new(processes, json_pack("{s:i, s:i, s:o, s:b, s:o, s:o, s:o, s:o, s:o, s:o}", "pid", (int)p->pid, "uid", (int)p->uid, "start_ns",
-                                                           number(p->start_ns), "alive", p->alive == 1, "comm", text(p->comm, sizeof p->comm), "cgroup",
-                                                           p->cgroup[0] ? text(p->cgroup, sizeof p->cgroup) : json_null(), "now", sums(&p->now), "total",
-                                                           sums(&p->total), "gpu_now", gpu(&p->gpu_now), "gpu_total", gpu(&p->gpu_total)));
-        }
-        for (uint32_t i = 0; i < s->files; i++) {
-                const struct probes_file *f = &probes_files(s)[i];
-
-                json_array_append_new(files, json_pack("{s:o, s:i, s:i, s:o, s:o, s:b, s:b, s:b, s:o, s:o}", "inode", number(f->inode), "major", (int)(f->device >> 20),
-                                                       "minor", (int)(f->device & 0xfffff), "generation", number(f->generation), "name",
-                                                       f->name[0] ? text(f->name, sizeof f->name) : json_null(), "whole_path", !!(f->flags & PROBES_FILE_PATH),
-                                                       "deleted", !!(f->flags & PROBES_FILE_DELETED), "approximate", !!(f->flags & PROBES_FILE_APPROXIMATE),
-                                                       "now", sums(&f->now), "total", sums(&f->total)));
-        }
+        for (uint32_t i = 0; i < s->processes; i++)
+                json_array_append_new(processes, process(&probes_processes(s)[i]));
+        for (uint32_t i = 0; i < s->files; i++)
+                json_array_append_new(files, file(&probes_files(s)[i]));
         for (uint32_t i = 0; i < s->uses; i++) {
                 const struct probes_use *u = &probes_uses(s)[i];
 

@@ -1,6 +1,7 @@
 /* sample.c: `berth sample`: one look at everything as JSON. What can't be measured is null, and "unavailable" says why. */
 #include "base/clock.h"
 #include "base/text.h"
+#include "cli/probes-client.h"
 #include "cli/top-world.h"
 
 #include <jansson.h>
@@ -9,17 +10,22 @@
 #include <time.h>
 
 #define ANSWER_MS 2000
+#define PROBES_NS (10 * NS_PER_S) /* the kernel checks each program that it is given */
+#define PROBES_LISTED 32
 
 struct sample {
         uint64_t interval_ns;
-        bool json, processes;
+        bool json, processes, no_probes;
         struct top_sources sources;
 };
+
+enum { KEY_NO_PROBES = 0x100 };
 
 static const struct argp_option options[] = {
         {"json", 'j', NULL, 0, "as JSON, which is the only form so far", 0},
         {"interval", 'i', "TIME", 0, "time between the two looks that rates are made of (1s)", 0},
         {"processes", 'a', NULL, 0, "with all processes of the machine", 0},
+        {"no-probes", KEY_NO_PROBES, NULL, 0, "without what the daemon's probes in the kernel count: asking attaches them for a minute", 0},
         {0},
 };
 
@@ -33,6 +39,9 @@ static int parse(int key, char *arg, struct argp_state *state)
                 return 0;
         case 'a':
                 s->processes = true;
+                return 0;
+        case KEY_NO_PROBES:
+                s->no_probes = true;
                 return 0;
         case 'i':
                 if (text_parse_duration(arg, &s->interval_ns) < 0 || s->interval_ns < 10 * NS_PER_MS || s->interval_ns > 3600 * NS_PER_S)
@@ -111,6 +120,10 @@ static json_t *program_json(const struct top_world *w, const struct top_row *r)
         put_number(o, "launches", c->launches);
         put_number(o, "copies", c->copies);
         put_number(o, "waits", c->waits);
+        put_number(o, "waited_ns", c->waited_ns);
+        put_number(o, "ran_ns", c->ran_ns);
+        put_number(o, "moved_out_bytes", c->out_bytes);
+        put_number(o, "moved_in_bytes", c->in_bytes);
         put_real(o, "launches_per_second", r->launches);
         put_real(o, "moved_bytes_per_second", r->moved_bytes);
         put_real(o, "cpu_permille", r->cpu_permille);
@@ -251,6 +264,9 @@ static json_t *sample_json(const struct sample *s, const char *trouble)
         json_object_set_new(o, "programs", w->now ? list_json(w, TOP_PROGRAMS, program_json) : json_array());
         json_object_set_new(o, "kernel_devices", kernel);
         json_object_set_new(o, "machine", w->look ? machine_json(w) : json_null());
+        json_object_set_new(o, "probes", w->probes ? probes_active_json(w->probes, PROBES_LISTED) : json_null());
+        if (!w->probes && !s->no_probes)
+                json_object_set_new(o, "probes_unavailable", json_string(w->probes_why && w->probes_why[0] ? w->probes_why : "no daemon answers"));
         if (s->processes)
                 json_object_set_new(o, "processes", list_json(w, TOP_PROCESSES, process_json));
         return o;
@@ -271,11 +287,13 @@ static int run(const struct verb *self, int argc, char **argv)
         s->interval_ns = NS_PER_S;
         cli_parse(self, argc, argv, s);
         top_sources_open(&s->sources, ANSWER_MS);
+        s->sources.ask_probes = !s->no_probes;
         (void)top_look(&s->sources, NULL);
         pause = (struct timespec){(time_t)(s->interval_ns / NS_PER_S), (long)(s->interval_ns % NS_PER_S)};
         while (nanosleep(&pause, &pause) < 0 && errno == EINTR)
                 ;
         r = top_look(&s->sources, NULL);
+        top_wait_probes(&s->sources, PROBES_NS);
         o = sample_json(s, r < 0 ? s->sources.message : NULL);
         text = json_dumps(o, JSON_INDENT(2));
         json_decref(o);
@@ -292,7 +310,8 @@ const struct verb verb_sample = {
         .name = "sample",
         .summary = "one look at devices, programs and the machine, as JSON",
         .more = "Two looks, --interval apart, so that rates are there. Sizes are bytes; what is unavailable is null, and machine.unavailable says why. When no daemon "
-                "answers, \"trouble\" says so and the machine's part is there all the same.\n\nExample:\n\n  berth sample --json | jq .machine.pressure",
+                "answers, \"trouble\" says so and the machine's part is there all the same. \"probes\" "
+                "holds what the kernel's probes counted: each family's state, totals, and the processes that did most with their files; null, and \"probes_unavailable\" why.\n\nExample:\n\n  berth sample --json | jq .machine.pressure",
         .options = options,
         .parse = parse,
         .run = run,

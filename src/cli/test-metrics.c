@@ -178,6 +178,67 @@ static void programs_are_bounded_and_summed(void **state)
         free(text);
 }
 
+/* Twenty processes called p0 … p19 under user 4000001, two of them more, and one with a hostile name; the GPU's family has nothing to hang on. */
+static struct probes_snapshot *probes_made(void)
+{
+        struct probes_snapshot *s = calloc(1, probes_bytes(23, 0, 0));
+        struct probes_process *p;
+
+        assert_non_null(s);
+        *s = (struct probes_snapshot){.processes = 23, .window_ns = UINT64_C(2000000000), .cpu_ns = 1500000000, .rss_bytes = 3 * MIB};
+        s->families[PROBES_FILES] = (struct probes_family){.state = PROBES_ATTACHED, .rung = PROBES_SYS_EXIT, .one_in = 4, .window_permille = 1000, .hits = 900, .hooked = 80,
+                                                           .hooked_cost_ps = 250000, .cost_ns = 2500000};
+        s->families[PROBES_GPU] = (struct probes_family){.state = PROBES_UNAVAILABLE, .one_in = 1, .window_permille = 1000, .refused_count = 1,
+                                                         .refused = {{PROBES_UPROBE, -22, "perf_event_open: \"no\""}}};
+        s->all_total = (struct probes_sums){.opens = 7, .reads = 11, .read_bytes = 4097};
+        p = (struct probes_process *)(uintptr_t)probes_processes(s);
+        for (uint32_t i = 0; i < 23; i++) {
+                p[i] = (struct probes_process){.pid = i + 1, .uid = 4000001, .now = {.reads = 2, .read_bytes = 1000 + (i < 22 ? i : 0)}};
+                snprintf(p[i].comm, sizeof p[i].comm, "p%u", i % 20);
+        }
+        memcpy(p[22].comm, "\"}\n\\\xff\x1b[2J 123456", 16);
+        p[22].now.read_bytes = 1 << 20;
+        return s;
+}
+
+static void what_probes_counted(void **state)
+{
+        struct probes_snapshot *probes scoped_free = probes_made();
+        struct snapshot s = test_world();
+        struct top_world w = world_of(&s);
+        char *text;
+
+        (void)state;
+        w.probes = probes;
+        text = text_of(&w, true, METRICS_PROMETHEUS);
+        check_form(text);
+        assert_non_null(strstr(text, "berth_probe_info{family=\"files\",state=\"attached\",rung=\"sys_exit\"} 1\n"));
+        assert_non_null(strstr(text, "berth_probe_info{family=\"gpu\",state=\"unavailable\",rung=\"\"} 1\n"));
+        assert_non_null(strstr(text, "berth_unavailable{family=\"probe of gpu\",reason=\"perf_event_open: \\\"no\\\"\"} 1\n"));
+        assert_non_null(strstr(text, "berth_probe_hits_total{family=\"files\"} 900\n"));
+        assert_non_null(strstr(text, "berth_probe_sampled_ratio{family=\"files\"} 0.25\n"));
+        assert_non_null(strstr(text, "berth_probe_cost_seconds_total{family=\"files\"} 0.0025"));
+        assert_non_null(strstr(text, "berth_probes_cpu_seconds_total 1.5\n"));
+        assert_non_null(strstr(text, "berth_file_bytes_total{direction=\"read\"} 4097\n"));
+        /* What is not attached has no figures: absence, not zero. */
+        assert_null(strstr(text, "berth_driver_calls_total"));
+        assert_null(strstr(text, "berth_process_driver"));
+        assert_null(strstr(text, "berth_probe_hits_total{family=\"gpu\""));
+        assert_int_equal(lines_with(text, "\nberth_process_file_bytes_per_second{"), 2 * METRICS_PROCESSES);
+        assert_non_null(strstr(text, "berth_processes_left_out 5\n"));
+        /* Two of one name are one line: 1001 and 1021 bytes in two seconds. */
+        assert_non_null(strstr(text, "berth_process_file_bytes_per_second{process=\"p1\",user=\"4000001\",direction=\"read\"} 1011\n"));
+        assert_non_null(strstr(text, "{process=\"\\\"}?\\\\??[2J 123456\",user=\"4000001\",direction=\"read\"} 524288\n"));
+        free(text);
+        w.probes = NULL;
+        w.probes_why = "the daemon says: observe.probes is \"off\"";
+        text = text_of(&w, true, METRICS_OPEN);
+        assert_null(strstr(text, "berth_probe"));
+        assert_null(strstr(text, "berth_file_"));
+        assert_non_null(strstr(text, "berth_unavailable{family=\"probes\",reason=\"the daemon says: observe.probes is \\\"off\\\"\"} 1\n"));
+        free(text);
+}
+
 static void names_in(const char *path)
 {
         char *text = NULL;
@@ -231,6 +292,7 @@ int main(void)
                 cmocka_unit_test(the_form_holds),
                 cmocka_unit_test(what_is_unavailable_has_no_line),
                 cmocka_unit_test(programs_are_bounded_and_summed),
+                cmocka_unit_test(what_probes_counted),
                 cmocka_unit_test(dashboard_and_alerts_name_what_is_there),
                 cmocka_unit_test(the_page_lists_all),
         };

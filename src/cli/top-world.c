@@ -110,11 +110,31 @@ static void look_machine(struct top_sources *s)
         s->turns++;
 }
 
-static void look_detail(struct top_sources *s, const struct top_target *target)
+/* The question keeps the daemon's probes at work. What was counted before stays no longer than the daemon tells it. */
+static void look_probes(struct top_sources *s)
 {
         const struct probes_snapshot *fresh = NULL;
-        char path[64];
         int r;
+
+        s->probes_start = false;
+        if (s->connection.fd < 0) {
+                snprintf(s->probes_why, sizeof s->probes_why, "the daemon does not answer");
+                probes_unmap_at(&s->probes);
+                s->probes = NULL;
+                return;
+        }
+        r = probes_fetch(&s->connection, &fresh, s->probes_why);
+        s->probes_start = r == -EAGAIN;
+        /* A refusal leaves the connection as it was; all else ends it. */
+        if (r < 0 && r != -E_UNAVAILABLE && r != -EPERM && r != -EAGAIN)
+                connection_close(&s->connection);
+        probes_unmap_at(&s->probes);
+        s->probes = r == 0 ? fresh : NULL;
+}
+
+static void look_detail(struct top_sources *s, const struct top_target *target)
+{
+        char path[64];
 
         s->command[0] = 0;
         s->status = (struct machine_process_status){.uid = UINT32_MAX};
@@ -124,16 +144,6 @@ static void look_detail(struct top_sources *s, const struct top_target *target)
                 if (machine_read(&s->machine, path) > 0 && machine_parse_process_status(s->machine.text, &s->status) < 0)
                         s->status.uid = UINT32_MAX;
         }
-        if (s->connection.fd < 0) {
-                snprintf(s->probes_why, sizeof s->probes_why, "the daemon does not answer");
-                return;
-        }
-        r = probes_fetch(&s->connection, &fresh, s->probes_why);
-        /* A refusal leaves the connection as it was; all else ends it. */
-        if (r < 0 && r != -E_UNAVAILABLE && r != -EPERM)
-                connection_close(&s->connection);
-        probes_unmap_at(&s->probes);
-        s->probes = r == 0 ? fresh : NULL;
 }
 
 static void keep(struct top_sources *s, bool fresh)
@@ -160,6 +170,8 @@ int top_look(struct top_sources *s, const struct top_target *detail)
                 look_machine(s);
         if (detail && detail->pid)
                 look_detail(s, detail);
+        if (s->ask_probes || (detail && detail->pid))
+                look_probes(s);
         keep(s, r >= 0);
         s->world = (struct top_world){
                 .now = s->known ? &s->now : NULL,
@@ -181,6 +193,20 @@ int top_look(struct top_sources *s, const struct top_target *detail)
                 .status = s->status,
         };
         return r;
+}
+
+void top_wait_probes(struct top_sources *s, uint64_t patience_ns)
+{
+        uint64_t deadline = clock_now_ns() + patience_ns;
+
+        while (s->probes_start && clock_now_ns() < deadline) {
+                const struct timespec pause = {.tv_nsec = 100 * NS_PER_MS};
+
+                (void)nanosleep(&pause, NULL);
+                look_probes(s);
+        }
+        s->world.probes = s->probes;
+        s->world.probes_why = s->probes ? NULL : s->probes_why;
 }
 
 /* --- what is done to processes --- */

@@ -5,6 +5,7 @@ import re
 import select
 import signal
 import socket
+import sys
 import time
 import urllib.error
 import urllib.request
@@ -94,6 +95,51 @@ def test_sample(node):
     assert any(p["pid"] == program.pid for p in sample["processes"])
     assert sample["devices"][0]["power_mw"] is None
     assert sample["machine"]["memory_bytes"] > 0
+    node.tell()
+
+
+WRITER = """
+import os, sys, time
+os.makedirs(sys.argv[1], exist_ok=True)
+f = open(sys.argv[1] + "/\\x1b[2J<b>", "wb", buffering=0)
+for _ in range(7):
+    f.write(b"x" * 1000)
+print("written", flush=True)
+time.sleep(3600)
+"""
+
+
+def test_probes_are_in_samples_and_metrics(machine):
+    """Where probes may run, a writer of 7,000 bytes is told exactly, by name; where not, why. Never as zero."""
+    node = machine(observe__probes="always", observe__period="100ms").start()
+
+    def families():
+        done = node.berth("sample", "--json", "--interval", "10ms")
+        assert done.returncode == 0, done.stderr
+        sample = json.loads(done.stdout)
+        settled = sample["probes"] and all(f["state"] != "off" for f in sample["probes"]["families"])
+        return sample if settled or sample.get("probes_unavailable") else None
+
+    sample = wait_until(families, "the probes settle")
+    if sample["probes"] is None or sample["probes"]["families"][0]["state"] != "attached":
+        text = node.berth("metrics").stdout
+        assert "berth_file_bytes_total" not in text and re.search(r'berth_unavailable\{family="probe', text)
+        return
+    writer = node.run(sys.executable, "-c", WRITER, str(node.folder / "w"), bare=True)
+    wait_until(lambda: "written" in writer.out, "it has written")
+
+    def mine():
+        found = [p for p in families()["probes"]["processes"] if p["pid"] == writer.pid]
+        return [f for f in found[0]["files"] if f["total"]["write_bytes"] >= 7000 and f["name"]] if found else None
+
+    name = wait_until(mine, "its file and bytes are told")
+    assert len(name) == 1 and name[0]["total"]["write_bytes"] == 7000 and name[0]["total"]["writes"] == 7 and name[0]["name"].endswith("\\x1b[2J<b>") and "\x1b" not in name[0]["name"], name
+    text = node.berth("metrics").stdout
+    assert sum(v for v in value(text, "berth_file_bytes_total")) >= 7000
+    assert re.search(r'berth_probe_info\{family="files",state="attached",rung="\w+"\} 1\n', text)
+    assert len(value(text, "berth_process_file_bytes_per_second")) <= 32 and value(text, "berth_processes_left_out")
+    assert "[2J" not in text
+    assert "berth_probe" not in node.berth("metrics", "--no-probes").stdout
     node.tell()
 
 
