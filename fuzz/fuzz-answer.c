@@ -1,5 +1,7 @@
-/* fuzz-answer.c: any bytes as an event stream, and as a model's words for a terminal: how they are cut changes nothing, and nothing that steers a terminal comes out. */
+/* fuzz-answer.c: any bytes as an event stream, as a model's words for a terminal, and as what somebody types: how they are cut changes nothing, and nothing that steers a
+ * terminal comes out. */
 #include "base/error.h"
+#include "cli/chat-draft.h"
 #include "cli/sse.h"
 #include "cli/terminal-text.h"
 
@@ -34,10 +36,30 @@ static bool same(const struct strbuf *a, const struct strbuf *b)
         return a->length == b->length && (!a->length || !memcmp(a->text, b->text, a->length));
 }
 
+/* Lines become messages that are no longer than they were. */
+static void draft(const uint8_t *data, size_t size)
+{
+        const char *at = (const char *)data, *last = at + size, *end;
+        struct chat_draft d = {0};
+
+        for (; at < last; at = end + 1) {
+                int r;
+
+                end = memchr(at, '\n', (size_t)(last - at));
+                if (!end)
+                        end = last;
+                r = chat_draft_add(&d, at, (size_t)(end - at));
+                promise(r == 0 || r == 1 || (r == -E2BIG && size > CHAT_MESSAGE_BYTES), "%d", r);
+                promise(d.text.length <= size && d.open == (r == 0), "a message of %zu bytes out of %zu", d.text.length, size);
+        }
+        strbuf_done(&d.text);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
         struct strbuf events[2] = {0}, shown[2] = {0};
 
+        draft(data, size);
         read_in_steps(data, size, size ? size : 1, &events[0], &shown[0]);
         read_in_steps(data, size, 3, &events[1], &shown[1]);
         promise(same(&events[0], &events[1]) && same(&shown[0], &shown[1]), "it matters how the bytes are cut");

@@ -177,9 +177,9 @@ static int ask_and_print(const struct ask *a, struct pool_client *c)
         scoped_generation struct generation g = {0};
         struct printing p = {.terminal = isatty(STDOUT_FILENO)};
         bool live = !a->json && (a->stream || p.terminal);
-        static const volatile sig_atomic_t never;
+        struct generation_listener listener = {.text = live ? print_part : NULL, .context = &p};
         char message[CLI_MESSAGE];
-        int r = generation_ask(c, a->proceed ? "/v1/completions" : "/v1/chat/completions", a->body, live ? print_part : NULL, &p, &never, &g, message);
+        int r = generation_ask(c, a->proceed ? "/v1/completions" : "/v1/chat/completions", a->body, &listener, &g, message);
 
         if (r < 0) {
                 if (live && g.text.length)

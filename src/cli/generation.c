@@ -15,9 +15,7 @@
 struct asking {
         struct pool_client *c;
         struct generation *g;
-        generation_fn fn;
-        void *context;
-        const volatile sig_atomic_t *stop;
+        const struct generation_listener *listener;
         struct sse sse;
         struct strbuf refusal;
         uint64_t begin;
@@ -37,8 +35,8 @@ static void take_text(struct asking *a, const json_t *choice)
                 if (!a->g->first_ns)
                         a->g->first_ns = clock_now_ns() - a->begin;
                 strbuf_put(&a->g->text, json_string_value(part), json_string_length(part));
-                if (a->fn)
-                        a->fn(a->context, json_string_value(part), json_string_length(part));
+                if (a->listener->text)
+                        a->listener->text(a->listener->context, json_string_value(part), json_string_length(part));
         }
         if (finish)
                 snprintf(a->g->finish, sizeof a->g->finish, "%s", finish);
@@ -50,6 +48,20 @@ static void count_of(const json_t *usage, const char *name, int64_t *to)
 
         if (json_is_integer(n) && json_integer_value(n) >= 0)
                 *to = json_integer_value(n);
+}
+
+/* Comments keep the connection awake, or say why nothing comes yet. */
+static void take_comment(void *context, const char *text, size_t length)
+{
+        static const char waiting[] = "waiting";
+        struct asking *a = context;
+
+        while (length && text[0] == ' ') {
+                text++;
+                length--;
+        }
+        if (a->listener->waits && !a->g->first_ns && length >= strlen(waiting) && !memcmp(text, waiting, strlen(waiting)))
+                a->listener->waits(a->listener->context, text, length);
 }
 
 static int take_event(void *context, const char *data, size_t length)
@@ -100,7 +112,12 @@ static size_t came(char *data, size_t size, size_t count, void *context)
         return a->result ? 0 : n;
 }
 
-/* Performs what c->curl is set up for, looking at *stop ten times a second. */
+static bool stops(const struct asking *a)
+{
+        return a->listener->stop && *a->listener->stop;
+}
+
+/* Performs what c->curl is set up for, looking ten times a second whether to stop. */
 static CURLcode perform(struct asking *a)
 {
         CURLM *multi = curl_multi_init();
@@ -111,7 +128,7 @@ static CURLcode perform(struct asking *a)
         if (!multi)
                 return CURLE_OUT_OF_MEMORY;
         curl_multi_add_handle(multi, a->c->curl);
-        while (running && !*a->stop) {
+        while (running && !stops(a)) {
                 if (curl_multi_perform(multi, &running) != CURLM_OK || (running && curl_multi_poll(multi, NULL, 0, 100, NULL) != CURLM_OK)) {
                         code = CURLE_FAILED_INIT;
                         break;
@@ -120,7 +137,7 @@ static CURLcode perform(struct asking *a)
         while ((told = curl_multi_info_read(multi, &left)))
                 if (told->msg == CURLMSG_DONE)
                         code = told->data.result;
-        a->g->stopped = running && *a->stop;
+        a->g->stopped = running && stops(a);
         curl_multi_remove_handle(multi, a->c->curl);
         curl_multi_cleanup(multi);
         return code;
@@ -147,10 +164,10 @@ static int outcome(struct asking *a, CURLcode code)
         return -EIO;
 }
 
-int generation_ask(struct pool_client *c, const char *path, json_t *body, generation_fn fn, void *context, const volatile sig_atomic_t *stop,
-                   struct generation *ret, char message[CLI_MESSAGE])
+int generation_ask(struct pool_client *c, const char *path, json_t *body, const struct generation_listener *listener, struct generation *ret,
+                   char message[CLI_MESSAGE])
 {
-        struct asking a = {.c = c, .g = ret, .fn = fn, .context = context, .stop = stop, .message = message};
+        struct asking a = {.c = c, .g = ret, .listener = listener, .message = message, .sse.comment = take_comment};
         struct curl_slist *headers = NULL;
         char *text scoped_free = NULL;
         CURLcode code;
@@ -201,7 +218,7 @@ void generation_figures(const struct generation *g, char *text, size_t size)
         if (g->tokens > 1 && rest > 0)
                 snprintf(speed, sizeof speed, ", %.1f tokens/s", (double)(g->tokens - 1) / rest);
         if (g->tokens >= 0)
-                snprintf(text, size, "%lld tokens, first after %.2f s%s", (long long)g->tokens, first, speed);
+                snprintf(text, size, "%lld %s, first after %.2f s%s", (long long)g->tokens, g->tokens == 1 ? "token" : "tokens", first, speed);
         else
                 snprintf(text, size, "first text after %.2f s, tokens unavailable", first);
 }

@@ -1,7 +1,8 @@
 /* generation.h: asking a model for text over OpenAI's interface, streamed, with figures, and to be broken off.
  *
- * generation_ask sends body to path (/v1/chat/completions or /v1/completions) with streaming and usage asked for, and hands each piece of text to fn as it comes.
- * 0: the answer is complete (or *stop became other than 0: then stopped is set). Errors are those of pool-client.h; an answer that breaks off in the middle is -EIO.
+ * generation_ask sends body to path (/v1/chat/completions or /v1/completions) with streaming and usage asked for, and tells the listener what comes: each piece of
+ * text, and, from a pool, why the answer has not begun yet. 0: the answer is complete (or *stop became other than 0: then stopped is set). Errors are those of
+ * pool-client.h; an answer that breaks off in the middle is -EIO.
  */
 #pragma once
 
@@ -20,8 +21,15 @@ struct generation {
 
 typedef void (*generation_fn)(void *context, const char *text, size_t length);
 
-must_check int generation_ask(struct pool_client *c, const char *path, json_t *body, generation_fn fn, void *context, const volatile sig_atomic_t *stop,
-                              struct generation *ret, char message[CLI_MESSAGE]);
+struct generation_listener {
+        generation_fn text;                /* or NULL */
+        generation_fn waits;               /* "waiting position 3 (its engine is starting)", again and again; or NULL */
+        void *context;                     /* of both */
+        const volatile sig_atomic_t *stop; /* or NULL: never */
+};
+
+must_check int generation_ask(struct pool_client *c, const char *path, json_t *body, const struct generation_listener *listener, struct generation *ret,
+                              char message[CLI_MESSAGE]);
 void generation_done(struct generation *g);
 #define scoped_generation __attribute__((cleanup(generation_done)))
 

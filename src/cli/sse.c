@@ -26,6 +26,8 @@ static int end_of_line(struct sse *s, sse_fn fn, void *context)
                         strbuf_put(&s->data, "\n", 1);
                 strbuf_put(&s->data, line + skip, s->line.length - skip);
                 s->filled = true;
+        } else if (line[0] == ':' && s->comment) {
+                s->comment(context, line + 1, s->line.length - 1);
         }
         strbuf_clear(&s->line);
         return 0;

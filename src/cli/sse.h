@@ -1,4 +1,4 @@
-/* sse.h: the data of an event stream (text/event-stream), as bytes come. Pure. Other fields and comments are passed over.
+/* sse.h: the data of an event stream (text/event-stream), as bytes come. Pure. Other fields are passed over, comments too unless there is a `comment`.
  *
  * fn gets the data of one event, its lines joined; what it returns other than 0 ends the reading and is passed on. An event longer than SSE_EVENT_BYTES is
  * -E_MESSAGE.
@@ -11,6 +11,7 @@
 
 struct sse {
         struct strbuf line, data;
+        void (*comment)(void *context, const char *text, size_t length); /* may be NULL */
         bool filled, after_return;
 };
 

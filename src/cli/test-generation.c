@@ -111,7 +111,7 @@ static void test_figures(void **state)
         assert_string_equal(text, "first text after 0.25 s, tokens unavailable");
         g.tokens = 1;
         generation_figures(&g, text, sizeof text);
-        assert_string_equal(text, "1 tokens, first after 0.25 s");
+        assert_string_equal(text, "1 token, first after 0.25 s");
         g.first_ns = 0;
         generation_figures(&g, text, sizeof text);
         assert_string_equal(text, "no text came");

@@ -15,7 +15,7 @@ import threading
 
 class Engine:
     def __init__(self, port=0, **behaviour):
-        self.behaviour = {"delay": 0, "tokens": 5, "pace": 0, "fault": None, "after": 2, "split": 0, "text": "word ", "usage": True, "healthy_after": 0, "gate": None, **behaviour}
+        self.behaviour = {"delay": 0, "tokens": 5, "pace": 0, "fault": None, "after": 2, "split": 0, "text": "word ", "usage": True, "healthy_after": 0, "gate": None, "waiting": None, **behaviour}
         self.requests, self.cancelled, self.finished = [], 0, 0
         self.running = self.most = 0
         self.changed = threading.Condition()
@@ -179,6 +179,8 @@ class Engine:
             choice = {"index": 0, "finish_reason": None, **({"delta": {"content": text, **({"role": "assistant"} if first else {})}} if chat else {"text": text})}
             return {"id": "x", "object": "chat.completion.chunk", "created": 1, "model": request["model"], "choices": [choice]}
 
+        if b["waiting"]:
+            await part(f": {b['waiting']}\n\n".encode())
         for i in range(b["tokens"]):
             if i == b["after"]:
                 if fault == "die_mid":

@@ -32,12 +32,12 @@ def berth(folder, *arguments, text="", code=0, **environment):
 class Terminal:
     """The program in a terminal of its own."""
 
-    def __init__(self, folder, *arguments):
+    def __init__(self, folder, *arguments, kind="dumb"):
         self.shown = ""
         self.pid, self.fd = pty.fork()
         if self.pid == 0:
             os.chdir(folder)
-            os.execve(built("src/cli/berth"), ["berth", *arguments], {**{k: os.environ[k] for k in KEPT if k in os.environ}, "HOME": str(folder), "TERM": "dumb"})
+            os.execve(built("src/cli/berth"), ["berth", *arguments], {**{k: os.environ[k] for k in KEPT if k in os.environ}, "HOME": str(folder), "TERM": kind})
 
     def until(self, text, seconds=120.0):
         end = time.monotonic() + seconds * PATIENCE
@@ -157,6 +157,76 @@ def test_ctrl_c_stops_the_answer_and_not_the_program(tmp_path, engine):
     assert said(engine) == [("user", "go on"), ("assistant", "word word "), ("user", "again")]
     terminal.type("\x04")
     assert terminal.end() == 0
+
+
+def ask(terminal, engine, keys):
+    """Types, and waits until that is answered: what the engine heard last."""
+    before = len(engine.requests)
+    terminal.type(keys)
+    engine.wait(lambda e: len(e.requests) > before)
+    terminal.until("tokens/s]")
+    terminal.until("> ")
+    return said(engine)[-1][1]
+
+
+def test_lines_are_edited_and_remembered(tmp_path, engine):
+    at = ("chat", "m", "--url", engine.address)
+    terminal = Terminal(tmp_path, *at, kind="xterm")
+    terminal.until("> ")
+    assert ask(terminal, engine, "wrld\x1b[D\x1b[D\x1b[Do\x01hello \x05!\r") == "hello world!"
+    assert ask(terminal, engine, "\x1b[A\x7f?\r") == "hello world?"
+    assert ask(terminal, engine, "one\x1b\rtwo äö\r") == "one\ntwo äö"
+    assert ask(terminal, engine, "\x1b[200~pasted:\n\tas it is\x07\n/quit\n\x1b[201~ and more\r") == "pasted:\n\tas it is \n/quit and more"
+    assert ask(terminal, engine, "a\\\rb\r") == "a\nb"
+    terminal.type("/he\t\r")
+    terminal.until("/system TEXT")
+    terminal.until("> ")
+    terminal.type("half a line\x03")
+    terminal.until("/quit ends]")
+    assert ask(terminal, engine, "whole\r") == "whole"
+    terminal.type("\x04")
+    assert terminal.end() == 0
+    kept = tmp_path / ".local/state/berth/chat-history"
+    assert kept.stat().st_mode & 0o777 == 0o600 and "half" not in kept.read_text()
+
+    engine.requests.clear()
+    terminal = Terminal(tmp_path, *at, kind="xterm")
+    terminal.until("> ")
+    assert ask(terminal, engine, "\x1b[A\x1b[A\x1b[A\r") == "a\nb"  # over "whole" and "/help"
+    terminal.type("\x04")
+    assert terminal.end() == 0
+    size = kept.stat().st_size
+    terminal = Terminal(tmp_path, *at, "--no-history", kind="xterm")
+    terminal.until("> ")
+    assert ask(terminal, engine, "secret\x1b[A\r") == "secret"  # nothing to bring back
+    terminal.type("\x04")
+    assert terminal.end() == 0 and kept.stat().st_size == size
+
+
+def test_why_nothing_comes_yet_is_said(tmp_path, engine):
+    engine.behave(waiting="waiting position 3 (its engine is \x1b[2Jstarting)")
+    terminal = Terminal(tmp_path, "chat", "m", "--url", engine.address, kind="xterm")
+    terminal.until("> ")
+    terminal.type("hello\r")
+    terminal.until(r"[waiting position 3 (its engine is \x1b[2Jstarting), ")
+    terminal.until("tokens/s]")
+    terminal.until("> ")  # what is typed before that goes to the terminal's own line
+    terminal.type("\x04")
+    assert terminal.end() == 0
+    assert "waiting" not in berth(tmp_path, "chat", "m", "--url", engine.address, text="x\n").stderr  # nobody types
+
+
+def test_several_models(tmp_path, pool, engine):  # noqa: F811
+    here = {"kind": "url", "state": "ready", "resident": None, "address": engine.address, "parallel": 4, "context": 4096, "tasks": ["chat"], "memory_bytes": 0, "revision": "1"}
+    worker = Worker(pool, name="hand", engines=[{**here, "model": "first"}, {**here, "model": "second"}])
+    there = {"BERTH_POOL": pool.url, "BERTH_TOKEN": pool.token}
+    told = berth(tmp_path, "chat", code=1, **there).stderr  # the pool is that of all tests here: it may know others, too
+    assert "which model? Say `berth chat NAME' with one of: first, " in told and "second" in told
+    r = berth(tmp_path, "chat", "first", text="one\n/model\n/model third\n/model second\ntwo\n/etc/fstab is what?\n/nonsense\n", **there)
+    assert "* first\n" in r.stderr and "  second\n" in r.stderr and "no model third, only: first, " in r.stderr and "no command /nonsense" in r.stderr
+    assert [q["body"]["model"] for q in engine.requests] == ["first", "second", "second"]
+    assert said(engine)[-1] == ("user", "/etc/fstab is what?") and said(engine)[0] == ("user", "one")
+    worker.socket.send({"m": "bye"})
 
 
 def test_mistakes_on_the_command_line(tmp_path, engine):
