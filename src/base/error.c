@@ -2,12 +2,13 @@
 #include "base/error.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
 const char *error_text(int error)
 {
-        int e = abs(error);
+        int e = error == INT_MIN ? INT_MAX : abs(error);
 
         switch (e) {
 #define X(name, number, text) \
@@ -24,7 +25,7 @@ const char *error_text(int error)
 
 const char *error_name(int error)
 {
-        int e = abs(error);
+        int e = error == INT_MIN ? INT_MAX : abs(error);
 
         switch (e) {
 #define X(name, number, text) \

@@ -1,5 +1,6 @@
-/* remote.c: starts, asks, checks, ends and restarts the probes process; see remote.h and child.h. */
+/* remote.c: asks, checks and ends the probes process, and has it started again; see remote.h, keeper.h and child.h. */
 #include "bpf/child.h"
+#include "bpf/keeper.h"
 
 #include "base/clock.h"
 #include "base/error.h"
@@ -7,99 +8,42 @@
 #include "base/text.h"
 
 #include <fcntl.h>
-#include <limits.h>
-#include <poll.h>
-#include <signal.h>
-#include <spawn.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
-#include <sys/syscall.h>
-#include <sys/wait.h>
 
-/* Loading means that the kernel checks each program, and a machine may be busy. */
-#define ANSWER_NS (30 * NS_PER_S)
 #define RETRY_FIRST_NS NS_PER_S
 #define RETRY_MOST_NS (60 * NS_PER_S)
 
-extern char **environ;
-
 struct probes_remote {
-        int epoll, socket, file;
-        pid_t pid; /* 0: none; also one that was killed and not reaped yet: then socket is -1 */
+        int keeper, epoll, socket, file;
         bool asked;
         uint32_t sequence;
-        uint64_t asked_ns, retry_ns, backoff_ns;
+        uint64_t asked_ns, patience_ns, retry_ns, backoff_ns;
         const struct probes_snapshot *last;
         char why[240];
 };
 
-/* Beside the daemon as it is installed, or as it is built. */
-static int find_program(char path[PATH_MAX])
-{
-        static const char *const places[] = {"../libexec/berth/berth-probes", "../bpf/berth-probes"};
-        char self[PATH_MAX];
-        ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
-        char *slash;
-
-        if (n <= 0)
-                return -ENOENT;
-        self[n] = 0;
-        slash = strrchr(self, '/');
-        if (!slash)
-                return -ENOENT;
-        *slash = 0;
-        for (size_t i = 0; i < ARRAY_SIZE(places); i++)
-                if (snprintf(path, PATH_MAX, "%s/%s", self, places[i]) < PATH_MAX && access(path, X_OK) == 0)
-                        return 0;
-        return -ENOENT;
-}
-
 static int spawn(struct probes_remote *m)
 {
-        char name[] = "berthd: probes", path[PATH_MAX];
-        char *argv[] = {name, NULL};
         struct epoll_event event = {.events = EPOLLIN};
-        posix_spawn_file_actions_t actions;
         scoped_fd int ours = -1;
         scoped_fd int theirs = -1;
-        int pair[2], r = find_program(path);
+        int pair[2], r;
 
-        if (r < 0) {
-                snprintf(m->why, sizeof m->why, "berth-probes is not installed beside berthd, or was not built: that takes clang, bpftool and libbpf");
-                return r;
-        }
         if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
                 return -errno;
         ours = pair[0];
         theirs = pair[1];
         if (fcntl(ours, F_SETFL, O_NONBLOCK) < 0 || epoll_ctl(m->epoll, EPOLL_CTL_ADD, ours, &event) < 0)
                 return -errno;
-        r = posix_spawn_file_actions_init(&actions);
-        if (r != 0)
-                return -r;
-        r = posix_spawn_file_actions_adddup2(&actions, theirs, PROBES_CHILD_FD);
-        if (r == 0)
-                r = posix_spawn_file_actions_addclosefrom_np(&actions, PROBES_CHILD_FD + 1);
-        if (r == 0)
-                r = posix_spawn(&m->pid, path, &actions, NULL, argv, environ);
-        posix_spawn_file_actions_destroy(&actions);
-        if (r != 0) {
-                m->pid = 0;
-                snprintf(m->why, sizeof m->why, "%.150s can't be started: %s", path, strerror(r));
-                return -r;
-        }
+        r = keeper_spawn(m->keeper, theirs);
+        if (r < 0)
+                return r;
         m->socket = take_fd(ours);
         m->asked = false;
         return 0;
-}
-
-static bool reap(struct probes_remote *m)
-{
-        if (m->pid && waitpid(m->pid, NULL, WNOHANG) != 0)
-                m->pid = 0;
-        return m->pid == 0;
 }
 
 static void forget(struct probes_remote *m)
@@ -113,10 +57,9 @@ static void forget(struct probes_remote *m)
 static void end(struct probes_remote *m)
 {
         m->asked = false;
+        if (m->socket >= 0)
+                (void)!keeper_end(m->keeper); /* it ends with the socket, too, unless it hangs */
         fd_close_at(&m->socket);
-        if (m->pid)
-                kill(m->pid, SIGKILL);
-        (void)reap(m);
         forget(m);
 }
 
@@ -136,7 +79,7 @@ static enum probes_news lost(struct probes_remote *m, uint64_t now, const char *
         return PROBES_LOST;
 }
 
-int probes_remote_new(struct probes_remote **ret)
+int probes_remote_new(int keeper, struct probes_remote **ret)
 {
         struct probes_remote *m = calloc(1, sizeof *m);
 
@@ -150,8 +93,15 @@ int probes_remote_new(struct probes_remote **ret)
                 free(m);
                 return r;
         }
+        m->keeper = keeper;
         *ret = m;
         return 0;
+}
+
+void probes_remote_keeper(struct probes_remote *m, int keeper)
+{
+        fd_close_at(&m->keeper);
+        m->keeper = keeper;
 }
 
 void probes_remote_stop(struct probes_remote *m)
@@ -166,29 +116,32 @@ void probes_remote_free(struct probes_remote *m)
         if (!m)
                 return;
         end(m);
-        if (m->pid) {
-                /* The kernel takes a moment; one that it can't end is left to init. */
-                scoped_fd int process = (int)syscall(SYS_pidfd_open, m->pid, 0);
-                struct pollfd ended = {.fd = process, .events = POLLIN};
-
-                if (process >= 0)
-                        (void)poll(&ended, 1, 1000);
-                (void)reap(m);
-        }
+        fd_close_at(&m->keeper);
         fd_close_at(&m->epoll);
         free(m);
 }
 
-void probes_remote_ask(struct probes_remote *m, uint64_t now, const struct probes_options *options)
+void probes_remote_ask(struct probes_remote *m, uint64_t now, uint64_t patience_ns, const struct probes_options *options)
 {
         struct probes_request q = {.magic = PROBES_CHILD_MAGIC, .options = *options};
 
+        m->patience_ns = patience_ns;
         if (m->asked) /* probes_remote_take watches the time */
                 return;
         if (m->socket < 0) {
-                if (!reap(m) || now < m->retry_ns)
+                int r = m->keeper < 0 ? -ENOENT : 0;
+
+                if (now < m->retry_ns)
                         return;
-                if (spawn(m) < 0) {
+                if (r == 0)
+                        r = spawn(m);
+                if (r < 0) {
+                        if (r == -ENOENT)
+                                snprintf(m->why, sizeof m->why, "berth-probes is not installed beside berthd, or was not built: that takes clang, bpftool and libbpf");
+                        else if (r == -EPIPE || r == -ECONNRESET)
+                                snprintf(m->why, sizeof m->why, "the keeper of the probes process has ended; berthd has to be started again for probes");
+                        else
+                                snprintf(m->why, sizeof m->why, "the probes process can't be started: %s", error_text(r));
                         back_off(m, now);
                         return;
                 }
@@ -200,9 +153,9 @@ void probes_remote_ask(struct probes_remote *m, uint64_t now, const struct probe
         (void)!send(m->socket, &q, sizeof q, MSG_NOSIGNAL | MSG_DONTWAIT);
 }
 
-static bool reply_check(const struct probes_remote *m, const struct probes_reply *r, ssize_t bytes)
+bool probes_reply_check(const struct probes_reply *r, ssize_t bytes, uint32_t sequence)
 {
-        return bytes == (ssize_t)sizeof *r && m->asked && r->magic == PROBES_CHILD_MAGIC && r->sequence == m->sequence && r->result <= 0 &&
+        return bytes == (ssize_t)sizeof *r && r->magic == PROBES_CHILD_MAGIC && r->sequence == sequence && r->result <= 0 &&
                text_is_clean(r->text, sizeof r->text);
 }
 
@@ -220,10 +173,10 @@ enum probes_news probes_remote_take(struct probes_remote *m, uint64_t now)
                         break;
                 if (n <= 0)
                         return lost(m, now, "the probes process ended");
-                if (!reply_check(m, &reply, n))
+                if (!m->asked || !probes_reply_check(&reply, n, m->sequence))
                         return lost(m, now, "the probes process gave a malformed answer");
                 if (reply.result < 0)
-                        return lost(m, now, reply.text);
+                        return lost(m, now, reply.text[0] ? reply.text : error_text(reply.result));
                 if (fd < 0 || probes_map(fd, &fresh) < 0)
                         return lost(m, now, "the probes process gave a malformed snapshot");
                 forget(m);
@@ -234,7 +187,7 @@ enum probes_news probes_remote_take(struct probes_remote *m, uint64_t now)
                 m->why[0] = 0;
                 return PROBES_CAME;
         }
-        if (m->asked && m->socket >= 0 && now - m->asked_ns >= ANSWER_NS)
+        if (m->asked && m->socket >= 0 && now - m->asked_ns >= m->patience_ns)
                 return lost(m, now, "the probes process does not answer");
         return PROBES_NO_NEWS;
 }
@@ -254,9 +207,4 @@ const struct probes_snapshot *probes_remote_last(const struct probes_remote *m, 
 const char *probes_remote_why(const struct probes_remote *m)
 {
         return m->why;
-}
-
-pid_t probes_remote_pid(const struct probes_remote *m)
-{
-        return m->pid;
 }

@@ -1,4 +1,4 @@
-/* remote.h: the daemon's side of the probes process: starts it, asks it, checks what comes, ends it when it hangs. Never blocks.
+/* remote.h: the daemon's side of the probes process: has it started (keeper.h), asks it, checks what comes, has it ended when it hangs. Never blocks.
  *
  * The process, "berthd: probes", is a program of its own (berth-probes): it alone is linked with libbpf and needs CAP_BPF and CAP_PERFMON. What it attached ends with
  * it, and it ends with the daemon, however that ends.
@@ -24,19 +24,21 @@ enum probes_news {
 
 struct probes_remote;
 
-must_check int probes_remote_new(struct probes_remote **ret);
-/* Ends the process; waits for at most a second. */
+/* keeper: of keeper_start, remote's from now on; -1: none, and nothing is ever started. */
+must_check int probes_remote_new(int keeper, struct probes_remote **ret);
+void probes_remote_keeper(struct probes_remote *remote, int keeper);
+/* Ends the process. */
 void probes_remote_free(struct probes_remote *remote);
 
 /* Readable when probes_remote_take has something to do; the same for the life of remote. */
 int probes_remote_fd(const struct probes_remote *remote);
-/* Starts the process if there is none and asks unless a question is under way. */
-void probes_remote_ask(struct probes_remote *remote, uint64_t now, const struct probes_options *options);
+/* Starts the process if there is none and asks unless a question is under way. One that has not answered for patience_ns is given up: loading means that the kernel
+ * checks each program, and a machine may be busy. */
+void probes_remote_ask(struct probes_remote *remote, uint64_t now, uint64_t patience_ns, const struct probes_options *options);
 enum probes_news probes_remote_take(struct probes_remote *remote, uint64_t now);
-/* Ends the process and forgets what it told; call again until probes_remote_pid is 0. */
+/* Ends the process and forgets what it told. */
 void probes_remote_stop(struct probes_remote *remote);
 /* The last snapshot and its descriptor, both remote's; NULL: none (yet, or any more). */
 const struct probes_snapshot *probes_remote_last(const struct probes_remote *remote, int *ret_fd);
 /* Clean text; "" while all is well. */
 const char *probes_remote_why(const struct probes_remote *remote);
-pid_t probes_remote_pid(const struct probes_remote *remote);

@@ -5,9 +5,12 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/log.h"
+#include "base/privilege.h"
 #include "base/text.h"
+#include "bpf/keeper.h"
 
 #include <argp.h>
+#include <linux/capability.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -133,7 +136,22 @@ static int socket_path(const struct settings *settings, char *path, size_t size,
         return r;
 }
 
-static int serve(uv_loop_t *loop, const struct settings *settings, struct observe *observe, const char *path, int lock)
+/* What loading probes takes is left to the keeper (bpf/keeper.h); of the rest stays what is of use: to end a program of another user that is stuck, and to reach files that
+ * the settings name, wherever they are. Before there are threads, and the sensor process. Returns the keeper, or -1. */
+static int give_up_privileges(void)
+{
+        const uint64_t keep = UINT64_C(1) << CAP_KILL | UINT64_C(1) << CAP_DAC_OVERRIDE;
+        int keeper = -1, r = keeper_start(NULL, &keeper);
+
+        if (r < 0 && r != -ENOENT)
+                log_warning("no process that could start probes: %s", error_text(r));
+        r = privilege_keep(keep, false);
+        if (r < 0)
+                log_warning("privileges that berthd does not need can't be given up: %s", error_text(r));
+        return keeper;
+}
+
+static int serve(uv_loop_t *loop, const struct settings *settings, struct observe *observe, const char *path, int lock, int keeper)
 {
         static const int numbers[] = {SIGTERM, SIGINT, SIGHUP};
         char message[CONFIG_MESSAGE] = "";
@@ -149,6 +167,7 @@ static int serve(uv_loop_t *loop, const struct settings *settings, struct observ
                 return r;
         }
         node->load = load;
+        node_probes_keeper(node->probes, keeper);
         for (size_t i = 0; i < ARRAY_SIZE(signals); i++) {
                 uv_signal_init(loop, &signals[i]);
                 signals[i].data = node;
@@ -181,7 +200,7 @@ int main(int argc, char **argv)
         struct observe *observe = NULL;
         struct settings settings;
         uv_loop_t loop;
-        int r, lock;
+        int r, lock, keeper;
 
         if (argc > 1 && !strcmp(argv[1], OBSERVE_CHILD_OPTION))
                 return observe_child_main(argc, argv);
@@ -198,6 +217,7 @@ int main(int argc, char **argv)
         log_set_level((enum log_level)settings.log_level);
         signal(SIGPIPE, SIG_IGN);
         raise_limits();
+        keeper = give_up_privileges();
         /* Before anything that takes time or memory: another daemon may be serving. */
         lock = socket_path(&settings, path, sizeof path, message);
         if (lock == 0)
@@ -213,7 +233,7 @@ int main(int argc, char **argv)
                 log_error("no event loop: %s", uv_strerror(r));
                 return EXIT_FAILURE;
         }
-        r = serve(&loop, &settings, observe, path, lock);
+        r = serve(&loop, &settings, observe, path, lock, keeper);
         (void)uv_loop_close(&loop);
         return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
 }

@@ -329,6 +329,8 @@ bool sensor_foreign(const struct sensor *sensor, size_t observed, uint64_t *ret_
 /* Starts the process only when the settings say always. */
 must_check int node_probes_new(struct node *node, struct node_probes **ret);
 void node_probes_free(struct node_probes *probes);
+/* Who starts the probes process (bpf/keeper.h), the room's from now on; before the loop runs. Without, probes are unavailable. */
+void node_probes_keeper(struct node_probes *probes, int keeper);
 /* The settings may have changed. */
 void node_probes_changed(struct node_probes *probes);
 /* What probes counted, for this user: a descriptor, the caller's. -EAGAIN: just started; -E_UNAVAILABLE; message says why. The question keeps the probes

@@ -94,13 +94,11 @@ static void on_timer(uv_timer_t *timer)
 
         hear(p);
         if (wanted(p, now)) {
-                probes_remote_ask(p->remote, now, &o);
+                probes_remote_ask(p->remote, now, p->node->settings.probes_answer, &o);
                 return;
         }
         probes_remote_stop(p->remote);
         memset(p->told, 0, sizeof p->told);
-        if (probes_remote_pid(p->remote)) /* the kernel takes a moment */
-                return;
         uv_timer_stop(timer);
         p->timer_ms = 0;
 }
@@ -120,6 +118,11 @@ void node_probes_changed(struct node_probes *p)
                 return;
         p->timer_ms = ms;
         uv_timer_start(&p->timer, on_timer, 0, ms);
+}
+
+void node_probes_keeper(struct node_probes *p, int keeper)
+{
+        probes_remote_keeper(p->remote, keeper);
 }
 
 const struct probes_snapshot *node_probes_last(const struct node_probes *p)
@@ -168,7 +171,7 @@ static void one_closed(uv_handle_t *handle)
 int node_probes_new(struct node *node, struct node_probes **ret)
 {
         struct node_probes *p = calloc(1, sizeof *p);
-        int r = p ? probes_remote_new(&p->remote) : -ENOMEM;
+        int r = p ? probes_remote_new(-1, &p->remote) : -ENOMEM;
 
         if (r == 0)
                 r = uv_timer_init(node->loop, &p->timer);

@@ -105,6 +105,8 @@ static const struct config_entry entries[] = {
          .help = "thousandths of a processor that counting launches may cost: with more of them they are counted part of the time; 0: always counted"},
         {"observe", "period", CONFIG_DURATION, AT(probes_period), "1s", 50000000, UINT64_C(60000000000), .live = true,
          .help = "the probes' maps are read this often"},
+        {"observe", "answer", CONFIG_DURATION, AT(probes_answer), "30s", 1000000000, UINT64_C(600000000000), .live = true,
+         .help = "a probes process that has not answered for so long is ended, and another one started"},
         {"observe", "history", CONFIG_STRING, AT(history), "",
          .help = "a file that keeps how the figures of machine and devices went over a restart of the daemon, of at most 8 MiB, written every five minutes and at the end; empty: they are forgotten"},
 

@@ -40,7 +40,7 @@ struct settings {
         uint32_t probes_files, probes_gpu;  /* index of the choice: 0 auto, 1 off, then rungs in the order of enum probes_rung */
         bool probes_closes;
         char probes_refuse[CONFIG_TEXT];    /* names of rungs */
-        uint64_t probes_one_in, probes_duty, probes_entries, probes_launch_budget, probes_period, probes_uid;
+        uint64_t probes_one_in, probes_duty, probes_entries, probes_launch_budget, probes_period, probes_answer, probes_uid;
         char history[CONFIG_TEXT]; /* a path */
         /* [limits] */
         uint64_t clients_per_user, messages_per_second;

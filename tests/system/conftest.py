@@ -147,6 +147,20 @@ class Node:
         self.daemons.append(daemon)
         return daemon
 
+    def own_processes(self):
+        """{name: pid} of the daemon and the processes it keeps: "sensor", "keeper", and, while somebody asks, "probes"."""
+        found, look = {"berthd": self.daemon.pid}, [self.daemon.pid]
+        for pid in look:
+            with contextlib.suppress(OSError):
+                for task in os.listdir(f"/proc/{pid}/task"):
+                    with open(f"/proc/{pid}/task/{task}/children", encoding="ascii") as children:
+                        look += map(int, children.read().split())
+            with contextlib.suppress(OSError), open(f"/proc/{pid}/comm", encoding="utf-8") as comm:
+                name = comm.read().strip()
+                if name.startswith("berthd: "):
+                    found[name.removeprefix("berthd: ")] = pid
+        return found
+
     def stop(self):
         """The daemon ends as it should when it is told to."""
         self.daemon.kill(signal.SIGTERM)

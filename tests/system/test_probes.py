@@ -237,23 +237,12 @@ def test_a_killed_daemon_leaves_no_probe(probed):
 
 def test_while_nobody_asks_nothing_is_attached(machine):
     node = machine(observe__period="100ms").start()
-    pid = node.daemon.pid
-
-    def children():
-        found = []
-        for number in open(f"/proc/{pid}/task/{pid}/children", encoding="ascii").read().split():
-            try:
-                with open(f"/proc/{number}/comm", encoding="utf-8") as comm:
-                    found += [number] if comm.read() == "berthd: probes\n" else []
-            except OSError:
-                pass
-        return found
-    assert not children()
+    assert "probes" not in node.own_processes()
     settled(node)
-    assert children()
+    assert "probes" in node.own_processes()
     node.set(observe__probes="off")
     assert node.berth("reload").returncode == 0
-    wait_until(lambda: not children(), "the probes process has ended")
+    wait_until(lambda: "probes" not in node.own_processes(), "the probes process has ended")
     done = node.berth("files")
     assert done.returncode != 0 and "observe.probes" in done.stderr
 
@@ -269,19 +258,26 @@ def test_without_type_information_every_rung_says_so(probed):
     assert f["state"] == "unavailable" and [r["rung"] for r in f["refused"]] == RUNGS and all(r["reason"] for r in f["refused"]), f
 
 
-@pytest.mark.skipif(not ROOT, reason="becomes another user")
-def test_without_root_the_daemon_serves_and_says_what_is_missing(probed, tmp_path):
-    node = probed()
+def as_nobody(node, tmp_path, *capabilities):
+    """Starts the daemon as another user, with these capabilities."""
     folder = tmp_path
     while folder != folder.parent and os.stat(folder).st_uid == os.geteuid() and not os.stat(folder).st_mode & 0o001:
         os.chmod(folder, os.stat(folder).st_mode | 0o111)
         folder = folder.parent
     for path in [node.folder, *node.folder.rglob("*")]:
         os.chown(path, 65534, 65534)
-    node.daemon = Process("berthd-nobody", node.folder, ["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups", built("src/node/berthd")],
-                          node.environment)
+    given = ",".join("+" + c for c in capabilities)
+    node.daemon = Process("berthd-nobody", node.folder,
+                          ["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups", *(["--inh-caps", given, "--ambient-caps", given] if given else []),
+                           built("src/node/berthd")], node.environment)
     node.processes.append(node.daemon)
     node.daemons.append(node.daemon)
+
+
+@pytest.mark.skipif(not ROOT, reason="becomes another user")
+def test_without_root_the_daemon_serves_and_says_what_is_missing(probed, tmp_path):
+    node = probed()
+    as_nobody(node, tmp_path)
     f = settled(node)
     assert f["state"] == "unavailable" and len(f["refused"]) == len(RUNGS), f
     assert "Operation not permitted" in f["refused"][0]["reason"] or "ermission" in f["refused"][0]["reason"]

@@ -1,0 +1,82 @@
+"""Faults of observation: what hangs, dies, changes under way or comes by the thousand harms neither the daemon nor what is counted, and what is handed on is no more than
+is needed."""
+import os
+import signal
+
+import pytest
+from conftest import wait_until
+from test_probes import ROOT, as_nobody, gone, probed, settled, snapshot  # noqa: F401 (probed is a fixture)
+
+# By their numbers in linux/capability.h.
+CAPABILITIES = {"DAC_OVERRIDE": 1, "DAC_READ_SEARCH": 2, "KILL": 5, "SYS_PTRACE": 19, "PERFMON": 38, "BPF": 39}
+
+
+def capabilities(pid, which="CapPrm"):
+    with open(f"/proc/{pid}/status", encoding="utf-8") as status:
+        bits = next(int(line.split()[1], 16) for line in status if line.startswith(which + ":"))
+    return {next((name for name, n in CAPABILITIES.items() if n == i), i) for i in range(64) if bits >> i & 1}
+
+
+def may(*names):
+    """Of these, what this process could have handed on."""
+    return set(names) & capabilities("self")
+
+
+def test_each_process_has_what_it_needs_and_no_more(probed):
+    node = probed().start()
+    settled(node)
+    pids = node.own_processes()
+    for_probes = may("BPF", "PERFMON", "SYS_PTRACE", "DAC_READ_SEARCH")
+    for name, expected in (("berthd", may("KILL", "DAC_OVERRIDE")), ("sensor", may("KILL", "DAC_OVERRIDE")), ("keeper", for_probes), ("probes", for_probes)):
+        assert capabilities(pids[name]) == capabilities(pids[name], "CapEff") == expected, name
+        with open(f"/proc/{pids[name]}/status", encoding="utf-8") as status:
+            assert "NoNewPrivs:\t1\n" in status.read(), name
+    # Nor does it come back with a process that is started anew.
+    for name in ("probes", "sensor"):
+        os.kill(pids[name], signal.SIGKILL)
+        again = wait_until(lambda: (lambda now: now.get(name) not in (None, pids[name]) and now)(node.own_processes()), f"another {name}")
+        wait_until(lambda: capabilities(again[name]) == capabilities(pids["keeper" if name == "probes" else "berthd"]), f"what {name} may")
+
+
+@pytest.mark.skipif(not ROOT, reason="becomes another user")
+def test_a_user_that_is_given_the_capabilities_has_probes(probed, tmp_path):
+    """The bounds of packaging/berthd.service are enough, too: of what root may nothing else is used."""
+    root = settled(probed().start())
+    node = probed()
+    as_nobody(node, tmp_path, "bpf", "perfmon", "sys_ptrace", "dac_read_search")
+    f = settled(node)
+    assert (f["state"], f["rung"]) == (root["state"], root["rung"]), (f, node.log)
+    pids = node.own_processes()
+    assert capabilities(pids["berthd"]) == capabilities(pids["sensor"]) == set()
+    assert capabilities(pids["probes"], "CapEff") == {"BPF", "PERFMON", "SYS_PTRACE", "DAC_READ_SEARCH"}
+
+
+def test_a_probes_process_that_hangs_is_replaced_and_nobody_waits_for_it(probed):
+    node = probed().start()
+    settled(node)
+    old = snapshot(node)["own"]["pid"]
+    os.kill(old, signal.SIGSTOP)
+    # The daemon serves, and what was last counted still stands, until its time is over.
+    node.status()
+    assert snapshot(node)["own"]["pid"] == old
+    node.set(observe__answer="1s")
+    assert node.berth("reload").returncode == 0
+    wait_until(lambda: gone(old), "the one that hangs is ended")
+    node.wait_log("the probes process does not answer; what probes count is unavailable until another process has answered")
+    node.set(observe__answer="60s")
+    assert node.berth("reload").returncode == 0
+    again = wait_until(lambda: (lambda s: s and s["own"]["pid"] != old and s)(snapshot(node)), "another one answers")
+    assert settled(node)["state"] in ("attached", "unavailable") and again["own"]["pid"] in node.own_processes().values()
+
+
+def test_without_its_keeper_the_daemon_serves_and_says_so(probed):
+    node = probed().start()
+    settled(node)
+    probes = snapshot(node)["own"]["pid"]
+    os.kill(node.own_processes()["keeper"], signal.SIGKILL)
+    wait_until(lambda: gone(probes), "the probes process ends with its keeper")
+    done = wait_until(lambda: (lambda d: "has to be started again" in d.stderr and d)(node.berth("files")), "it is said")
+    assert done.returncode != 0
+    node.status()
+    node.restart()
+    assert settled(node)["state"] in ("attached", "unavailable")
