@@ -7,9 +7,9 @@
  *   cache.c         answers kept for the same request
  *   meter.c         times to the first token and between tokens, tokens
  *
- * A request that is streamed to its client ends with [DONE] only if its engine said so; if that dies, with an event that holds an error, and the connection is
- * closed without the end that HTTP has. Before the first byte of an answer a request goes to another engine once. Whoever leaves takes its request out of the queue, or its connection away
- * from the engine, which so ends its work.
+ * A request that is streamed to its client ends with [DONE] only if its engine said so; if that dies, with an event that holds an error, and then in order: a client that sees a body break off
+ * may throw away what it has not read yet, the error with it. Before the first byte of an answer a request goes to another engine once. Whoever leaves takes its request out of the queue, or
+ * its connection away from the engine, which so ends its work.
  */
 #pragma once
 

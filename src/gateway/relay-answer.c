@@ -76,10 +76,11 @@ void answer_refusal(struct generation *g, const char *code, const char *text)
         n = body ? asprintf(&event, "data: %s\n\n", body) : -1;
         if (n > 0)
                 reply_part(r->connection, r->chunked, event, (size_t)n);
+        /* The end that HTTP has, so that no client throws the event away with a body that broke off; what tells a whole answer is [DONE], which does not come. */
+        reply_last(r, n > 0);
         if (n > 0)
                 free(event);
         free(body);
-        reply_last(r, false);
 }
 
 void answer_head(struct generation *g, const struct upstream_answer *answer)

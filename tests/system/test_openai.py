@@ -114,9 +114,9 @@ class Stream:
         return "".join(c["delta"].get("content", "") for e in self.events if e != "[DONE]" for c in json.loads(e).get("choices", []))
 
     def broken(self):
-        """It was told, and did not end as if it were complete."""
+        """It was told in a body that ends in order, and it is no answer that could be taken for complete."""
         self.end()
-        assert not self.whole and "[DONE]" not in self.events, self.raw[-500:]
+        assert self.whole and "[DONE]" not in self.events and '"finish_reason": "' not in self.text, self.raw[-500:]
         error = json.loads(self.events[-1])["error"]
         assert error["message"] and error["type"] == "server_error"
         return error

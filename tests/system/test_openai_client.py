@@ -4,7 +4,9 @@ import os
 import subprocess
 
 import pytest
+from berthpool import Worker, running
 from conftest import PATIENCE, ROOT
+from openai_double import Engine
 from test_up import Home
 
 HERE = os.path.join(ROOT, "tests", "openai-client")
@@ -31,10 +33,23 @@ def curl(up, path, *arguments, body=None, key=None):
     return int(status), text
 
 
-def test_the_client_of_openai(up):
-    r = subprocess.run(["node", "--test", "client.mjs"], cwd=HERE, capture_output=True, text=True, timeout=400 * PATIENCE,
-                       env={"PATH": os.environ["PATH"], "HOME": str(up.folder), "OPENAI_BASE_URL": up.url, "OPENAI_API_KEY": up.token})
+def node(script, folder, url, key):
+    r = subprocess.run(["node", "--test", script], cwd=HERE, capture_output=True, text=True, timeout=400 * PATIENCE,
+                       env={"PATH": os.environ["PATH"], "HOME": str(folder), "OPENAI_BASE_URL": url, "OPENAI_API_KEY": key})
     assert r.returncode == 0, r.stdout + r.stderr
+
+
+def test_the_client_of_openai(up):
+    node("client.mjs", up.folder, up.url, up.token)
+
+
+def test_a_stream_that_breaks_off_is_an_error_for_the_client_of_openai(tmp_path):
+    engine = Engine()
+    for pool in running(tmp_path / "pool"):
+        worker = Worker(pool, engines=[{"model": "m", "kind": "url", "state": "ready", "address": engine.address, "parallel": 4, "tasks": ["chat", "completion"]}])
+        node("broken.mjs", tmp_path, pool.url + "/v1", pool.token)
+        worker.socket.close()
+    engine.stop()
 
 
 def test_curl(up):
