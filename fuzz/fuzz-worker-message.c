@@ -47,6 +47,21 @@ static void answered(void *context, const struct service_answer *answer)
         *(bool *)context = true;
 }
 
+static void looked_at(void *context, const struct service_answer *answer)
+{
+        (void)context;
+        promise(answer->status == 200, "%d %s", answer->status, answer->detail);
+}
+
+/* Somebody looks at its machine: so one report of it is owed. */
+static void look_at(struct service_worker *c)
+{
+        struct account_caller admin = {.account = {{4}}, .role = ROLE_ADMIN, .scopes = ~UINT64_C(0)};
+
+        if (c->worker)
+                service_worker_machine(service, &admin, &c->worker->id, 600, looked_at, NULL);
+}
+
 static void settle(void)
 {
         struct account_changes none = {.count = 0};
@@ -157,6 +172,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
                 struct strbuf b = {0};
                 int r;
 
+                look_at(wild);
                 put_line(&b, at, (size_t)((newline ? newline : end) - at));
                 r = service_worker_receive(wild, b.text ? b.text : "", b.length);
                 strbuf_done(&b);

@@ -51,6 +51,17 @@ void handle_worker_node(struct request *r)
         service_worker_node(r->server->service, &r->caller, &worker, request_done, r);
 }
 
+void handle_worker_machine(struct request *r)
+{
+        uint64_t since = 600;
+        struct id worker;
+
+        if (!worker_part(r, &worker) || request_query_number(r, "since", 1, HISTORY_SPAN_S, &since) < 0)
+                return;
+        request_begin(r);
+        service_worker_machine(r->server->service, &r->caller, &worker, since, request_done, r);
+}
+
 void handle_worker_change(struct request *r)
 {
         struct id worker;

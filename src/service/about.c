@@ -189,7 +189,9 @@ void service_metrics(struct service *s, struct strbuf *b)
         metric(b, "pool_worker_messages_refused_total", "counter", "Connections ended for too many.", n->worker_quota);
         metric(b, "pool_node_reports_total", "counter", "Reports of workers' machines.", n->node_reports);
         metric(b, "pool_node_reports_dropped_total", "counter", "Of them, too soon after one another, or more than is kept.", n->node_dropped);
-        metric(b, "pool_node_report_bytes", "gauge", "Kept of them.", s->node_bytes);
+        metric(b, "pool_machine_reports_total", "counter", "Reports of workers' machines in full, for who looked.", n->machine_reports);
+        metric(b, "pool_machine_reports_dropped_total", "counter", "Of them, that nobody had asked for, wrong, or more than is kept.", n->machine_dropped);
+        metric(b, "pool_node_report_bytes", "gauge", "Kept of both.", s->node_bytes);
         metric(b, "pool_progress_dropped_total", "counter", "Progress messages over the limit.", n->progress_dropped);
         metric(b, "pool_log_bytes_total", "counter", "Output of tasks taken.", n->log_bytes);
         metric(b, "pool_log_bytes_lost_total", "counter", "Output that did not arrive or could not be written.", n->log_dropped);

@@ -115,6 +115,23 @@ struct worker_node {
         bool waiting;
 };
 
+#define MACHINE_SPANS 3
+
+/* What it told of its machine in full, for one span of time (machines.c). */
+struct machine_kept {
+        char *figures, *processes;            /* NULL: nothing */
+        size_t figures_bytes, processes_bytes;
+        int64_t at;                           /* unix ms */
+        uint64_t at_ms, asked_ms;             /* when it came; when it was asked last, 0: never */
+        bool owed;                            /* an answer to that */
+};
+
+struct worker_machine {
+        struct machine_kept kept[MACHINE_SPANS];
+        struct worker *before, *next;         /* in the line of those that have any */
+        bool in_line;
+};
+
 /* A worker that is known, connected or not. */
 struct worker {
         UT_hash_handle by_id;
@@ -127,6 +144,7 @@ struct worker {
         json_t *abilities;                    /* types, devices, models, labels, host_memory_bytes, as it said */
         json_t *resident, *load;
         struct worker_node node;
+        struct worker_machine machine;
         uint64_t version_number;              /* for ETag: counts changes by people */
         int64_t joined, seen;
         uint64_t seen_ns;
@@ -226,7 +244,7 @@ struct event_log {
 struct counters {
         uint64_t submitted, batches, answered, refused_store, refused_full, worker_messages, worker_unknown, worker_malformed, worker_quota, stale, acks, progress_dropped,
                 log_bytes, log_dropped, log_cut, logs_swept, objects_swept, events_known, events_pushed, objects, object_bytes, wrong_digests, foreign, turns, operations, waits, resumed, lost_unlisted, queues_taken, queues_given, rows_told,
-                node_reports, node_dropped;
+                node_reports, node_dropped, machine_reports, machine_dropped;
 };
 
 /* LEAVING: given up; what was accepted before becomes durable, then another server may claim it. */
@@ -263,9 +281,9 @@ struct service {
         size_t random_left;
 
         struct task *tasks;
-        struct worker *workers, *node_line;
+        struct worker *workers, *node_line, *machine_line;
         struct bucket node_events;
-        uint64_t node_bytes;
+        uint64_t node_bytes; /* of all reports that are kept */
         struct account_record *account_records;
         struct key_record *key_records;
         struct generate *generate;
@@ -439,6 +457,12 @@ uint64_t nodes_every_ms(const struct service *s);
 /* The member "node" of a worker in a snapshot, as long as there is room. */
 void nodes_put(struct strbuf *b, const struct worker *worker, size_t *room, unsigned int *left_out);
 size_t nodes_snapshot_room(void);
+
+/* machines.c */
+int on_machine(struct service_worker *connection, const json_t *m);
+void machines_forget(struct service *s, struct worker *worker);
+/* Forgets what is old; when it wants to be called next, of now_ms. */
+uint64_t machines_turn(struct service *s);
 
 /* Takes amount out of what came in at per_s since the last time, up to burst; false: there is less. */
 bool bucket_take(struct bucket *bucket, uint64_t now_ns, uint64_t per_s, uint64_t burst, uint64_t amount);

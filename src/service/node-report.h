@@ -3,14 +3,12 @@
  */
 #pragma once
 
-#include "base/strbuf.h"
-
-#include <jansson.h>
+#include "service/report-read.h"
 
 #define NODE_REPORT_BYTES (64u << 10)
 #define NODE_REPORT_DEVICES 64
 #define NODE_REPORT_CLIENTS 256
-#define NODE_REPORT_WHY 160
+#define NODE_REPORT_WHY REPORT_WHY
 
 /* 0 and text added; -EINVAL and why: what is wrong and where; -ENOMEM. */
 must_check int node_report_read(const json_t *report, struct strbuf *text, char why[NODE_REPORT_WHY]);

@@ -444,6 +444,7 @@ uint64_t service_turn(struct service *s)
         act_drain(s);
         s->figures_due_ms = figures_turn(s);
         due = nodes_turn(s);
+        (void)machines_turn(s);
         pending_flush(s);
         if (s->events.told && s->events.listener) {
                 s->events.told = false;

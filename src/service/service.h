@@ -113,6 +113,9 @@ void service_workers(struct service *service, const struct account_caller *calle
 void service_worker(struct service *service, const struct account_caller *caller, const struct id *worker, service_done_fn done, void *context);
 /* {"node": its last report (docs/worker-protocol.md), or null, "seen"}. */
 void service_worker_node(struct service *service, const struct account_caller *caller, const struct id *worker, service_done_fn done, void *context);
+/* {"machine": in full as it was a moment ago, or null, "seen"}, with how it went over a span of at least since_s (at most 604800); asks the worker for a
+ * newer one. Processes and files only for who may change workers. */
+void service_worker_machine(struct service *service, const struct account_caller *caller, const struct id *worker, uint64_t since_s, service_done_fn done, void *context);
 void service_worker_why(struct service *service, const struct account_caller *caller, const struct id *worker, service_done_fn done, void *context);
 /* {"state": "draining" | "active"}; version: If-Match, 0: none (428 where one is needed). */
 void service_worker_change(struct service *service, const struct account_caller *caller, const struct id *worker, const json_t *body, uint64_t version,

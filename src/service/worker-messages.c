@@ -408,7 +408,7 @@ static const struct {
         int (*on)(struct service_worker *c, const json_t *m);
 } messages[] = {{"result", on_result},   {"progress", on_progress}, {"log", on_log},       {"heartbeat", on_heartbeat}, {"renew", on_renew}, {"accepted", on_accepted},
                 {"ready", on_ready},     {"fail", on_fail},         {"decline", on_decline}, {"change", on_change},       {"bye", on_bye},
-                {"drain", on_drain},     {"node", on_node}};
+                {"drain", on_drain},     {"node", on_node},       {"machine", on_machine}};
 
 int connection_message(struct service_worker *c, const json_t *m)
 {

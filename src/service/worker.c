@@ -45,6 +45,7 @@ void worker_free(struct service *s, struct worker *worker)
         while (worker->leases.next != &worker->leases)
                 task_lease_unlink((struct task *)(void *)((char *)worker->leases.next - offsetof(struct task, lease)));
         nodes_forget(s, worker);
+        machines_forget(s, worker);
         engines_gone(s, worker);
         HASH_DELETE(by_id, s->workers, worker);
         json_decref(worker->abilities);

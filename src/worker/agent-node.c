@@ -36,3 +36,11 @@ void agent_node(struct agent *a, json_t *node)
         for (uint32_t i = 0; i < AGENT_SERVERS; i++)
                 a->links[i].node_due = true;
 }
+
+void agent_seen(struct agent *a, uint64_t now, uint32_t server, const char *report, size_t bytes)
+{
+        struct agent_link *l = server < AGENT_SERVERS ? &a->links[server] : NULL;
+
+        if (l && l->state == AGENT_READY && a->ops->send(a->context, server, report, bytes) >= 0)
+                l->beat_at = now + l->heartbeat_ms;
+}

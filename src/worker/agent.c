@@ -345,6 +345,10 @@ int agent_received(struct agent *a, uint64_t now, uint32_t server, const char *t
                 if (a->ops->engine)
                         a->ops->engine(a->context, server, &m);
                 break;
+        case MESSAGE_LOOK:
+                if (a->ops->look)
+                        a->ops->look(a->context, server, (uint32_t)m.span_s);
+                break;
         case MESSAGE_TEXT:
                 agent_say(a, LOG_NOTICE_N, "%s says: %s", l->url, m.text);
                 break;

@@ -51,6 +51,8 @@ struct agent_ops {
         uint32_t (*chance)(void *context);
         /* What a server wants of an engine, or what will be wanted next; NULL: there are none. MESSAGE_UNKNOWN: this server is not connected any more. */
         void (*engine)(void *context, uint32_t server, const struct message *words);
+        /* That server wants to see this machine in full, with the last span_s seconds; agent_seen answers. NULL: it can't be seen. */
+        void (*look)(void *context, uint32_t server, uint32_t span_s);
 };
 
 struct agent_settings {
@@ -145,6 +147,8 @@ void agent_changed(struct agent *a, uint64_t now, json_t *members);
 void agent_node(struct agent *a, json_t *node);
 /* How often a server wants one, at most; 0: none is connected. */
 uint64_t agent_node_every(const struct agent *a);
+/* What a look saw, as JSON, for the server that asked. One that has no room now asks again. */
+void agent_seen(struct agent *a, uint64_t now, uint32_t server, const char *report, size_t bytes);
 /* Numbers for heartbeats; its reference is taken. */
 void agent_load(struct agent *a, json_t *load);
 /* The owner wants it to end: the first call drains, the second ends at once. */

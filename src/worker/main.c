@@ -3,6 +3,7 @@
 #include "worker/describe.h"
 #include "worker/node-watch.h"
 #include "worker/engines.h"
+#include "worker/sight.h"
 #include "worker/options.h"
 #include "worker/runners.h"
 #include "worker/watch.h"
@@ -30,6 +31,7 @@
 
 #define SIGNAL_EVENT UINT64_MAX
 #define NODE_EVENT (UINT64_MAX - 1)
+#define SIGHT_EVENT (UINT64_MAX - 2)
 #define LAST_WORDS_MS 2000
 #define ENGINES_END_MS 15000
 #define ENGINES_NODE_MS 1000
@@ -42,6 +44,7 @@ struct worker {
         struct connections *connections;
         struct engines *engines; /* NULL: not yet */
         struct node_watch *node;
+        struct sight *sight;
         char socket[256], known_as[ID_TEXT], instance[33];
         char folders[2 * CONFINE_FOLDERS][CONFIG_TEXT]; /* what settings.read and .write point to */
         uint32_t folder_count;
@@ -125,7 +128,15 @@ static void do_engine(void *context, uint32_t server, const struct message *word
                 engines_asked(w->engines, now_ms(), server, words);
 }
 
-static const struct agent_ops ops = {do_connect, do_disconnect, do_send, do_start, do_stop, do_named, do_say, do_chance, do_engine};
+static void do_look(void *context, uint32_t server, uint32_t span_s)
+{
+        struct worker *w = context;
+
+        if (w->sight)
+                sight_ask(w->sight, now_ms(), server, span_s);
+}
+
+static const struct agent_ops ops = {do_connect, do_disconnect, do_send, do_start, do_stop, do_named, do_say, do_chance, do_engine, do_look};
 
 /* What happens to it. */
 
@@ -172,6 +183,10 @@ static void on_event(void *context, uint64_t number)
                 node_watch_event(w->node, now_ms());
                 return;
         }
+        if (number == SIGHT_EVENT) {
+                sight_event(w->sight, now_ms());
+                return;
+        }
         if (number != SIGNAL_EVENT) {
                 runners_event(&w->runners, number);
                 return;
@@ -214,6 +229,8 @@ static uint64_t on_tick(void *context)
         due = engines_tick(w->engines, now);
         next = node_watch_tick(w->node, now, node_every(w));
         due = next < due ? next : due;
+        next = sight_tick(w->sight, now);
+        due = next < due ? next : due;
         next = agent_tick(&w->agent, now);
         next = due < next ? due : next;
         return next == UINT64_MAX ? UINT64_MAX : next > now ? next - now : 0;
@@ -230,6 +247,11 @@ static void on_node(void *context, json_t *node)
 
         engines_node(w->engines, node);
         agent_node(&w->agent, node);
+}
+
+static void on_seen(void *context, uint32_t server, const char *report, size_t bytes)
+{
+        agent_seen(&((struct worker *)context)->agent, now_ms(), server, report, bytes);
 }
 
 static void on_prefetch(void *context, const char *job, uint32_t milliseconds)
@@ -383,6 +405,9 @@ static int open_all(struct worker *w)
                                                          .context = w}, &w->node);
         if (r < 0)
                 return r;
+        r = sight_open(&(struct sight_options){.epoll = w->runners.epoll, .number = SIGHT_EVENT, .depth = (enum sight_depth)o->show, .seen = on_seen, .context = w}, &w->sight);
+        if (r < 0)
+                return r;
         r = open_engines(w);
         if (r < 0) {
                 log_error("engines, %s: %s", o->catalogue, error_text(r));
@@ -442,6 +467,7 @@ int main(int argc, char **argv)
         connections_close(w->connections);
         engines_close(w->engines);
         node_watch_close(w->node);
+        sight_close(w->sight);
         agent_done(&w->agent);
         if (r < 0)
                 log_error("the loop ended: %s", error_text(r));

@@ -196,7 +196,7 @@ int message_parse(const char *text, size_t bytes, struct message *ret, char why[
                 enum message_kind kind;
         } kinds[] = {{"welcome", MESSAGE_WELCOME}, {"lease", MESSAGE_LEASE}, {"ack", MESSAGE_ACK},      {"stale", MESSAGE_STALE},
                      {"cancel", MESSAGE_CANCEL},   {"drain", MESSAGE_DRAIN}, {"message", MESSAGE_TEXT}, {"error", MESSAGE_ERROR},
-                     {"engine", MESSAGE_ENGINE},   {"upcoming", MESSAGE_UPCOMING_MODELS}};
+                     {"engine", MESSAGE_ENGINE},   {"upcoming", MESSAGE_UPCOMING_MODELS}, {"look", MESSAGE_LOOK}};
         scoped_message struct message m = {.kind = MESSAGE_UNKNOWN};
         json_error_t error;
         const char *kind;
@@ -238,6 +238,9 @@ int message_parse(const char *text, size_t bytes, struct message *ret, char why[
                 break;
         case MESSAGE_UPCOMING_MODELS:
                 r = upcoming(m.json, &m, why);
+                break;
+        case MESSAGE_LOOK:
+                r = number(m.json, "span_s", 1, 604800, 600, &m.span_s, why);
                 break;
         case MESSAGE_TEXT:
         case MESSAGE_ERROR:

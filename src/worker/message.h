@@ -30,6 +30,7 @@ enum message_kind {
         MESSAGE_DRAIN,
         MESSAGE_ENGINE,
         MESSAGE_UPCOMING_MODELS,
+        MESSAGE_LOOK,
         MESSAGE_TEXT,
         MESSAGE_ERROR,
         MESSAGE_UNKNOWN,
@@ -53,6 +54,7 @@ struct message {
         char models[MESSAGE_UPCOMING][CATALOGUE_NAME]; /* engine: the first */
         uint32_t model_count, requests;
         bool ready, again, has_requests;            /* ready: `want`, else cold */
+        uint64_t span_s; /* look: how far back it wants to see */
         /* drain, cancel, message, error */
         bool on;
         char code[64], text[512]; /* clean: fit for a log */

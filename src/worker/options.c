@@ -52,6 +52,7 @@ static const struct config_entry entries[] = {
         /* At the end: the options below go by place. */
         {"task", "hang_after", CONFIG_DURATION, AT(hang_after), "45s", 0, DAY, .help = "a task that has made no progress for so long hangs, which its followers are told; 0: never"},
         {"task", "on_hang", CONFIG_CHOICE, AT(on_hang), "report", .choices = "report|end", .help = "what is done about one that hangs: its last state goes into its log; end: and it is ended, to be tried again"},
+        {"worker", "show", CONFIG_CHOICE, AT(show), "files", .choices = "figures|processes|files", .help = "what operators of the pool may look at: figures of the machine, also its processes, also their files"},
 };
 
 const struct config_table options_table = {entries, ARRAY_SIZE(entries), sizeof(struct options)};
@@ -98,6 +99,7 @@ static const struct argp_option argp_options[] = {
         {"engine-address", KEY_FIRST + 27, "ADDRESS", 0, "where their engines listen and pools reach them, unencrypted", 0},
         {"hang-after", KEY_FIRST + 29, "TIME", 0, "a task that has made no progress for so long hangs (45s); 0: never", 0},
         {"on-hang", KEY_FIRST + 30, "report|end", 0, "what is done about it", 0},
+        {"show", KEY_FIRST + 31, "figures|processes|files", 0, "what the pool's operators may look at on this machine (files)", 0},
         {"config", KEY_CONFIG, "FILE", 0, "settings file (default /etc/berth/worker.conf)", 0},
         {"ready-fd", KEY_READY_FD, "N", 0, "write a line to this descriptor once a pool has welcomed the worker", 0},
         {0},

@@ -13,6 +13,7 @@ struct options {
         bool private_pool, network;
         uint64_t engine_log, memory, disk, wall, cpu, processes, cache, log_bytes, log_rate, drain, grace, hang_after;
         uint32_t on_hang; /* 0 report, 1 end */
+        uint32_t show;    /* 0 figures, 1 processes, 2 files: as enum sight_depth */
         /* Not settings of the file */
         char token[1024];
         int ready_fd;           /* -1: none */

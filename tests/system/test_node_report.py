@@ -1,5 +1,6 @@
 """What a worker tells of its machine, with the real daemon, worker and pool: who is on the devices, what is swapped out, and what is not known."""
 import signal
+import sys
 
 import pytest
 from berthpool import running
@@ -18,11 +19,11 @@ def joined(pool, tmp_path):
     """joined(environment): a worker's report as the pool has it, whenever it is called."""
     started = []
 
-    def start(environment):
+    def start(environment, *more):
         key = tmp_path / "key"
         key.write_text(pool.worker_token())
         key.chmod(0o600)
-        started.append(Process("worker", tmp_path, [built("src/worker/berth-worker"), "--pool", pool.url, "--folder", tmp_path / "w", "--token-file", key, "--slots", "1"], environment))
+        started.append(Process("worker", tmp_path, [built("src/worker/berth-worker"), "--pool", pool.url, "--folder", tmp_path / "w", "--token-file", key, "--slots", "1", *more], environment))
         worker = wait_until(lambda: pool.good("GET", "/api/v1/workers")["data"], lambda: started[0].report())[0]["id"]
         return lambda: pool.good("GET", f"/api/v1/workers/{worker}/node")["node"]
 
@@ -85,3 +86,67 @@ def test_a_daemon_that_never_answers_stops_nobody(pool, joined, machine, tmp_pat
         assert node["daemon"] is None
         task = pool.submit(payload={"argv": ["echo", "on"]})
         wait_until(lambda: pool.good("GET", f"/api/v1/tasks/{task['id']}")["state"] == "done", "the worker works")
+
+
+def looking(pool, worker, since=600, token="local"):
+    """What the page asks for every two seconds."""
+    return lambda: pool.good("GET", f"/api/v1/workers/{worker}/machine?since={since}", token=token)["machine"]
+
+
+def test_a_machine_in_full_while_somebody_looks(pool, joined, machine):
+    """From the kernel to the API: a program's launches and memory, its file, how the machine went; and who may see what."""
+    node = machine(observe__probes="asked", observe__period="100ms").start()
+    joined(node.environment)
+    worker = pool.good("GET", "/api/v1/workers")["data"][0]["id"]
+    program = work(node, 64, until="never")
+    look = looking(pool, worker)
+
+    def told():
+        m = look()
+        mine = next((p for p in (m or {}).get("processes") or [] if p["pid"] == program.pid), None)
+        return (m, mine) if mine and (mine["launches_s"] or 0) > 0 and any(s["name"] == "device.0.memory" for s in m["history"]["series"]) else None
+
+    seen, mine = wait_until(told, look)
+    assert mine["owned_bytes"] >= 64 * MIB and mine["peak_bytes"] >= mine["owned_bytes"] and mine["memory_bytes"] > 0 and mine["name"] == "work"
+    assert seen["shown"] == "files" and seen["host"]["memory_total_bytes"] > 0 and seen["devices"][0]["power_watts"] is None and seen["devices"][0]["why"]
+    assert {s["name"] for s in seen["history"]["series"]} >= {"cpu.busy", "memory.used", "device.0.memory"}
+    assert all(len(s["values"]) == 120 for s in seen["history"]["series"])
+    missing = {u["what"] for u in seen["unavailable"]}
+    families = {f["family"]: f for f in seen["probes"]}
+    if "probes" in missing or families["files"]["state"] != "attached":
+        assert mine["read_bytes_s"] is None and mine["files"] == []
+    else:
+        # A file of known bytes shows with its name, by the process that wrote it.
+        writer = node.run(sys.executable, "-c", f"import time\nf = open({str(node.folder / 'known')!r}, 'wb', buffering=0)\nwhile True: f.write(b'x' * 1000); time.sleep(0.05)", bare=True)
+
+        def wrote():
+            mine = next((p for p in look()["processes"] or [] if p["pid"] == writer.pid), None)
+            files = [f for f in mine["files"] if f["name"] and f["name"].endswith("/known")] if mine else []
+            return files[0] if files and files[0]["written_bytes"] >= 3000 else None
+
+        file = wait_until(wrote, look)
+        assert file["written_bytes"] == 1000 * file["writes"] and file["read_bytes"] == 0 and file["deleted"] is False
+        writer.kill(signal.SIGKILL)
+    # Whoever may only see workers sees no processes; whoever may not, nothing.
+    _, auditor = pool.account("looks-only", "auditor")
+    assert looking(pool, worker, token=auditor)()["processes"] is None
+    _, user = pool.account("looks-not", "user")
+    assert pool.ask("GET", f"/api/v1/workers/{worker}/machine", token=user).status == 403
+    assert pool.ask("GET", f"/api/v1/workers/{worker}/machine?since=0").status == 400
+    # A longer span is asked for by itself.
+    assert wait_until(looking(pool, worker, 604800), "a week")["history"]["step_s"] == 5040
+    # The daemon goes: the machine's own figures stay.
+    node.kill_daemon()
+    gone = wait_until(lambda: (m := look()) and any(u["what"] == "devices" for u in m["unavailable"]) and m, look)
+    assert gone["host"]["memory_total_bytes"] > 0 and gone["devices"] == []
+    node.start()
+    program.kill(signal.SIGKILL)
+
+
+def test_an_owner_shows_less(pool, joined, machine):
+    node = machine()
+    joined(node.environment, "--show", "figures")
+    worker = pool.good("GET", "/api/v1/workers")["data"][0]["id"]
+    seen = wait_until(looking(pool, worker), "a look")
+    assert seen["shown"] == "figures" and seen["processes"] == [] and seen["probes"] == [] and seen["host"]["cpus"] > 0
+    assert {u["what"] for u in seen["unavailable"]} >= {"processes", "devices"}
