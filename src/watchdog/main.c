@@ -364,11 +364,13 @@ int main(int argc, char **argv)
 {
         static const struct argp argp = {options, parse_option, NULL, "Watches one job by its progress. `berth run --watch' and workers start it.", NULL, NULL, NULL};
         struct judge_settings settings;
+        char name[256];
         int r;
 
         if (argp_parse(&argp, argc, argv, ARGP_NO_ARGS, NULL, NULL) != 0)
                 return 2;
-        w.name = w.name ? w.name : "job";
+        text_copy_clean(name, sizeof name, w.name ? w.name : "job");
+        w.name = name;
         w.tell = (struct tell){.log = w.quiet ? -1 : STDERR_FILENO, .events = w.events == UINT64_MAX ? -1 : (int)w.events, .desktop = w.desktop, .name = w.name};
         r = begin();
         if (r < 0) {
@@ -384,6 +386,7 @@ int main(int argc, char **argv)
                 uint64_t now = clock_now_ns(), next;
 
                 one_look(now);
+                tell_hear(&w.tell);
                 next = now + w.period_ns;
                 now = clock_now_ns();
                 if (poll(&end, 1, now < next ? (int)((next - now + NS_PER_MS - 1) / NS_PER_MS) : 0) > 0)

@@ -1,11 +1,13 @@
 """Faults of observation: what hangs, dies, changes under way or comes by the thousand harms neither the daemon nor what is counted, and what is handed on is no more than
 is needed."""
 import os
+import re
 import signal
+import sys
 
 import pytest
-from conftest import wait_until
-from test_probes import ROOT, as_nobody, gone, probed, settled, snapshot  # noqa: F401 (probed is a fixture)
+from conftest import Process, built, wait_until
+from test_probes import ROOT, as_nobody, assert_exact, gone, probed, settled, snapshot, use_files  # noqa: F401 (probed is a fixture)
 
 # By their numbers in linux/capability.h.
 CAPABILITIES = {"DAC_OVERRIDE": 1, "DAC_READ_SEARCH": 2, "KILL": 5, "SYS_PTRACE": 19, "PERFMON": 38, "BPF": 39}
@@ -38,9 +40,31 @@ def test_each_process_has_what_it_needs_and_no_more(probed):
         wait_until(lambda: capabilities(again[name]) == capabilities(pids["keeper" if name == "probes" else "berthd"]), f"what {name} may")
 
 
+@pytest.mark.skipif(not ROOT, reason="gives up what root may")
+def test_within_the_bounds_of_its_unit_probes_are_the_same(probed):
+    """packaging/berthd.service, as far as it can be had without systemd: the bounding set, no new privileges, no memory that is written and executed."""
+    root = settled(probed().start())
+    with open(built("packaging/berthd.service"), encoding="utf-8") as unit:
+        text = unit.read()
+    bounds = re.search(r"^CapabilityBoundingSet=(.*)$", text, flags=re.M).group(1).split()
+    assert "NoNewPrivileges=yes\n" in text and "MemoryDenyWriteExecute=yes\n" in text
+    node = probed()
+    # PR_SET_MDWE, of Linux 6.3; kernels before that do not know it.
+    launch = "import ctypes, os, sys; ctypes.CDLL(None).prctl(65, 1, 0, 0, 0); os.execv(sys.argv[1], sys.argv[1:])"
+    node.daemon = Process("berthd-bounded", node.folder,
+                          ["setpriv", "--no-new-privs", "--inh-caps=-all", "--bounding-set", "-all," + ",".join("+" + b.removeprefix("CAP_").lower() for b in bounds),
+                           sys.executable, "-c", launch, built("src/node/berthd")], node.environment)
+    node.processes.append(node.daemon)
+    node.daemons.append(node.daemon)
+    f = settled(node)
+    assert (f["state"], f["rung"]) == (root["state"], root["rung"]), (f, node.log)
+    assert capabilities(node.own_processes()["berthd"]) == {"KILL"}
+    if f["state"] == "attached":
+        assert_exact(node, use_files(node, "used"), f["blind"])
+
+
 @pytest.mark.skipif(not ROOT, reason="becomes another user")
 def test_a_user_that_is_given_the_capabilities_has_probes(probed, tmp_path):
-    """The bounds of packaging/berthd.service are enough, too: of what root may nothing else is used."""
     root = settled(probed().start())
     node = probed()
     as_nobody(node, tmp_path, "bpf", "perfmon", "sys_ptrace", "dac_read_search")
