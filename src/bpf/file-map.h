@@ -14,15 +14,29 @@ struct file_key {
         uint32_t device, pid;
 };
 
-/* Of one period, so calls need no more than 32 bits. A cache line. */
+/* Of one period, so calls need no more than 32 bits. */
 struct file_counts {
         uint32_t opens, closes, reads, writes;
         uint64_t read_bytes, write_bytes;
-        uint32_t uid, generation;
-        int32_t fd; /* through which it was first seen, -1: unknown */
-        uint32_t reserved;
-        char comm[16];
+        uint32_t generation; /* of the inode */
+        int32_t fd;          /* through which it was first seen, -1: unknown */
 };
+
+/* One process on one file, as each call writes it: a cache line. */
+struct file_use {
+        struct file_key key;
+        struct file_counts counts;
+};
+
+/* What is written once for a row. */
+struct file_user {
+        uint32_t uid, reserved;
+        char comm[16]; /* the process's; always ended */
+};
+
+/* Where the row of a key is found: a line of so many slots, and then one other. A slot is the number of the period << 32 | the row's; of an older period: free. */
+#define FILE_LINE 8
+#define FILE_SLOTS_A_ROW 4 /* of each so many are used at most: hardly a line ever is full */
 
 struct file_name_key {
         uint64_t inode;

@@ -25,9 +25,10 @@ SCOPED_FN(struct files *, files_free)
 must_check int files_attach(struct files *files);
 void files_detach(struct files *files);
 
-/* What was counted since the last time: one call for each process and file, and the maps are empty again. Nothing is lost in between: two maps take turns, and who
+/* What was counted since the last time: one call for each process and file, and counting starts anew. Nothing is lost in between: two halves take turns, and who
  * was still writing to the one that is read is waited for. 0 or -errno. */
-must_check int files_read(struct files *files, void (*each)(void *data, const struct file_key *key, const struct file_counts *counts), void *data);
+must_check int files_read(struct files *files, void (*each)(void *data, const struct file_key *key, const struct file_counts *counts, const struct file_user *user),
+                          void *data);
 /* Sums over all processors since files_open. */
 void files_totals(struct files *files, struct file_totals *ret);
 /* The name that the kernel's directory cache had at first sight. False: not known (any more). */

@@ -9,9 +9,9 @@
 #include "bpf/ladder.h"
 #include "bpf/libraries.h"
 #include "bpf/place.h"
-#include "bpf/symbols.h"
 #include "bpf/trial.h"
 
+#include "gpu-places.h"
 #include "gpu.skel.h"
 
 #include <bpf/bpf.h>
@@ -21,77 +21,15 @@
 #include <linux/membarrier.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #define BATCH 4096
-#define MOST_FUNCTIONS 96
-/* Larger than any driver's library. */
-#define MOST_BYTES (UINT64_C(1) << 30)
-
-static const struct function {
-        const char *name;
-        uint8_t op, first, second; /* of GPU_COOKIE */
-} functions[] = {
-        {"cuLaunchKernel", GPU_LAUNCH, 0, 0},
-        {"cuLaunchKernel_ptsz", GPU_LAUNCH, 0, 0},
-        {"cuLaunchKernelEx", GPU_LAUNCH, 0, 0},
-        {"cuLaunchKernelEx_ptsz", GPU_LAUNCH, 0, 0},
-        {"cuLaunchCooperativeKernel", GPU_LAUNCH, 0, 0},
-        {"cuLaunchCooperativeKernel_ptsz", GPU_LAUNCH, 0, 0},
-        {"cuLaunch", GPU_LAUNCH, 0, 0},
-        {"cuLaunchGrid", GPU_LAUNCH, 0, 0},
-        {"cuLaunchGridAsync", GPU_LAUNCH, 0, 0},
-        {"cuGraphLaunch", GPU_GRAPH, 0, 0},
-        {"cuGraphLaunch_ptsz", GPU_GRAPH, 0, 0},
-        {"cuCtxSynchronize", GPU_WAIT, 0, 0},
-        {"cuCtxSynchronize_v2", GPU_WAIT, 0, 0},
-        {"cuStreamSynchronize", GPU_WAIT, 0, 0},
-        {"cuStreamSynchronize_ptsz", GPU_WAIT, 0, 0},
-        {"cuEventSynchronize", GPU_WAIT, 0, 0},
-        {"cuMemFree_v2", GPU_FREE, 0, 0},
-        {"cuMemFreeAsync", GPU_FREE, 0, 0},
-        {"cuMemFreeAsync_ptsz", GPU_FREE, 0, 0},
-        {"cuMemRelease", GPU_FREE, 0, 0},
-        {"cuMemAlloc_v2", GPU_ALLOC, 2, 0},
-        {"cuMemAllocManaged", GPU_ALLOC, 2, 0},
-        {"cuMemAllocPitch_v2", GPU_ALLOC, 3, 4},
-        {"cuMemAllocAsync", GPU_ALLOC, 2, 0},
-        {"cuMemAllocAsync_ptsz", GPU_ALLOC, 2, 0},
-        {"cuMemAllocFromPoolAsync", GPU_ALLOC, 2, 0},
-        {"cuMemAllocFromPoolAsync_ptsz", GPU_ALLOC, 2, 0},
-        {"cuMemCreate", GPU_ALLOC, 2, 0},
-        {"cuMemcpyHtoD_v2", GPU_COPY_IN, 3, 0},
-        {"cuMemcpyHtoD_v2_ptds", GPU_COPY_IN, 3, 0},
-        {"cuMemcpyHtoDAsync_v2", GPU_COPY_IN, 3, 0},
-        {"cuMemcpyHtoDAsync_v2_ptsz", GPU_COPY_IN, 3, 0},
-        {"cuMemcpyDtoH_v2", GPU_COPY_OUT, 3, 0},
-        {"cuMemcpyDtoH_v2_ptds", GPU_COPY_OUT, 3, 0},
-        {"cuMemcpyDtoHAsync_v2", GPU_COPY_OUT, 3, 0},
-        {"cuMemcpyDtoHAsync_v2_ptsz", GPU_COPY_OUT, 3, 0},
-        {"cuMemcpyDtoD_v2", GPU_COPY_OTHER, 3, 0},
-        {"cuMemcpyDtoD_v2_ptds", GPU_COPY_OTHER, 3, 0},
-        {"cuMemcpyDtoDAsync_v2", GPU_COPY_OTHER, 3, 0},
-        {"cuMemcpyDtoDAsync_v2_ptsz", GPU_COPY_OTHER, 3, 0},
-        {"cuMemcpy", GPU_COPY_OTHER, 3, 0},
-        {"cuMemcpy_ptds", GPU_COPY_OTHER, 3, 0},
-        {"cuMemcpyAsync", GPU_COPY_OTHER, 3, 0},
-        {"cuMemcpyAsync_ptsz", GPU_COPY_OTHER, 3, 0},
-        {"cuMemcpyPeer", GPU_COPY_OTHER, 5, 0},
-        {"cuMemcpyPeer_ptds", GPU_COPY_OTHER, 5, 0},
-        {"cuMemcpyPeerAsync", GPU_COPY_OTHER, 5, 0},
-        {"cuMemcpyPeerAsync_ptsz", GPU_COPY_OTHER, 5, 0},
-};
-_Static_assert(ARRAY_SIZE(functions) <= MOST_FUNCTIONS, "room for all");
-
 /* Functions of one library: launches apart, as they are counted part of the time where there are many. */
 struct group {
-        uint64_t offsets[MOST_FUNCTIONS], cookies[MOST_FUNCTIONS];
-        uint32_t count;
+        struct gpu_places places;
         int multi; /* the link; -1: none */
-        struct bpf_link *links[MOST_FUNCTIONS];
+        struct bpf_link *links[GPU_MOST_PLACES];
         uint32_t links_n;
 };
 
@@ -132,20 +70,20 @@ static int attach(struct gpu *gpu, int file, struct group *g)
 {
         char path[64];
 
-        if (g->multi >= 0 || g->links_n || !g->count)
+        if (g->multi >= 0 || g->links_n || !g->places.count)
                 return 0;
         /* The very file that was looked at, whatever its path means by now. */
         snprintf(path, sizeof path, "/proc/self/fd/%d", file);
         if (gpu->rung == PROBES_UPROBE_MULTI) {
-                int fd = place_uprobe_multi(bpf_program__fd(gpu->skeleton->progs.call_multi), path, g->offsets, g->cookies, g->count);
+                int fd = place_uprobe_multi(bpf_program__fd(gpu->skeleton->progs.call_multi), path, g->places.offsets, g->places.cookies, g->places.count);
 
                 if (fd < 0)
                         return fd;
                 g->multi = fd;
                 return 0;
         }
-        for (uint32_t i = 0; i < g->count; i++) {
-                int r = place_uprobe(gpu->skeleton->progs.call_single, path, g->offsets[i], g->cookies[i], &g->links[g->links_n]);
+        for (uint32_t i = 0; i < g->places.count; i++) {
+                int r = place_uprobe(gpu->skeleton->progs.call_single, path, g->places.offsets[i], g->places.cookies[i], &g->links[g->links_n]);
 
                 if (r < 0) {
                         detach(g);
@@ -154,49 +92,6 @@ static int attach(struct gpu *gpu, int file, struct group *g)
                 g->links_n++;
         }
         return 0;
-}
-
-/* Two names of one function are one place: it is counted once. */
-static void add_place(struct group *g, uint64_t offset, uint64_t cookie)
-{
-        for (uint32_t i = 0; i < g->count; i++)
-                if (g->offsets[i] == offset)
-                        return;
-        g->offsets[g->count] = offset;
-        g->cookies[g->count++] = cookie;
-}
-
-static int find_functions(struct library *l)
-{
-        const char *names[ARRAY_SIZE(functions)];
-        uint64_t offsets[ARRAY_SIZE(functions)];
-        struct stat st;
-        void *data;
-        int r;
-
-        if (fstat(l->fd, &st) < 0 || st.st_size <= 0 || (uint64_t)st.st_size > MOST_BYTES)
-                return -EINVAL;
-        data = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, l->fd, 0);
-        if (data == MAP_FAILED)
-                return -errno;
-        for (size_t i = 0; i < ARRAY_SIZE(functions); i++)
-                names[i] = functions[i].name;
-        l->cheap = true;
-        r = symbols_find(data, (size_t)st.st_size, names, ARRAY_SIZE(functions), offsets);
-        for (size_t i = 0; r > 0 && i < ARRAY_SIZE(functions); i++) {
-                const struct function *f = &functions[i];
-                bool cheap;
-                uint64_t at;
-
-                if (!offsets[i])
-                        continue;
-                at = symbols_probe_at(data, (size_t)st.st_size, offsets[i], &cheap);
-                if (f->op == GPU_LAUNCH)
-                        l->cheap &= cheap;
-                add_place(f->op == GPU_LAUNCH ? &l->launches : &l->others, at, GPU_COOKIE(f->op, f->first, f->second));
-        }
-        munmap(data, (size_t)st.st_size);
-        return r > 0 ? 0 : r < 0 ? r : -ENOENT;
 }
 
 static void free_library(struct library *l)
@@ -219,7 +114,7 @@ static void found(void *data, int fd)
         }
         l->fd = fd;
         l->launches.multi = l->others.multi = -1;
-        r = find_functions(l);
+        r = gpu_places_find(fd, &l->launches.places, &l->others.places, &l->cheap);
         if (r == 0)
                 r = attach(gpu, l->fd, &l->others);
         if (r == 0 && gpu->open)
@@ -285,7 +180,7 @@ static int try_one(struct gpu *gpu, int self, void (*function)(void), uint64_t *
         uint64_t without;
         int r;
 
-        add_place(&g, own_offset(function), GPU_COOKIE(GPU_WAIT, 0, 0));
+        gpu_places_add(&g.places, own_offset(function), GPU_COOKIE(GPU_WAIT, 0, 0));
         without = time_calls(function, 100);
         r = attach(gpu, self, &g);
         if (r < 0)
@@ -515,7 +410,7 @@ void gpu_family(struct gpu *gpu, struct probes_family *f)
         f->links = gpu->libraries_n;
         f->programs = 0;
         for (const struct library *l = gpu->first; l; l = l->next)
-                f->programs += l->launches.count + l->others.count;
+                f->programs += l->launches.places.count + l->others.places.count;
         f->hits = f->hooked = t.hits;
         f->full = t.full;
         f->entries = gpu->entries;

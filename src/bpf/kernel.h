@@ -55,6 +55,11 @@ struct file {
         struct inode *f_inode;
 } FROM_KERNEL;
 
+/* Nothing but a pointer: as this one element of an array of pointers is read by a plain load. */
+struct llist_node {
+        struct llist_node *next;
+} FROM_KERNEL;
+
 struct fdtable {
         unsigned int max_fds;
         struct file **fd;

@@ -65,12 +65,12 @@ static void open_files(struct state *s)
         f->other_cost_ps = with.other_call_ps > without.other_call_ps ? with.other_call_ps - without.other_call_ps : 0;
 }
 
-static void each_file(void *data, const struct file_key *key, const struct file_counts *counts)
+static void each_file(void *data, const struct file_key *key, const struct file_counts *counts, const struct file_user *user)
 {
         struct state *s = data;
 
         if (key->pid != s->head.pid)
-                table_file(s->table, key, counts);
+                table_file(s->table, key, counts, user);
 }
 
 static bool name_of(void *data, const struct file_name_key *key, struct file_name *ret)

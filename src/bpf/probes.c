@@ -16,7 +16,7 @@ _Static_assert(sizeof(struct probes_family) % 8 == 0 && sizeof(struct probes_pro
 
 #define SEALS (F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE)
 
-static const char *const rung_names[PROBES_RUNG_N] = {"none", "fexit", "kprobe", "sys_exit", "raw_exit", "tracepoints", "uprobe_multi", "uprobe"};
+static const char *const rung_names[PROBES_RUNG_N] = {"none", "fexit", "kprobe", "call_exit", "sys_exit", "raw_exit", "tracepoints", "uprobe_multi", "uprobe"};
 static const char *const state_names[PROBES_STATE_N] = {"off", "attached", "unavailable", "nothing_yet"};
 static const char *const family_names[PROBES_FAMILY_N] = {"files", "gpu"};
 

@@ -17,7 +17,7 @@
 #include <sys/types.h>
 
 #define PROBES_MAGIC UINT32_C(0x42504253)
-#define PROBES_VERSION 1
+#define PROBES_VERSION 2
 #define PROBES_MAX_PROCESSES 2048
 #define PROBES_MAX_FILES 4096
 #define PROBES_MAX_USES 8192
@@ -32,7 +32,8 @@ enum probes_rung {
         /* files */
         PROBES_FEXIT,       /* fexit on vfs_read, vfs_write … */
         PROBES_KPROBE,      /* kprobe and kretprobe on the same */
-        PROBES_SYS_EXIT,    /* tp_btf sys_exit, typed loads from the descriptor to the inode */
+        PROBES_CALL_EXIT,   /* a tracepoint at the exit of each call of a file, typed loads from the descriptor to the inode */
+        PROBES_SYS_EXIT,    /* tp_btf sys_exit, the same loads */
         PROBES_RAW_EXIT,    /* raw tracepoint sys_exit, a probe read for each field */
         PROBES_TRACEPOINTS, /* two tracepoints for each system call */
         /* gpu */

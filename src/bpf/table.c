@@ -174,12 +174,12 @@ static void use_of(struct table *t, struct process_row *p, struct file_row *f, c
         add(&u->u.total, sums);
 }
 
-void table_file(struct table *t, const struct file_key *key, const struct file_counts *c)
+void table_file(struct table *t, const struct file_key *key, const struct file_counts *c, const struct file_user *user)
 {
         const struct file_name_key name = {.inode = key->inode, .device = key->device, .generation = c->generation};
         const struct probes_sums sums = {.opens = c->opens, .closes = c->closes, .reads = c->reads, .writes = c->writes,
                                          .read_bytes = c->read_bytes, .write_bytes = c->write_bytes};
-        struct process_row *p = process_of(t, key->pid, key->start_ns, c->uid, c->comm);
+        struct process_row *p = process_of(t, key->pid, key->start_ns, user->uid, user->comm);
         struct file_row *f = file_of(t, &name);
 
         add(&t->all_now, &sums);

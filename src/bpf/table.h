@@ -15,7 +15,7 @@ SCOPED_FN(struct table *, table_free)
 /* A new window begins: what the rows have in `now` is of the old one. */
 void table_turn(struct table *table, uint64_t now_ns);
 /* A row of the kernel's map. -ENOMEM: counted in all and in others. */
-void table_file(struct table *table, const struct file_key *key, const struct file_counts *counts);
+void table_file(struct table *table, const struct file_key *key, const struct file_counts *counts, const struct file_user *user);
 /* Calls of the driver by one process. comm: 16 bytes, need not end. */
 void table_gpu(struct table *table, uint32_t pid, uint64_t start_ns, uint32_t uid, const char *comm, const struct probes_gpu *gpu);
 /* Looks up what names are not known yet or no longer believed, for rows of this window: processes in /proc, paths through their descriptors, else through name. At

@@ -26,9 +26,10 @@ static struct probes_snapshot *snapshot(struct table *t)
 static void count(struct table *t, uint32_t pid, uint64_t start, uint64_t inode, uint32_t generation, uint32_t reads, uint64_t bytes)
 {
         const struct file_key key = {.inode = inode, .start_ns = start, .device = 8 << 20, .pid = pid};
-        const struct file_counts counts = {.reads = reads, .read_bytes = bytes, .uid = 7, .generation = generation, .fd = -1, .comm = "test"};
+        const struct file_counts counts = {.reads = reads, .read_bytes = bytes, .generation = generation, .fd = -1};
+        const struct file_user user = {.uid = 7, .comm = "test"};
 
-        table_file(t, &key, &counts);
+        table_file(t, &key, &counts, &user);
 }
 
 static void a_reused_number_is_another_process(void **state)

@@ -8,7 +8,7 @@
 #include <unistd.h>
 
 /* As in enum probes_rung (src/bpf/probes.h). */
-#define FILE_RUNGS "fexit|kprobe|sys_exit|raw_exit|tracepoints"
+#define FILE_RUNGS "fexit|kprobe|call_exit|sys_exit|raw_exit|tracepoints"
 #define GPU_RUNGS "uprobe_multi|uprobe"
 
 #define AT(field) .offset = offsetof(struct settings, field)
@@ -96,11 +96,11 @@ static const struct config_entry entries[] = {
         {"observe", "file_one_in", CONFIG_NUMBER, AT(probes_one_in), "1", 1, 1024, .live = true,
          .help = "of so many reads and writes one is looked at, and counted as many; 1: each, and exactly"},
         {"observe", "file_closes", CONFIG_BOOL, AT(probes_closes), "yes", .live = true,
-         .help = "count closes, too; where that takes a probe of its own (sys_exit, raw_exit), it adds some 20 ns to every system call"},
+         .help = "count closes, too; where that takes a probe of its own (all but fexit and kprobe), it adds some 20 ns to every system call"},
         {"observe", "file_duty", CONFIG_NUMBER, AT(probes_duty), "100", 1, 100, .live = true,
          .help = "percent of the time during which the probes on files are attached; less costs less, and misses what happens meanwhile"},
         {"observe", "file_entries", CONFIG_NUMBER, AT(probes_entries), "16384", 256, 1048576, .live = true,
-         .help = "pairs of process and file that the kernel counts between two readings; each takes some 300 bytes"},
+         .help = "pairs of process and file that the kernel counts between two readings; each takes some 600 bytes"},
         {"observe", "launch_budget", CONFIG_NUMBER, AT(probes_launch_budget), "10", 0, 1000, .live = true,
          .help = "thousandths of a processor that counting launches may cost: with more of them they are counted part of the time; 0: always counted"},
         {"observe", "period", CONFIG_DURATION, AT(probes_period), "1s", 50000000, UINT64_C(60000000000), .live = true,
@@ -154,7 +154,7 @@ int settings_check(const struct settings *s, char message[CONFIG_MESSAGE])
         else if (!s->arena_size.permille && !s->arena_size.bytes)
                 wrong = "arena.size is 0; accepted: a size such as 4GiB, or a percentage such as 50%";
         else if (!are_choices(s->probes_refuse, FILE_RUNGS "|" GPU_RUNGS))
-                wrong = "observe.refuse names no kind of probe; accepted: fexit, kprobe, sys_exit, raw_exit, tracepoints, uprobe_multi, uprobe, separated by commas";
+                wrong = "observe.refuse names no kind of probe; accepted: fexit, kprobe, call_exit, sys_exit, raw_exit, tracepoints, uprobe_multi, uprobe, separated by commas";
         if (!wrong)
                 return 0;
         snprintf(message, CONFIG_MESSAGE, "%s", wrong);

@@ -11,7 +11,7 @@ import subprocess
 import pytest
 from conftest import BUILD, Process, built, program, wait_until
 
-RUNGS = ["fexit", "kprobe", "sys_exit", "raw_exit", "tracepoints"]
+RUNGS = ["fexit", "kprobe", "call_exit", "sys_exit", "raw_exit", "tracepoints"]
 COUNTS = ["opens", "closes", "reads", "writes", "read_bytes", "write_bytes"]
 # Files of tests/programs/files.c that a kind of probe says it can't see right.
 UNSEEN = {
@@ -135,6 +135,8 @@ def test_sampled_says_so(probed):
     node = probed(observe__file_one_in=8, observe__uid=UID).start()
     f = settled(node)
     assert f["one_in"] == 8
+    # The cheapest kind is another one where few calls are looked at.
+    assert not any(r["rung"] == "call_exit" for r in f["refused"]) or any(r["rung"] == "sys_exit" for r in f["refused"])
     if f["state"] != "attached":
         return
     inode, counts = use_files(node, "used")["plain"]
