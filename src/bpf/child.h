@@ -23,8 +23,8 @@ struct probes_reply {
         char text[240]; /* clean text; result < 0: why */
 };
 
-_Static_assert(sizeof(struct probes_options) == 56, "no padding");
-_Static_assert(sizeof(struct probes_request) == 64 && sizeof(struct probes_reply) == 256, "no padding");
+_Static_assert(sizeof(struct probes_options) == 80, "no padding");
+_Static_assert(sizeof(struct probes_request) == 88 && sizeof(struct probes_reply) == 256, "no padding");
 
 /* Whether `bytes` bytes that came are the reply to the question of this number. */
 bool probes_reply_check(const struct probes_reply *reply, ssize_t bytes, uint32_t sequence);

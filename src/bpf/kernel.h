@@ -73,9 +73,19 @@ struct thread_info {
         unsigned int status;
 } FROM_KERNEL;
 
+struct kuid {
+        unsigned int val;
+} FROM_KERNEL;
+
+struct cred {
+        struct kuid uid;
+} FROM_KERNEL;
+
 struct task_struct {
         struct thread_info thread_info;
-        int tgid;
+        unsigned int __state;
+        int pid, tgid;
+        const struct cred *cred;
         unsigned long start_boottime;
         struct task_struct *group_leader;
         struct files_struct *files;
@@ -96,6 +106,19 @@ struct io_kiocb {
         struct file *file;
         unsigned char opcode;
         struct io_cqe cqe;
+} FROM_KERNEL;
+
+struct gendisk {
+        int major, first_minor;
+} FROM_KERNEL;
+
+struct request_queue {
+        struct gendisk *disk;
+} FROM_KERNEL;
+
+struct request {
+        struct request_queue *q;
+        unsigned int cmd_flags, __data_len;
 } FROM_KERNEL;
 
 /* The kernel's own number of a type, and a pointer to read by plain loads that can't fault: 6.2 and later. */

@@ -5,6 +5,7 @@
  */
 #include "bpf/child.h"
 #include "bpf/cost.h"
+#include "bpf/delays.h"
 #include "bpf/file.h"
 #include "bpf/gpu.h"
 #include "bpf/table.h"
@@ -33,6 +34,7 @@ struct state {
         struct table *table;
         struct files *files;
         struct gpu *gpu;
+        struct delays *delays;
         uint64_t began_ns, turned_ns, detach_ns, close_ns; /* when the probes on files come off, and when launches are no longer counted; 0: not */
         struct probes_snapshot head;
 };
@@ -51,8 +53,8 @@ static void open_files(struct state *s)
         memset(f, 0, sizeof *f);
         f->one_in = 1;
         f->window_permille = 1000;
-        f->state = PROBES_OFF;
-        if (s->options.files_off)
+        f->state = s->options.files_off ? PROBES_OFF : PROBES_NOT_ASKED;
+        if (s->options.files_off || !(s->options.asked & 1U << PROBES_FILES))
                 return;
         if (cost_measure(&without) < 0)
                 memset(&without, 0, sizeof without);
@@ -102,8 +104,8 @@ static void open_gpu(struct state *s)
 
         gpu_free(s->gpu);
         s->gpu = NULL;
-        *f = (struct probes_family){.state = PROBES_OFF, .one_in = 1, .window_permille = 1000};
-        if (!s->options.gpu_off)
+        *f = (struct probes_family){.state = s->options.gpu_off ? PROBES_OFF : PROBES_NOT_ASKED, .one_in = 1, .window_permille = 1000};
+        if (!s->options.gpu_off && s->options.asked & 1U << PROBES_GPU)
                 gpu_open(&o, f, &s->gpu);
         malloc_trim(0);
 }
@@ -156,6 +158,8 @@ static int look(struct state *s)
         r = read_files(s);
         if (r == 0)
                 r = read_gpu(s, now);
+        if (r == 0)
+                r = delays_read(s->delays, &s->head);
         if (r < 0)
                 return r;
         table_names(s->table, now, NAME_BUDGET, s->files ? name_of : NULL, s->files);
@@ -168,21 +172,24 @@ static int look(struct state *s)
         s->turned_ns = now;
         own_figures(&s->head);
         snapshot = table_snapshot(s->table, &s->head);
+        if (snapshot)
+                delays_rows(s->delays, snapshot);
         return snapshot ? probes_seal(snapshot, snapshot->bytes) : -ENOMEM;
 }
 
 static int apply(struct state *s, const struct probes_options *o)
 {
-        bool files = !s->opened || s->options.files_off != o->files_off || s->options.files_forced != o->files_forced ||
+        uint32_t fresh = s->opened ? s->options.asked ^ o->asked : PROBES_EVERY;
+        bool files = fresh & 1U << PROBES_FILES || s->options.files_off != o->files_off || s->options.files_forced != o->files_forced ||
                      s->options.refuse != o->refuse || s->options.one_in != o->one_in || s->options.entries != o->entries || s->options.uid != o->uid ||
                      s->options.without_closes != o->without_closes;
-
-        bool gpu = !s->opened || s->options.gpu_off != o->gpu_off || s->options.gpu_forced != o->gpu_forced || s->options.refuse != o->refuse ||
+        bool gpu = fresh & 1U << PROBES_GPU || s->options.gpu_off != o->gpu_off || s->options.gpu_forced != o->gpu_forced || s->options.refuse != o->refuse ||
                    s->options.launch_permille != o->launch_permille || s->options.period_ns != o->period_ns || s->options.uid != o->uid;
 
         if (!o->one_in || o->one_in > 1024 || o->entries < 256 || o->entries > 1 << 20 || !o->duty_percent || o->duty_percent > 100 ||
             o->period_ns < NS_PER_MS)
                 return -EINVAL;
+        delays_apply(s->delays, s->opened ? &s->options : NULL, o, &s->head);
         s->options = *o;
         s->opened = true;
         if (files)
@@ -300,7 +307,7 @@ int main(void)
         }
         if (r < 0)
                 return EXIT_SUCCESS;
-        if (table_new(&s.table) < 0)
+        if (table_new(&s.table) < 0 || delays_new(&s.delays) < 0)
                 return EXIT_FAILURE;
         s.began_ns = s.turned_ns = clock_now_ns();
         s.head.pid = (uint32_t)getpid();
@@ -309,6 +316,7 @@ int main(void)
         serve(PROBES_CHILD_FD, &s);
         files_free(s.files);
         gpu_free(s.gpu);
+        delays_free(s.delays);
         table_free(s.table);
         return EXIT_SUCCESS;
 }

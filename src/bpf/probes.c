@@ -12,13 +12,16 @@
 #include <unistd.h>
 
 _Static_assert(sizeof(struct probes_family) % 8 == 0 && sizeof(struct probes_process) % 8 == 0 && sizeof(struct probes_file) % 8 == 0 &&
-               sizeof(struct probes_use) % 8 == 0 && sizeof(struct probes_snapshot) % 8 == 0, "rows follow one another aligned");
+               sizeof(struct probes_use) % 8 == 0 && sizeof(struct probes_block) % 8 == 0 && sizeof(struct probes_runner) % 8 == 0 &&
+               sizeof(struct probes_snapshot) % 8 == 0, "rows follow one another aligned");
 
 #define SEALS (F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE)
 
-static const char *const rung_names[PROBES_RUNG_N] = {"none", "fexit", "kprobe", "call_exit", "sys_exit", "raw_exit", "tracepoints", "uprobe_multi", "uprobe"};
-static const char *const state_names[PROBES_STATE_N] = {"off", "attached", "unavailable", "nothing_yet"};
-static const char *const family_names[PROBES_FAMILY_N] = {"files", "gpu"};
+static const char *const rung_names[PROBES_RUNG_N] = {"none",        "fexit",        "kprobe", "call_exit", "sys_exit", "raw_exit",
+                                                      "tracepoints", "uprobe_multi", "uprobe", "tp_btf",    "raw_tp"};
+static const char *const state_names[PROBES_STATE_N] = {"off", "attached", "unavailable", "nothing_yet", "not_asked"};
+static const char *const family_names[PROBES_FAMILY_N] = {"files", "gpu", "block", "sched", "syscalls"};
+static const char *const request_kind_names[PROBES_REQUEST_KINDS] = {"read", "write", "flush", "discard", "other"};
 
 const char *probes_rung_name(uint32_t rung)
 {
@@ -33,6 +36,11 @@ const char *probes_state_name(uint32_t state)
 const char *probes_family_name(uint32_t family)
 {
         return family < PROBES_FAMILY_N ? family_names[family] : "?";
+}
+
+const char *probes_request_kind_name(uint32_t kind)
+{
+        return kind < PROBES_REQUEST_KINDS ? request_kind_names[kind] : "?";
 }
 
 static bool family_check(const struct probes_family *f)
@@ -54,7 +62,8 @@ int probes_check(const void *data, size_t size)
         const struct probes_snapshot *s = data;
 
         if (size < sizeof *s || s->magic != PROBES_MAGIC || s->version != PROBES_VERSION || s->processes > PROBES_MAX_PROCESSES ||
-            s->files > PROBES_MAX_FILES || s->uses > PROBES_MAX_USES || s->bytes != size || size != probes_bytes(s->processes, s->files, s->uses))
+            s->files > PROBES_MAX_FILES || s->uses > PROBES_MAX_USES || s->blocks > PROBES_MAX_BLOCKS || s->runners > PROBES_MAX_RUNNERS ||
+            s->bytes != size || size != probes_bytes(s->processes, s->files, s->uses, s->blocks, s->runners))
                 return -E_MESSAGE;
         for (size_t i = 0; i < PROBES_FAMILY_N; i++)
                 if (!family_check(&s->families[i]))
@@ -77,6 +86,12 @@ int probes_check(const void *data, size_t size)
                 if ((u->process >= s->processes && u->process != PROBES_NONE) || (u->file >= s->files && u->file != PROBES_NONE))
                         return -E_MESSAGE;
         }
+        for (uint32_t i = 0; i < s->blocks; i++)
+                if (probes_blocks(s)[i].kind >= PROBES_REQUEST_KINDS || !memchr(probes_blocks(s)[i].name, 0, sizeof probes_blocks(s)[i].name))
+                        return -E_MESSAGE;
+        for (uint32_t i = 0; i < s->runners; i++)
+                if (!memchr(probes_runners(s)[i].comm, 0, sizeof probes_runners(s)[i].comm))
+                        return -E_MESSAGE;
         return 0;
 }
 
@@ -88,7 +103,7 @@ int probes_map(int fd, const struct probes_snapshot **ret)
 
         /* What could still change would have to be checked at each look. */
         if (seals < 0 || (seals & SEALS) != SEALS || fstat(fd, &st) < 0 || (size_t)st.st_size < sizeof(struct probes_snapshot) ||
-            (size_t)st.st_size > probes_bytes(PROBES_MAX_PROCESSES, PROBES_MAX_FILES, PROBES_MAX_USES))
+            (size_t)st.st_size > probes_bytes(PROBES_MAX_PROCESSES, PROBES_MAX_FILES, PROBES_MAX_USES, PROBES_MAX_BLOCKS, PROBES_MAX_RUNNERS))
                 return -E_MESSAGE;
         data = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_SHARED, fd, 0);
         if (data == MAP_FAILED)
@@ -154,11 +169,13 @@ int probes_for_user(const struct probes_snapshot *s, uid_t uid)
         struct probes_process *processes;
         struct probes_file *files;
         struct probes_use *uses;
+        struct probes_block *blocks;
+        struct probes_runner *runners;
 
         if (!own || !process_at || !file_at)
                 return -ENOMEM;
         *own = *s;
-        own->processes = own->files = own->uses = 0;
+        own->processes = own->files = own->uses = own->runners = 0;
         own->left_out = 0;
         memset(&own->all_now, 0, sizeof own->all_now);
         memset(&own->all_total, 0, sizeof own->all_total);
@@ -207,7 +224,14 @@ int probes_for_user(const struct probes_snapshot *s, uid_t uid)
                 uses[own->uses].process = process_at[u->process];
                 uses[own->uses++].file = u->file == PROBES_NONE ? PROBES_NONE : file_at[u->file];
         }
-        own->bytes = probes_bytes(own->processes, own->files, own->uses);
+        blocks = (struct probes_block *)(void *)(uses + own->uses);
+        for (uint32_t i = 0; i < s->blocks; i++)
+                blocks[i] = probes_blocks(s)[i];
+        runners = (struct probes_runner *)(void *)(blocks + s->blocks);
+        for (uint32_t i = 0; i < s->runners; i++)
+                if (probes_runners(s)[i].uid == uid)
+                        runners[own->runners++] = probes_runners(s)[i];
+        own->bytes = probes_bytes(own->processes, own->files, own->uses, own->blocks, own->runners);
         return probes_seal(own, own->bytes);
 }
 

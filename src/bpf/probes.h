@@ -1,6 +1,7 @@
-/* probes.h: what the kernel's probes counted, as whoever asks the daemon gets it: who read and wrote which file, and who called the driver.
+/* probes.h: what the kernel's probes counted, as whoever asks the daemon gets it: who read and wrote which file, who called the driver, how long devices and processors
+ * let wait, and who made how many system calls.
  *
- * One snapshot is one sealed memfd: struct probes_snapshot, then its processes, files and uses. The probes process makes it, the daemon
+ * One snapshot is one sealed memfd: struct probes_snapshot, then its processes, files, uses, blocks and runners. The probes process makes it, the daemon
  * checks it and hands it on (message PROBES), and whoever maps it uses probes_check before anything else; from there on every index is
  * within bounds and every text is ended. Nothing in it is estimated but where `one_in` or `window_permille` says so. What can't be measured is not 0:
  * its family is not PROBES_ATTACHED and says why, and what a rung can't see stands in its blind list.
@@ -10,6 +11,7 @@
 #pragma once
 
 #include "base/scope.h"
+#include "bpf/latency.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -21,10 +23,16 @@
 #define PROBES_MAX_PROCESSES 2048
 #define PROBES_MAX_FILES 4096
 #define PROBES_MAX_USES 8192
+#define PROBES_MAX_BLOCKS 256
+#define PROBES_MAX_RUNNERS 256
 #define PROBES_MAX_BLIND 12
 #define PROBES_NONE UINT32_MAX
 
-enum probes_family_id { PROBES_FILES, PROBES_GPU, PROBES_FAMILY_N };
+enum probes_family_id { PROBES_FILES, PROBES_GPU, PROBES_BLOCK, PROBES_SCHED, PROBES_SYSCALLS, PROBES_FAMILY_N };
+/* Bits 1 << family, of those that a question is about: what nobody asks for is not attached. */
+#define PROBES_USUAL (1U << PROBES_FILES | 1U << PROBES_GPU)
+#define PROBES_LATENCY (1U << PROBES_BLOCK | 1U << PROBES_SCHED | 1U << PROBES_SYSCALLS)
+#define PROBES_EVERY (PROBES_USUAL | PROBES_LATENCY)
 
 /* How a family counts, best first. A rung that the kernel refuses is followed by the next. */
 enum probes_rung {
@@ -39,6 +47,9 @@ enum probes_rung {
         /* gpu */
         PROBES_UPROBE_MULTI, /* one link for all functions of a library */
         PROBES_UPROBE,       /* a perf event for each function */
+        /* block, sched, syscalls: on the same tracepoints */
+        PROBES_TP_BTF, /* typed loads */
+        PROBES_RAW_TP, /* a probe read for each field */
         PROBES_RUNG_N
 };
 
@@ -47,6 +58,7 @@ enum probes_state {
         PROBES_ATTACHED,    /* counts; with `rung` */
         PROBES_UNAVAILABLE, /* every rung was refused: `refused` says why */
         PROBES_NOTHING_YET, /* GPU: no process has the driver's library mapped */
+        PROBES_NOT_ASKED,   /* nobody has asked for it in the last minute */
         PROBES_STATE_N
 };
 
@@ -121,6 +133,35 @@ struct probes_use {
         struct probes_sums now, total;
 };
 
+/* Requests to a block device that were done. */
+struct probes_requests {
+        uint64_t bytes, errors;
+        struct latency time; /* from going to the device until all of it was done */
+};
+
+enum probes_request_kind { PROBES_READ, PROBES_WRITE, PROBES_FLUSH, PROBES_DISCARD, PROBES_OTHER, PROBES_REQUEST_KINDS };
+
+struct probes_block {
+        uint32_t device; /* the whole disk, as in the kernel: major << 20 | minor; 0: requests of no disk */
+        uint32_t kind;   /* enum probes_request_kind */
+        struct probes_requests now, total;
+        char name[32]; /* bytes; "" unknown */
+};
+
+/* Times that threads were ready to run, and then did: how long it took them to get a processor. */
+struct probes_waits {
+        uint64_t times, sum_ns, longest_ns;
+};
+
+/* A process by that, and by the system calls that it made; the kernel's own as well. */
+struct probes_runner {
+        uint32_t pid, uid; /* uid UINT32_MAX: unknown */
+        uint64_t start_ns; /* since boot, of its first thread */
+        char comm[16];     /* bytes */
+        struct probes_waits wait_now, wait_total; /* in the last window; since it was first seen */
+        uint64_t calls_now, calls_total;
+};
+
 struct probes_cache {
         uint64_t asked, found;
         uint32_t entries, limit;
@@ -142,7 +183,10 @@ struct probes_snapshot {
         struct probes_gpu gpu_now, gpu_total;
         struct probes_cache caches[PROBES_CACHE_N];
         struct probes_family families[PROBES_FAMILY_N];
-        /* struct probes_process[processes], struct probes_file[files], struct probes_use[uses] */
+        uint32_t blocks, runners;
+        struct latency wait_now, wait_total; /* of all threads of the machine, for a processor */
+        uint64_t calls_now, calls_total;     /* system calls of the machine */
+        /* struct probes_process[processes], struct probes_file[files], struct probes_use[uses], struct probes_block[blocks], struct probes_runner[runners] */
 };
 
 /* Whether size bytes at data are a whole and consistent snapshot. 0, or -E_MESSAGE. */
@@ -160,10 +204,18 @@ static inline const struct probes_use *probes_uses(const struct probes_snapshot 
 {
         return (const struct probes_use *)(const void *)(probes_files(s) + s->files);
 }
-static inline size_t probes_bytes(uint32_t processes, uint32_t files, uint32_t uses)
+static inline const struct probes_block *probes_blocks(const struct probes_snapshot *s)
+{
+        return (const struct probes_block *)(const void *)(probes_uses(s) + s->uses);
+}
+static inline const struct probes_runner *probes_runners(const struct probes_snapshot *s)
+{
+        return (const struct probes_runner *)(const void *)(probes_blocks(s) + s->blocks);
+}
+static inline size_t probes_bytes(uint32_t processes, uint32_t files, uint32_t uses, uint32_t blocks, uint32_t runners)
 {
         return sizeof(struct probes_snapshot) + processes * sizeof(struct probes_process) + files * sizeof(struct probes_file) +
-               uses * sizeof(struct probes_use);
+               uses * sizeof(struct probes_use) + blocks * sizeof(struct probes_block) + runners * sizeof(struct probes_runner);
 }
 
 /* Maps the snapshot behind fd (which stays the caller's) and checks it; it must be sealed against changes. 0, -E_MESSAGE, -ENOMEM. Unmap with probes_unmap. */
@@ -175,7 +227,8 @@ static inline void probes_unmap_at(const struct probes_snapshot **s)
                 probes_unmap(*s);
 }
 
-/* What a user other than root and the daemon's own may see: own processes, files and sums, and the families' state. A new memfd, or -errno. */
+/* What a user other than root and the daemon's own may see: own processes, files and sums, the families' state, and what is of the whole machine, as in /proc: waits for
+ * devices and processors. A new memfd, or -errno. */
 must_check int probes_for_user(const struct probes_snapshot *snapshot, uid_t uid);
 /* The sealed memfd for size bytes at data, or -errno. */
 must_check int probes_seal(const void *data, size_t size);
@@ -184,6 +237,7 @@ must_check int probes_seal(const void *data, size_t size);
 const char *probes_rung_name(uint32_t rung);
 const char *probes_state_name(uint32_t state);
 const char *probes_family_name(uint32_t family);
+const char *probes_request_kind_name(uint32_t kind);
 
 /* At most `bytes` bytes at `from`, up to the first NUL, as text that is safe in a terminal, a page and a log: valid UTF-8 of visible characters stays, a
  * backslash is doubled, all else becomes \xNN (control characters, broken UTF-8, marks that turn the writing direction or are not seen). Always ended; cut

@@ -13,7 +13,8 @@ struct probes_options {
         uint32_t refuse; /* bits 1 << rung */
         uint32_t one_in, duty_percent, entries, launch_permille, uid; /* uid: UINT32_MAX: everybody */
         uint64_t period_ns;
-        uint32_t without_closes, reserved;
+        uint32_t without_closes, asked; /* asked: bits 1 << family; the others are not attached */
+        uint32_t block_off, block_forced, sched_off, sched_forced, syscalls_off, syscalls_forced;
 };
 
 enum probes_news {

@@ -326,7 +326,7 @@ struct probes_snapshot *table_snapshot(struct table *t, const struct probes_snap
                                                      sums_weight(&r->p.total) + gpu_weight(&r->p.gpu_total));
         struct ranked *by_file scoped_free = RANK(t->files, struct file_row, sums_weight(&r->f.now), sums_weight(&r->f.total));
         struct ranked *by_use scoped_free = RANK(t->uses, struct use_row, sums_weight(&r->u.now), sums_weight(&r->u.total));
-        struct probes_snapshot *s = by_process && by_file && by_use ? calloc(1, probes_bytes(processes, files, uses)) : NULL;
+        struct probes_snapshot *s = by_process && by_file && by_use ? calloc(1, probes_bytes(processes, files, uses, head->blocks, head->runners)) : NULL;
         struct probes_process *to_process;
         struct probes_file *to_file;
         struct probes_use *to_use;
@@ -370,6 +370,6 @@ struct probes_snapshot *table_snapshot(struct table *t, const struct probes_snap
                 to_use[i].process = u->key.process->index;
                 to_use[i].file = u->key.file->index;
         }
-        s->bytes = probes_bytes(processes, files, uses);
+        s->bytes = probes_bytes(processes, files, uses, head->blocks, head->runners);
         return s;
 }

@@ -24,5 +24,5 @@ void table_names(struct table *table, uint64_t now_ns, uint32_t budget,
                  bool (*name)(void *data, const struct file_name_key *key, struct file_name *ret), void *data);
 /* Processes that have ended a while ago, and more rows than there is room for, go; what they counted stays in the sums. */
 void table_sweep(struct table *table, uint64_t now_ns);
-/* Fills counts, sums, caches and rows; the rest of the snapshot is copied from head. The caller frees it. NULL: out of memory. */
+/* Fills counts, sums, caches and rows; the rest of the snapshot is copied from head, and there is room for its blocks and runners. The caller frees it. NULL: out of memory. */
 struct probes_snapshot *table_snapshot(struct table *table, const struct probes_snapshot *head);

@@ -9,7 +9,7 @@
 
 static struct probes_snapshot *made(uint32_t processes, uint32_t files, uint32_t uses, struct probes_process **p, struct probes_use **u)
 {
-        struct probes_snapshot *s = calloc(1, probes_bytes(processes, files, uses));
+        struct probes_snapshot *s = calloc(1, probes_bytes(processes, files, uses, 0, 0));
 
         assert_non_null(s);
         s->processes = processes;

@@ -16,11 +16,13 @@
 /* Two processes of users 1 and 2 on two files; both use file 1. */
 static struct probes_snapshot *made(void)
 {
-        size_t bytes = probes_bytes(2, 2, 3);
+        size_t bytes = probes_bytes(2, 2, 3, 2, 3);
         struct probes_snapshot *s = calloc(1, bytes);
         struct probes_process *p = (void *)(uintptr_t)probes_processes(s);
         struct probes_file *f;
         struct probes_use *u;
+        struct probes_block *b;
+        struct probes_runner *r;
 
         assert_non_null(s);
         s->magic = PROBES_MAGIC;
@@ -28,6 +30,8 @@ static struct probes_snapshot *made(void)
         s->bytes = bytes;
         s->processes = s->files = 2;
         s->uses = 3;
+        s->blocks = 2;
+        s->runners = 3;
         for (int i = 0; i < PROBES_FAMILY_N; i++)
                 s->families[i] = (struct probes_family){.one_in = 1, .window_permille = 1000};
         p[0] = (struct probes_process){.pid = 10, .uid = 1, .comm = "one", .total = {.reads = 3}};
@@ -39,6 +43,13 @@ static struct probes_snapshot *made(void)
         u[0] = (struct probes_use){.process = 1, .file = 0, .total = {.reads = 5}};
         u[1] = (struct probes_use){.process = 1, .file = 1, .total = {.reads = 4}};
         u[2] = (struct probes_use){.process = 0, .file = 1, .total = {.reads = 3}};
+        b = (void *)(uintptr_t)probes_blocks(s);
+        b[0] = (struct probes_block){.device = 254 << 20, .kind = PROBES_READ, .name = "vda", .total = {.bytes = 4096, .time = {.buckets = {0, 3}}}};
+        b[1] = (struct probes_block){.device = 254 << 20, .kind = PROBES_FLUSH};
+        r = (void *)(uintptr_t)probes_runners(s);
+        r[0] = (struct probes_runner){.pid = 10, .uid = 1, .comm = "one", .calls_total = 4};
+        r[1] = (struct probes_runner){.pid = 20, .uid = 2, .comm = "two", .wait_total = {.times = 5}};
+        r[2] = (struct probes_runner){.pid = 30, .uid = 1, .comm = "three", .wait_total = {.times = 6}};
         return s;
 }
 
@@ -64,6 +75,14 @@ static void what_is_not_consistent_is_refused(void **state)
         REFUSED(s->processes, 3);
         REFUSED(s->processes, UINT32_MAX);
         REFUSED(s->uses, UINT32_MAX);
+        REFUSED(s->blocks, PROBES_MAX_BLOCKS + 1);
+        REFUSED(s->blocks, 3);
+        REFUSED(s->runners, UINT32_MAX);
+        REFUSED(((struct probes_block *)(uintptr_t)probes_blocks(s))[1].kind, PROBES_REQUEST_KINDS);
+        for (size_t i = 0; i < sizeof probes_runners(s)[2].comm; i++)
+                ((char *)(uintptr_t)probes_runners(s)[2].comm)[i] = 'x';
+        assert_int_equal(probes_check(s, bytes), -E_MESSAGE);
+        memset((char *)(uintptr_t)probes_runners(s)[2].comm, 0, sizeof probes_runners(s)[2].comm);
         REFUSED(s->families[0].state, PROBES_STATE_N);
         REFUSED(s->families[0].state, PROBES_ATTACHED); /* on no rung */
         REFUSED(s->families[1].rung, PROBES_RUNG_N);
@@ -112,11 +131,17 @@ static void a_user_sees_own_rows_only(void **state)
         assert_string_equal(probes_files(own)[0].name, "/shared");
         assert_int_equal(probes_files(own)[0].total.reads, 3);
         assert_int_equal(own->all_total.reads, 3);
+        assert_int_equal(own->runners, 2);
+        assert_string_equal(probes_runners(own)[0].comm, "one");
+        assert_string_equal(probes_runners(own)[1].comm, "three");
+        assert_int_equal(own->blocks, 2);
+        assert_string_equal(probes_blocks(own)[0].name, "vda");
+        assert_int_equal(probes_blocks(own)[0].total.time.buckets[1], 3);
         probes_unmap(own);
         close(fd);
         fd = probes_for_user(s, 3);
         assert_int_equal(probes_map(fd, &own), 0);
-        assert_int_equal(own->processes + own->files + own->uses, 0);
+        assert_int_equal(own->processes + own->files + own->uses + own->runners, 0);
         probes_unmap(own);
         close(fd);
 }
@@ -154,6 +179,8 @@ static void names(void **state)
                 assert_string_not_equal(probes_state_name(i), "?");
         for (uint32_t i = 0; i < PROBES_FAMILY_N; i++)
                 assert_string_not_equal(probes_family_name(i), "?");
+        for (uint32_t i = 0; i < PROBES_REQUEST_KINDS; i++)
+                assert_string_not_equal(probes_request_kind_name(i), "?");
         assert_string_equal(probes_rung_name(99), "?");
 }
 

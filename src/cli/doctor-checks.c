@@ -301,14 +301,14 @@ static void check_environment(struct check *c)
 /* Which kind of probe the kernel took for each family, and what it refused. */
 static size_t check_probes(struct check *c)
 {
-        static const char *const names[PROBES_FAMILY_N] = {"file probes", "gpu probes"};
+        static const char *const names[PROBES_FAMILY_N] = {"file probes", "gpu probes", "block probes", "scheduler probes", "system call probes"};
         __attribute__((cleanup(probes_unmap_at))) const struct probes_snapshot *s = NULL;
         scoped_connection struct connection connection = CONNECTION_CLOSED;
         char message[CLI_MESSAGE];
         int r = connection_open(&connection, message);
 
         if (r >= 0)
-                r = probes_fetch_within(&connection, PROBES_PATIENCE_NS, &s, message);
+                r = probes_fetch_within(&connection, PROBES_EVERY, PROBES_PATIENCE_NS, &s, message);
         if (r < 0) {
                 c->name = "probes";
                 found(c, FINDING_WARNING, "unavailable");

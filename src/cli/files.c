@@ -137,7 +137,7 @@ static int run(const struct verb *self, int argc, char **argv)
         cli_parse(self, argc, argv, &f);
         r = connection_open(&c, message);
         if (r >= 0)
-                r = probes_fetch_within(&c, PATIENCE_NS, &s, message);
+                r = probes_fetch_within(&c, PROBES_USUAL, PATIENCE_NS, &s, message);
         if (r < 0) {
                 cli_error("%s", message);
                 return cli_exit_code(r);

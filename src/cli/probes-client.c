@@ -7,9 +7,9 @@
 
 #include <stdio.h>
 
-int probes_fetch(struct connection *c, const struct probes_snapshot **ret, char message[CLI_MESSAGE])
+int probes_fetch_families(struct connection *c, uint32_t families, const struct probes_snapshot **ret, char message[CLI_MESSAGE])
 {
-        struct wire_message m = {0};
+        struct wire_message m = {.PROBES = {.flags = families}};
         scoped_fd int fd = -1;
         int r = connection_send(c, &m, WIRE_PROBES, message);
 
@@ -23,12 +23,17 @@ int probes_fetch(struct connection *c, const struct probes_snapshot **ret, char 
         return r;
 }
 
-int probes_fetch_within(struct connection *c, uint64_t patience_ns, const struct probes_snapshot **ret, char message[CLI_MESSAGE])
+int probes_fetch(struct connection *c, const struct probes_snapshot **ret, char message[CLI_MESSAGE])
+{
+        return probes_fetch_families(c, PROBES_USUAL, ret, message);
+}
+
+int probes_fetch_within(struct connection *c, uint32_t families, uint64_t patience_ns, const struct probes_snapshot **ret, char message[CLI_MESSAGE])
 {
         uint64_t deadline = clock_now_ns() + patience_ns;
         int r;
 
-        while ((r = probes_fetch(c, ret, message)) == -EAGAIN && clock_now_ns() < deadline) {
+        while ((r = probes_fetch_families(c, families, ret, message)) == -EAGAIN && clock_now_ns() < deadline) {
                 const struct timespec pause = {.tv_nsec = 100000000};
 
                 nanosleep(&pause, NULL);

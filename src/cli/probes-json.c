@@ -125,7 +125,7 @@ json_t *probes_json(const struct probes_snapshot *s)
                                                               sums(&u->total)));
         }
         if (!o || json_object_set_new(o, "processes", processes) < 0 || json_object_set_new(o, "files", files) < 0 ||
-            json_object_set_new(o, "uses", uses) < 0) {
+            json_object_set_new(o, "uses", uses) < 0 || json_object_set_new(o, "latency", probes_latency_json(s)) < 0) {
                 json_decref(o);
                 return NULL;
         }

@@ -181,7 +181,7 @@ static void programs_are_bounded_and_summed(void **state)
 /* Twenty processes called p0 … p19 under user 4000001, two of them more, and one with a hostile name; the GPU's family has nothing to hang on. */
 static struct probes_snapshot *probes_made(void)
 {
-        struct probes_snapshot *s = calloc(1, probes_bytes(23, 0, 0));
+        struct probes_snapshot *s = calloc(1, probes_bytes(23, 0, 0, 0, 0));
         struct probes_process *p;
 
         assert_non_null(s);

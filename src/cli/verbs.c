@@ -5,11 +5,11 @@
 
 extern const struct verb verb_run, verb_status, verb_top, verb_doctor, verb_config, verb_reload, verb_dump, verb_peak, verb_trim, verb_prefetch, verb_device,
         verb_completion, verb_help, verb_up, verb_submit, verb_tasks, verb_watch, verb_result, verb_cancel, verb_prioritise, verb_why, verb_workers,
-        verb_drain, verb_models, verb_account, verb_key, verb_login, verb_backup, verb_pool, verb_worker, verb_files,
+        verb_drain, verb_models, verb_account, verb_key, verb_login, verb_backup, verb_pool, verb_worker, verb_files, verb_latency,
         verb_sample, verb_metrics, verb_record, verb_replay, verb_chat, verb_generate;
 
 const struct verb *const verbs[] = {
-        &verb_up,      &verb_run,     &verb_status, &verb_top,    &verb_sample, &verb_metrics, &verb_record, &verb_replay, &verb_files,   &verb_submit,  &verb_tasks,  &verb_watch,
+        &verb_up,      &verb_run,     &verb_status, &verb_top,    &verb_sample, &verb_metrics, &verb_record, &verb_replay, &verb_files,   &verb_latency, &verb_submit,  &verb_tasks,  &verb_watch,
         &verb_result,  &verb_cancel,  &verb_prioritise, &verb_why, &verb_workers, &verb_drain,  &verb_models, &verb_chat,   &verb_generate, &verb_account,
         &verb_key,     &verb_login,   &verb_backup, &verb_pool,   &verb_worker,  &verb_doctor, &verb_config,
         &verb_reload,  &verb_dump,    &verb_peak,   &verb_trim,   &verb_prefetch, &verb_device,  &verb_completion, &verb_help,

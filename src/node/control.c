@@ -166,7 +166,7 @@ void control_message(struct client *c, const struct wire_message *m)
                         done(c, WIRE_HISTORY, fd);
                 break;
         case WIRE_PROBES:
-                r = node_probes_answer(c->node->probes, c->uid, &fd, text);
+                r = node_probes_answer(c->node->probes, c->uid, m->PROBES.flags, &fd, text);
                 if (r < 0)
                         client_error(c, r, WIRE_PROBES, m->header.sequence, UINT32_MAX, "%s", text);
                 else

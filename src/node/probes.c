@@ -19,13 +19,15 @@
 
 #define LINGER_NS (60 * NS_PER_S)
 
+_Static_assert(WIRE_PROBE_FAMILIES == PROBES_FAMILY_N, "a question can be about each family");
+
 struct node_probes {
         struct node *node;
         struct probes_remote *remote;
         uv_timer_t timer;
         uv_poll_t poll;
         int handles_open;
-        uint64_t last_asked_ns, timer_ms;
+        uint64_t last_asked_ns[PROBES_FAMILY_N], timer_ms;
         bool complained;
         uint32_t told[PROBES_FAMILY_N]; /* rung that the log has told of, + 1 */
 };
@@ -36,23 +38,35 @@ static uint32_t forced(uint32_t choice, uint32_t first)
         return choice < 2 ? PROBES_RUNG_NONE : first + choice - 2;
 }
 
-static struct probes_options options_of(const struct settings *s)
+/* The families that are to count: bits 1 << family. */
+static uint32_t wanted(const struct node_probes *p, uint64_t now)
+{
+        uint32_t bits = 0;
+
+        if (p->node->settings.probes == SETTINGS_PROBES_ALWAYS)
+                return PROBES_EVERY;
+        if (p->node->settings.probes == SETTINGS_PROBES_OFF)
+                return 0;
+        for (uint32_t i = 0; i < PROBES_FAMILY_N; i++)
+                if (p->last_asked_ns[i] && now - p->last_asked_ns[i] < LINGER_NS)
+                        bits |= 1U << i;
+        return bits;
+}
+
+static struct probes_options options_of(const struct settings *s, uint32_t asked)
 {
         struct probes_options o = {.files_off = s->probes_files == 1, .files_forced = forced(s->probes_files, PROBES_FEXIT),
                                    .gpu_off = s->probes_gpu == 1, .gpu_forced = forced(s->probes_gpu, PROBES_UPROBE_MULTI),
                                    .one_in = (uint32_t)s->probes_one_in, .duty_percent = (uint32_t)s->probes_duty,
                                    .entries = (uint32_t)s->probes_entries, .launch_permille = (uint32_t)s->probes_launch_budget,
-                                   .uid = (uint32_t)s->probes_uid, .without_closes = !s->probes_closes, .period_ns = s->probes_period};
+                                   .uid = (uint32_t)s->probes_uid, .without_closes = !s->probes_closes, .period_ns = s->probes_period,
+                                   .asked = asked, .block_off = s->probes_block == 1, .block_forced = forced(s->probes_block, PROBES_TP_BTF),
+                                   .sched_off = s->probes_sched == 1, .sched_forced = forced(s->probes_sched, PROBES_TP_BTF),
+                                   .syscalls_off = s->probes_syscalls == 0, .syscalls_forced = forced(s->probes_syscalls, PROBES_TP_BTF)};
         const char *word;
 
         (void)!ladder_parse_rungs(s->probes_refuse, &o.refuse, &word); /* settings_check has */
         return o;
-}
-
-static bool wanted(const struct node_probes *p, uint64_t now)
-{
-        return p->node->settings.probes == SETTINGS_PROBES_ALWAYS ||
-               (p->node->settings.probes == SETTINGS_PROBES_ASKED && p->last_asked_ns && now - p->last_asked_ns < LINGER_NS);
 }
 
 static void tell(struct node_probes *p, const struct probes_snapshot *s)
@@ -64,9 +78,9 @@ static void tell(struct node_probes *p, const struct probes_snapshot *s)
                         continue;
                 p->told[i] = f->rung + 1;
                 if (f->state == PROBES_ATTACHED)
-                        log_info("%s are counted by %s", probes_family_name(i), probes_rung_name(f->rung));
+                        log_info("%s: counted by %s", probes_family_name(i), probes_rung_name(f->rung));
                 else if (f->state == PROBES_UNAVAILABLE)
-                        log_notice("%s are not counted: %s", probes_family_name(i),
+                        log_notice("%s: not counted: %s", probes_family_name(i),
                                    f->refused_count ? f->refused[f->refused_count - 1].text : "nothing to try");
         }
 }
@@ -90,10 +104,11 @@ static void on_timer(uv_timer_t *timer)
 {
         struct node_probes *p = timer->data;
         uint64_t now = clock_now_ns();
-        struct probes_options o = options_of(&p->node->settings);
+        uint32_t asked = wanted(p, now);
+        struct probes_options o = options_of(&p->node->settings, asked);
 
         hear(p);
-        if (wanted(p, now)) {
+        if (asked) {
                 probes_remote_ask(p->remote, now, p->node->settings.probes_answer, &o);
                 return;
         }
@@ -130,7 +145,7 @@ const struct probes_snapshot *node_probes_last(const struct node_probes *p)
         return p ? probes_remote_last(p->remote, NULL) : NULL;
 }
 
-int node_probes_answer(struct node_probes *p, uid_t uid, int *ret_fd, char message[160])
+int node_probes_answer(struct node_probes *p, uid_t uid, uint32_t families, int *ret_fd, char message[160])
 {
         const struct probes_snapshot *s;
         int fd = -1, r;
@@ -139,7 +154,11 @@ int node_probes_answer(struct node_probes *p, uid_t uid, int *ret_fd, char messa
                 snprintf(message, 160, "observe.probes is off in the settings");
                 return -E_UNAVAILABLE;
         }
-        p->last_asked_ns = clock_now_ns();
+        if (!families)
+                families = PROBES_USUAL;
+        for (uint32_t i = 0; i < PROBES_FAMILY_N; i++)
+                if (families & 1U << i)
+                        p->last_asked_ns[i] = clock_now_ns();
         node_probes_changed(p);
         s = probes_remote_last(p->remote, &fd);
         if (!s) {
@@ -148,6 +167,11 @@ int node_probes_answer(struct node_probes *p, uid_t uid, int *ret_fd, char messa
                 snprintf(message, 160, "%.150s", why[0] ? why : "the probes have just been started; ask again in a second");
                 return why[0] ? -E_UNAVAILABLE : -EAGAIN;
         }
+        for (uint32_t i = 0; i < PROBES_FAMILY_N; i++)
+                if (families & 1U << i && s->families[i].state == PROBES_NOT_ASKED) {
+                        snprintf(message, 160, "the probes have just been started; ask again in a second");
+                        return -EAGAIN;
+                }
         r = uid == 0 || uid == geteuid() ? fcntl(fd, F_DUPFD_CLOEXEC, 0) : probes_for_user(s, uid);
         if (r < 0) {
                 r = uid == 0 || uid == geteuid() ? -errno : r;

@@ -10,6 +10,7 @@
 /* As in enum probes_rung (src/bpf/probes.h). */
 #define FILE_RUNGS "fexit|kprobe|call_exit|sys_exit|raw_exit|tracepoints"
 #define GPU_RUNGS "uprobe_multi|uprobe"
+#define POINT_RUNGS "tp_btf|raw_tp"
 
 #define AT(field) .offset = offsetof(struct settings, field)
 
@@ -85,11 +86,17 @@ static const struct config_entry entries[] = {
          .help = "swapped-out programs come back by themselves when the daemon has been gone for this long"},
 
         {"observe", "probes", CONFIG_CHOICE, AT(probes), "asked", .choices = "off|asked|always", .live = true,
-         .help = "probes in the kernel, for who uses which file and who calls the driver: never, while somebody asks for what they count and for a minute after, or always"},
+         .help = "probes in the kernel, for who uses which file, who calls the driver, and what waits for devices and processors: never, while somebody asks for what they count and for a minute after, or always"},
         {"observe", "files", CONFIG_CHOICE, AT(probes_files), "auto", .choices = "auto|off|" FILE_RUNGS, .live = true,
          .help = "how uses of files are counted: auto takes the first kind of probe that the kernel accepts, any other word that kind alone"},
         {"observe", "gpu", CONFIG_CHOICE, AT(probes_gpu), "auto", .choices = "auto|off|" GPU_RUNGS, .live = true,
          .help = "how calls of the driver's library by processes without Berth are counted"},
+        {"observe", "block", CONFIG_CHOICE, AT(probes_block), "auto", .choices = "auto|off|" POINT_RUNGS, .live = true,
+         .help = "how requests to block devices are timed, for `berth latency`"},
+        {"observe", "sched", CONFIG_CHOICE, AT(probes_sched), "auto", .choices = "auto|off|" POINT_RUNGS, .live = true,
+         .help = "how waits for a processor are timed, for `berth latency`"},
+        {"observe", "syscalls", CONFIG_CHOICE, AT(probes_syscalls), "no", .choices = "no|yes|" POINT_RUNGS, .live = true,
+         .help = "count all system calls, for `berth latency`; while that is asked for it adds some 100 ns to each call of each process"},
         {"observe", "refuse", CONFIG_STRING, AT(probes_refuse), "", .live = true, .help = "kinds of probes that auto does not try, separated by commas"},
         {"observe", "uid", CONFIG_NUMBER, AT(probes_uid), "4294967295", 0, UINT32_MAX, .live = true,
          .help = "count only what processes of this user do, by number; 4294967295: of everybody"},
@@ -153,8 +160,9 @@ int settings_check(const struct settings *s, char message[CONFIG_MESSAGE])
                 wrong = "memory.band_low is not below memory.band_high; accepted: memory.band_low less than memory.band_high, or memory.band_high 0";
         else if (!s->arena_size.permille && !s->arena_size.bytes)
                 wrong = "arena.size is 0; accepted: a size such as 4GiB, or a percentage such as 50%";
-        else if (!are_choices(s->probes_refuse, FILE_RUNGS "|" GPU_RUNGS))
-                wrong = "observe.refuse names no kind of probe; accepted: fexit, kprobe, call_exit, sys_exit, raw_exit, tracepoints, uprobe_multi, uprobe, separated by commas";
+        else if (!are_choices(s->probes_refuse, FILE_RUNGS "|" GPU_RUNGS "|" POINT_RUNGS))
+                wrong = "observe.refuse names no kind of probe; accepted: fexit, kprobe, call_exit, sys_exit, raw_exit, tracepoints, uprobe_multi, uprobe, tp_btf, raw_tp, "
+                        "separated by commas";
         if (!wrong)
                 return 0;
         snprintf(message, CONFIG_MESSAGE, "%s", wrong);

@@ -38,6 +38,8 @@ struct settings {
         /* [observe] */
         uint32_t probes;                    /* enum settings_probes */
         uint32_t probes_files, probes_gpu;  /* index of the choice: 0 auto, 1 off, then rungs in the order of enum probes_rung */
+        uint32_t probes_block, probes_sched; /* the same */
+        uint32_t probes_syscalls;           /* 0 no, 1 yes, then rungs */
         bool probes_closes;
         char probes_refuse[CONFIG_TEXT];    /* names of rungs */
         uint64_t probes_one_in, probes_duty, probes_entries, probes_launch_budget, probes_period, probes_answer, probes_uid;

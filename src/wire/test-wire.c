@@ -78,7 +78,7 @@ static const struct {
         {"STATUS_ASK", "flags", 1},
         {"RELOAD", "flags", 1},
         {"DUMP", "flags", 1},
-        {"PROBES", "flags", 1},
+        {"PROBES", "flags", 1 << WIRE_PROBE_FAMILIES},
         {"HISTORY", "flags", 1},
         {"ERROR", "ordinal", 0}, /* any: 0xffffffff stands for no device */
         {"*", "ordinal", WIRE_MAX_DEVICES},

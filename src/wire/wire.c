@@ -80,7 +80,7 @@ static const struct rule rules[] = {
         BELOW(STATUS_ASK, flags, 1)
         BELOW(RELOAD, flags, 1)
         BELOW(DUMP, flags, 1)
-        BELOW(PROBES, flags, 1)
+        BELOW(PROBES, flags, 1 << WIRE_PROBE_FAMILIES)
         BELOW(HISTORY, flags, 1)
         BELOW(STATUS_CLIENT, ended, 2)
         BELOW(PEAK, action, WIRE_PEAK_N)

@@ -18,6 +18,7 @@
 #define WIRE_VERSION_MAX 1
 #define WIRE_MAX_BYTES 512 /* of any message, header included */
 #define WIRE_MAX_DEVICES 64
+#define WIRE_PROBE_FAMILIES 5 /* of enum probes_family_id (src/bpf/probes.h) */
 
 #if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
 #error "the wire format is little endian"

@@ -1,0 +1,16 @@
+/* climb.h: what families on tracepoints share: typed programs first, then those with a probe read for each field; and whether the kernel's tracepoint is the one that
+ * the programs were written for.
+ */
+#pragma once
+
+#include "bpf/ladder.h"
+
+/* Tries PROBES_TP_BTF, then PROBES_RAW_TP, until try() gives 0; text is for what it has to say else. family gets state, rung and refusals. Whether one took. */
+bool climb(struct probes_family *family, uint32_t forced, uint32_t refuse, int (*try)(void *data, uint32_t rung, char text[120]), void *data);
+
+struct climb_point {
+        const char *name;
+        uint32_t least, most; /* arguments that the programs can read it with */
+};
+/* Whether the kernel has all of these so: 0, or -errno with text. */
+must_check int climb_check(const struct climb_point *points, size_t count, char text[120]);

@@ -1,0 +1,54 @@
+/* latency.c: how many, how long on the average, quantiles; see latency.h. */
+#include "bpf/latency.h"
+
+uint64_t latency_count(const struct latency *l)
+{
+        uint64_t n = 0;
+
+        for (uint32_t i = 0; i < LATENCY_BUCKETS; i++)
+                n += l->buckets[i];
+        return n;
+}
+
+uint64_t latency_from_ns(uint32_t bucket)
+{
+        return bucket ? (UINT64_C(1) << (bucket - 1)) * 1000 : 0;
+}
+
+double latency_quantile(const struct latency *l, unsigned int permille)
+{
+        uint64_t count = latency_count(l), before = 0;
+        double rank = (double)count * permille / 1000;
+
+        if (!count)
+                return -1;
+        for (uint32_t i = 0; i < LATENCY_BUCKETS - 1; i++) {
+                double from = (double)latency_from_ns(i), to = (double)latency_from_ns(i + 1);
+
+                if (l->buckets[i] && rank <= (double)(before + l->buckets[i]))
+                        return from + (to - from) * (rank - (double)before) / (double)l->buckets[i];
+                before += l->buckets[i];
+        }
+        return (double)latency_from_ns(LATENCY_BUCKETS - 1);
+}
+
+double latency_mean(const struct latency *l)
+{
+        uint64_t count = latency_count(l);
+
+        return count ? (double)l->sum_ns / (double)count : -1;
+}
+
+void latency_add(struct latency *to, const struct latency *what)
+{
+        for (uint32_t i = 0; i < LATENCY_BUCKETS; i++)
+                to->buckets[i] += what->buckets[i];
+        to->sum_ns += what->sum_ns;
+}
+
+void latency_since(struct latency *ret, const struct latency *now, const struct latency *before)
+{
+        for (uint32_t i = 0; i < LATENCY_BUCKETS; i++)
+                ret->buckets[i] = now->buckets[i] - before->buckets[i];
+        ret->sum_ns = now->sum_ns - before->sum_ns;
+}

@@ -1,0 +1,203 @@
+/* runqueue.bpf.c: how long threads that could run wait for a processor: from being woken, or taken off one, until they run.
+ *
+ * Where a thread stands is found by its number, without a search: waking stores the time there, the switch takes it. Sums of the machine are kept for each processor;
+ * of processes in two maps that take turns, as in file.bpf.c. Twice the same: typed, and with a probe read for each field.
+ */
+#include "kernel.h"
+#include "latency-map.h"
+
+char LICENSE[] SEC("license") = "GPL";
+
+const volatile uint32_t only_uid = EVERYBODY;
+
+uint32_t active = 0;
+
+struct {
+        __uint(type, BPF_MAP_TYPE_HASH);
+        __uint(max_entries, 8192);
+        __type(key, struct runner_key);
+        __type(value, struct sched_counts);
+} even SEC(".maps"), odd SEC(".maps");
+
+struct {
+        __uint(type, BPF_MAP_TYPE_ARRAY);
+        __uint(max_entries, SCHED_PLACES);
+        __type(key, uint32_t);
+        __type(value, struct sched_place);
+} places SEC(".maps");
+
+struct {
+        __uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+        __uint(max_entries, 1);
+        __type(key, uint32_t);
+        __type(value, struct sched_totals);
+} totals SEC(".maps");
+
+#define LOAD(typed, pointer, field) ((typed) ? (pointer)->field : BPF_CORE_READ(pointer, field))
+
+static __always_inline struct sched_totals *my_totals(void)
+{
+        uint32_t zero = 0;
+        struct sched_totals *t = bpf_map_lookup_elem(&totals, &zero);
+
+        if (t)
+                t->hits++;
+        return t;
+}
+
+static __always_inline void account(struct sched_totals *t, uint64_t began)
+{
+        uint64_t took;
+
+        if (t->hits % SELF_ONE_IN)
+                return;
+        took = bpf_ktime_get_ns() - began;
+        if (took > SELF_MOST_NS)
+                return;
+        t->self_hits++;
+        t->self_ns += took;
+}
+
+static __always_inline struct sched_place *place_of(uint32_t thread)
+{
+        uint32_t at = thread % SCHED_PLACES;
+
+        return bpf_map_lookup_elem(&places, &at);
+}
+
+static __always_inline int woken(bool typed, struct task_struct *task)
+{
+        uint64_t now = bpf_ktime_get_ns();
+        uint32_t thread = (uint32_t)LOAD(typed, task, pid);
+        struct sched_totals *t = my_totals();
+        struct sched_place *place = place_of(thread);
+
+        if (!t || !place)
+                return 0;
+        /* One that has waited for longer, because it was taken off while it was about to sleep, goes on waiting. */
+        if (place->thread != thread || !place->since_ns) {
+                t->lost += place->since_ns != 0;
+                place->thread = thread;
+                place->since_ns = now;
+        }
+        account(t, now);
+        return 0;
+}
+
+static __always_inline struct sched_counts *find(const struct runner_key *key, uint32_t which)
+{
+        return which ? bpf_map_lookup_elem(&odd, key) : bpf_map_lookup_elem(&even, key);
+}
+
+static __always_inline void add_process(bool typed, struct sched_totals *t, struct task_struct *task, uint64_t waited)
+{
+        struct task_struct *leader = LOAD(typed, task, group_leader);
+        struct runner_key key = {.start_ns = LOAD(typed, leader, start_boottime), .pid = (uint32_t)LOAD(typed, task, tgid)};
+        uint32_t which = active;
+        struct sched_counts *c;
+
+        if (only_uid != EVERYBODY && BPF_CORE_READ(task, cred, uid.val) != only_uid)
+                return;
+        c = find(&key, which);
+        if (!c) {
+                struct sched_counts fresh = {.uid = BPF_CORE_READ(task, cred, uid.val)};
+                long r;
+
+                bpf_probe_read_kernel(fresh.comm, sizeof fresh.comm, &leader->comm);
+                r = which ? bpf_map_update_elem(&odd, &key, &fresh, BPF_NOEXIST) : bpf_map_update_elem(&even, &key, &fresh, BPF_NOEXIST);
+                if (r < 0 && r != -17 /* EEXIST: another processor was first */)
+                        t->full++;
+                c = find(&key, which);
+                if (!c)
+                        return;
+        }
+        __sync_fetch_and_add(&c->times, 1);
+        __sync_fetch_and_add(&c->sum_ns, waited);
+        /* Two processors at a time may overwrite each other's: then it is the longest but one. */
+        if (waited > c->longest_ns)
+                c->longest_ns = waited;
+}
+
+static __always_inline void starts(bool typed, struct sched_totals *t, struct task_struct *next, uint64_t now)
+{
+        uint32_t thread = (uint32_t)LOAD(typed, next, pid);
+        struct sched_place *place;
+        uint64_t since, bucket;
+
+        if (!thread) /* nothing to do */
+                return;
+        place = place_of(thread);
+        if (!place || place->thread != thread)
+                return;
+        since = place->since_ns;
+        place->since_ns = 0;
+        if (!since || since > now)
+                return;
+        now -= since;
+        bucket = bucket_of(now);
+        if (bucket < LATENCY_BUCKETS)
+                t->waits.buckets[bucket]++;
+        t->waits.sum_ns += now;
+        t->counted++;
+        add_process(typed, t, next, now);
+}
+
+static __always_inline int switched(bool typed, bool preempted, struct task_struct *previous, struct task_struct *next)
+{
+        uint64_t now = bpf_ktime_get_ns();
+        uint32_t thread = (uint32_t)LOAD(typed, previous, pid);
+        struct sched_totals *t = my_totals();
+        struct sched_place *place;
+
+        if (!t)
+                return 0;
+        if (thread) {
+                bool waits = preempted || !LOAD(typed, previous, __state);
+
+                place = place_of(thread);
+                if (place && (waits || place->thread == thread)) {
+                        t->lost += place->thread != thread && place->since_ns;
+                        place->thread = thread;
+                        place->since_ns = waits ? now : 0;
+                }
+        }
+        starts(typed, t, next, now);
+        account(t, now);
+        return 0;
+}
+
+SEC("tp_btf/sched_wakeup")
+int typed_wakeup(uint64_t *c)
+{
+        return woken(true, (struct task_struct *)c[0]);
+}
+
+SEC("tp_btf/sched_wakeup_new")
+int typed_new(uint64_t *c)
+{
+        return woken(true, (struct task_struct *)c[0]);
+}
+
+SEC("tp_btf/sched_switch")
+int typed_switch(uint64_t *c)
+{
+        return switched(true, (bool)c[0], (struct task_struct *)c[1], (struct task_struct *)c[2]);
+}
+
+SEC("raw_tp/sched_wakeup")
+int raw_wakeup(struct bpf_raw_tracepoint_args *c)
+{
+        return woken(false, (struct task_struct *)c->args[0]);
+}
+
+SEC("raw_tp/sched_wakeup_new")
+int raw_new(struct bpf_raw_tracepoint_args *c)
+{
+        return woken(false, (struct task_struct *)c->args[0]);
+}
+
+SEC("raw_tp/sched_switch")
+int raw_switch(struct bpf_raw_tracepoint_args *c)
+{
+        return switched(false, (bool)c->args[0], (struct task_struct *)c->args[1], (struct task_struct *)c->args[2]);
+}

@@ -1,0 +1,94 @@
+/* syscalls.bpf.c: how many system calls each process makes, of whatever kind.
+ *
+ * Each processor counts for the thread that runs there, which is two helpers and an add; when another thread calls, what it has gathered goes to the map of
+ * processes. Maps and gathered counts take turns, as in file.bpf.c.
+ */
+#include "kernel.h"
+#include "latency-map.h"
+
+char LICENSE[] SEC("license") = "GPL";
+
+const volatile uint32_t only_uid = EVERYBODY;
+
+uint32_t active = 0;
+
+struct {
+        __uint(type, BPF_MAP_TYPE_HASH);
+        __uint(max_entries, 8192);
+        __type(key, struct runner_key);
+        __type(value, struct syscall_counts);
+} even SEC(".maps"), odd SEC(".maps");
+
+struct {
+        __uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+        __uint(max_entries, 2);
+        __type(key, uint32_t);
+        __type(value, struct syscall_recent);
+} recent SEC(".maps");
+
+static __always_inline struct syscall_counts *find(const struct runner_key *key, uint32_t which)
+{
+        return which ? bpf_map_lookup_elem(&odd, key) : bpf_map_lookup_elem(&even, key);
+}
+
+/* What the last thread did goes to its process, and counting begins for this one. */
+static __always_inline void change(struct syscall_recent *recent_here, uint64_t thread, uint32_t which)
+{
+        struct task_struct *task = (struct task_struct *)bpf_get_current_task(), *leader = BPF_CORE_READ(task, group_leader);
+        struct runner_key key = {.pid = (uint32_t)(thread >> 32)};
+        uint32_t uid = (uint32_t)bpf_get_current_uid_gid();
+        struct syscall_counts *c;
+
+        if (recent_here->calls && recent_here->key.pid) {
+                struct runner_key old = recent_here->key;
+
+                c = find(&old, which);
+                if (c)
+                        __sync_fetch_and_add(&c->calls, recent_here->calls);
+        }
+        recent_here->calls = 0;
+        recent_here->thread = thread;
+        recent_here->key.pid = 0;
+        if (only_uid != EVERYBODY && uid != only_uid)
+                return;
+        key.start_ns = BPF_CORE_READ(leader, start_boottime);
+        if (!find(&key, which)) {
+                struct syscall_counts fresh = {.uid = uid};
+                long r;
+
+                bpf_probe_read_kernel(fresh.comm, sizeof fresh.comm, &leader->comm);
+                r = which ? bpf_map_update_elem(&odd, &key, &fresh, BPF_NOEXIST) : bpf_map_update_elem(&even, &key, &fresh, BPF_NOEXIST);
+                if (r < 0 && r != -17 /* EEXIST: another thread was first */) {
+                        recent_here->full++;
+                        return;
+                }
+        }
+        recent_here->key = key;
+}
+
+static __always_inline int called(void)
+{
+        uint64_t thread = bpf_get_current_pid_tgid();
+        uint32_t which = active;
+        struct syscall_recent *r = bpf_map_lookup_elem(&recent, &which);
+
+        if (!r)
+                return 0;
+        r->hits++;
+        if (r->thread != thread)
+                change(r, thread, which);
+        r->calls++;
+        return 0;
+}
+
+SEC("tp_btf/sys_enter")
+int typed_enter(uint64_t *c)
+{
+        return called();
+}
+
+SEC("raw_tp/sys_enter")
+int raw_enter(struct bpf_raw_tracepoint_args *c)
+{
+        return called();
+}
