@@ -53,7 +53,7 @@ static struct sight_view world(void)
         for (uint32_t i = 0; i < 12; i++)
                 status_before.clients[i].launches = status_before.clients[i].waited_ns = 0;
         free(probes);
-        probes = calloc(1, probes_bytes(2, 20, 20));
+        probes = calloc(1, probes_bytes(2, 20, 20, 0, 0));
         assert_non_null(probes);
         probes->processes = 2;
         probes->files = probes->uses = 20;
