@@ -41,23 +41,43 @@ void runners_free(struct runners *s)
         free(s);
 }
 
-/* Some rows of the oldest turn that does not wholly stay do; which ones is left to chance. */
+static int descending(uint64_t a, uint64_t b)
+{
+        return a < b ? 1 : a > b ? -1 : 0;
+}
+
+/* Those last seen first; of one turn those that waited longest, then those that called most. */
+static int by_turn(const void *a, const void *b)
+{
+        const struct row *x = *(struct row *const *)a, *y = *(struct row *const *)b;
+        int r = descending(x->turn, y->turn);
+
+        if (!r)
+                r = descending(x->p.wait_total.sum_ns, y->p.wait_total.sum_ns);
+        return r ? r : descending(x->p.calls_total, y->p.calls_total);
+}
+
+/* All rows, to be put in order; the caller frees it. NULL: out of memory. */
+static struct row **all_rows(struct runners *s)
+{
+        struct row **all = calloc(HASH_COUNT(s->rows) + 1, sizeof(struct row *));
+        size_t n = 0;
+
+        for (struct row *r = s->rows; all && r; r = r->hh.next)
+                all[n++] = r;
+        return all;
+}
+
 static void sweep(struct runners *s)
 {
-        uint32_t count = HASH_COUNT(s->rows), over = count > RUNNERS_KEPT ? count - RUNNERS_KEPT : 0;
-        struct row *r, *next;
+        size_t count = HASH_COUNT(s->rows);
+        struct row **all scoped_free = count > RUNNERS_KEPT ? all_rows(s) : NULL;
 
-        while (over) {
-                uint32_t oldest = 0;
-
-                for (r = s->rows; r; r = r->hh.next)
-                        oldest = s->turn - r->turn > oldest ? s->turn - r->turn : oldest;
-                HASH_ITER(hh, s->rows, r, next)
-                        if (over && s->turn - r->turn == oldest) {
-                                drop(s, r);
-                                over--;
-                        }
-        }
+        if (!all)
+                return;
+        qsort(all, count, sizeof *all, by_turn);
+        for (size_t i = RUNNERS_KEPT; i < count; i++)
+                drop(s, all[i]);
 }
 
 void runners_turn(struct runners *s)
@@ -128,11 +148,6 @@ uint32_t runners_count(const struct runners *s)
         return n < PROBES_MAX_RUNNERS ? n : PROBES_MAX_RUNNERS;
 }
 
-static int descending(uint64_t a, uint64_t b)
-{
-        return a < b ? 1 : a > b ? -1 : 0;
-}
-
 static int by_wait(const void *a, const void *b)
 {
         const struct probes_runner *x = &(*(struct row *const *)a)->p, *y = &(*(struct row *const *)b)->p;
@@ -153,15 +168,13 @@ static int by_calls(const void *a, const void *b)
 
 uint32_t runners_rows(struct runners *s, struct probes_runner *rows, uint32_t room)
 {
-        uint32_t all_n = HASH_COUNT(s->rows), n = 0, at = 0;
-        struct row **all scoped_free = calloc(all_n + 1, sizeof(struct row *));
+        uint32_t all_n = HASH_COUNT(s->rows), n = 0;
+        struct row **all scoped_free = all_rows(s);
 
         if (!all)
                 return 0;
-        for (struct row *r = s->rows; r; r = r->hh.next) {
+        for (struct row *r = s->rows; r; r = r->hh.next)
                 r->chosen = false;
-                all[at++] = r;
-        }
         qsort(all, all_n, sizeof *all, by_wait);
         for (uint32_t i = 0; i < all_n && n < (room + 1) / 2; i++) {
                 all[i]->chosen = true;

@@ -86,7 +86,7 @@ static void there_are_never_too_many(void **state)
         assert_non_null(rows);
         assert_int_equal(runners_new(&s), 0);
         runners_turn(s);
-        waited(s, 77, 5, 1, 1, 1); /* goes on being seen */
+        waited(s, 77, 5, 1, 1000, 1); /* goes on being seen */
         for (uint32_t turn = 0; turn < 5; turn++) {
                 for (uint32_t i = 0; i < 3 * RUNNERS_KEPT; i++)
                         waited(s, i + 1000, 100 + turn, 1, 10, 10);

@@ -12,7 +12,7 @@
 #include <cmocka.h>
 
 static const struct probes_snapshot head = {.magic = PROBES_MAGIC, .version = PROBES_VERSION,
-                                            .families = {{.one_in = 1, .window_permille = 1000}, {.one_in = 1, .window_permille = 1000}}};
+                                            .families = {[0 ... PROBES_FAMILY_N - 1] = {.one_in = 1, .window_permille = 1000}}};
 
 static struct probes_snapshot *snapshot(struct table *t)
 {
