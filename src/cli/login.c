@@ -166,6 +166,7 @@ static int run(const struct verb *self, int argc, char **argv)
         if (a.pin)
                 setenv("BERTH_PIN", a.pin, 1);
         r = pool_open(&c, message);
+        snprintf(c.source, sizeof c.source, "%s", a.key ? "--key" : "the command line");
         if (r >= 0) {
                 if (a.key)
                         snprintf(key, sizeof key, "%s", a.key);

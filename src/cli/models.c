@@ -4,10 +4,13 @@
 #include "cli/table.h"
 
 #include "base/error.h"
+#include "base/fd.h"
 #include "base/text.h"
 
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 enum { KEY_MODELS = 0x100, KEY_GGUF, KEY_COMMAND, KEY_URL, KEY_SET, KEY_ALWAYS, KEY_FIRST = 0x200 };
 
@@ -261,6 +264,23 @@ static int show(const struct catalogue *c, const char *path, const char *name)
 
 /* ---- add, remove, start, stop --------------------------------------------------------------------------------------------------- */
 
+static bool is_gguf(const char *path)
+{
+        scoped_fd int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+        char magic[4];
+
+        return fd >= 0 && read(fd, magic, sizeof magic) == sizeof magic && !memcmp(magic, "GGUF", sizeof magic);
+}
+
+static int changed_json(const char *name, const char *path)
+{
+        json_t *o = json_pack("{s:s, s:s}", "name", name, "catalogue", path);
+        int r = pool_print_json(o);
+
+        json_decref(o);
+        return r;
+}
+
 static int add(const struct verb *self, struct ask *a, const char *path, char message[CONFIG_MESSAGE])
 {
         char *full scoped_free = NULL;
@@ -270,11 +290,15 @@ static int add(const struct verb *self, struct ask *a, const char *path, char me
         for (size_t i = 0; i < a->count; i++)
                 kinds += !strcmp(a->settings[i].name, "kind");
         if (kinds != 1)
-                return cli_usage(self, "what serves it? one of --gguf FILE, --command '…' or --url URL");
+                return cli_usage(self, kinds ? "one of --gguf, --command and --url serves a model, not several" : "what serves it? one of --gguf FILE, --command '…' or --url URL");
         if (a->gguf) {
                 full = realpath(a->gguf, NULL);
                 if (!full) {
                         cli_error("--gguf %s: %s", a->gguf, strerror(errno));
+                        return CLI_FAILED;
+                }
+                if (!is_gguf(full)) {
+                        cli_error("--gguf %s: this is no GGUF file (it would begin with the letters GGUF); safetensors and others have to be converted first, or served by --command", a->gguf);
                         return CLI_FAILED;
                 }
                 if (a->count == SETTINGS)
@@ -286,8 +310,9 @@ static int add(const struct verb *self, struct ask *a, const char *path, char me
                 cli_error("%s", message[0] ? message : error_text(r));
                 return r == -E_CONFIG ? CLI_CONFIG : CLI_FAILED;
         }
-        if (!a->json)
-                printf("%s is in %s. A worker that serves that file offers it from now on.\n", a->name, path);
+        if (a->json)
+                return changed_json(a->name, path);
+        printf("%s is in %s. A worker that serves that file offers it from now on: `berth chat %s' asks it, `berth models' shows its state.\n", a->name, path, a->name);
         return cli_print(NULL);
 }
 
@@ -299,8 +324,9 @@ static int take_out(const struct ask *a, const char *path, char message[CONFIG_M
                 cli_error("%s", message[0] ? message : error_text(r));
                 return r == -E_CONFIG ? CLI_CONFIG : CLI_FAILED;
         }
-        if (!a->json)
-                printf("%s is not in %s any more. If it runs, it ends.\n", a->name, path);
+        if (a->json)
+                return changed_json(a->name, path);
+        printf("%s is not in %s any more. If it runs, it ends.\n", a->name, path);
         return cli_print(NULL);
 }
 

@@ -241,27 +241,70 @@ int pool_failed(struct pool_client *c, CURLcode code, char message[CLI_MESSAGE])
         return -E_UNAVAILABLE;
 }
 
-/* The problem's own words, with what is unmet and violated. */
+/* Adds text as the middle of a sentence: no capital at its beginning (unless more of them follow: a name), no full stop at its end. */
+static void add_words(struct strbuf *b, const char *text)
+{
+        size_t length = strlen(text);
+        bool lower = text[0] >= 'A' && text[0] <= 'Z' && (text[1] == ' ' || (text[1] >= 'a' && text[1] <= 'z'));
+
+        if (length > 1 && text[length - 1] == '.' && text[length - 2] != '.')
+                length--;
+        if (lower)
+                strbuf_add(b, "%c", text[0] - 'A' + 'a');
+        strbuf_put(b, text + lower, length - lower);
+}
+
+/* What shows the right names when one was wrong. */
+static const char *where_names_are(const struct pool_client *c)
+{
+        static const struct {
+                const char *path, *verb;
+        } lists[] = {{"/tasks/", "berth tasks"}, {"/workers/", "berth workers"}, {"/keys/", "berth key"}, {"/accounts/", "berth account"}, {"/models/", "berth models"}, {"/v1/chat/", "berth models"},
+                     {"/v1/completions", "berth models"}};
+        const char *url = "";
+
+        curl_easy_getinfo(c->curl, CURLINFO_EFFECTIVE_URL, &url);
+        for (size_t i = 0; url && i < ARRAY_SIZE(lists); i++)
+                if (strstr(url, lists[i].path))
+                        return lists[i].verb;
+        return NULL;
+}
+
+/* The problem's own words, with what is unmet and violated, unless they say that already. */
 static void explain(const struct pool_client *c, const json_t *problem, char message[CLI_MESSAGE])
 {
         const char *detail = json_string_value(json_object_get(problem, "detail")), *title = json_string_value(json_object_get(problem, "title"));
         const json_t *error = json_object_get(problem, "error"); /* on OpenAI's routes */
+        const char *list = c->status == 404 ? where_names_are(c) : NULL;
         struct strbuf b = {0};
+        unsigned int more = 0;
         json_t *item;
         size_t i;
 
         if (!detail)
                 detail = json_string_value(json_is_string(error) ? error : json_object_get(error, "message"));
-        strbuf_add(&b, "%s", detail ? detail : title ? title : "the pool refused");
-        if (!detail && !title)
-                strbuf_add(&b, " (HTTP %ld)", c->status);
+        if (c->status == 401 && c->token[0])
+                strbuf_add(&b, "the key from %s is not accepted by the pool at %s: wrong, expired, ended, or another pool's; `berth login URL' signs in",
+                           !strcmp(c->source, "BERTH_POOL") || !strcmp(c->source, "--url") ? "BERTH_TOKEN" : c->source, c->url);
+        else if (c->status == 401 && !strcmp(pool_text(problem, "code"), "auth.required"))
+                strbuf_add(&b, "the pool at %s wants a key: set BERTH_TOKEN, or sign in with `berth login %s'", c->url, c->url);
+        else if (detail || title)
+                add_words(&b, detail ? detail : title);
+        else
+                strbuf_add(&b, "the pool refused (HTTP %ld)", c->status);
         json_array_foreach(json_object_get(problem, "violations"), i, item)
-                strbuf_add(&b, "%s%s: %s", i ? "; " : " - ", pool_text(item, "path"), pool_text(item, "text"));
-        json_array_foreach(json_object_get(problem, "unmet"), i, item)
-                strbuf_add(&b, "%s%s: %" JSON_INTEGER_FORMAT " of %" JSON_INTEGER_FORMAT " workers", i ? "; " : " - ", pool_text(item, "need"),
-                           json_integer_value(json_object_get(item, "matched")), json_integer_value(json_object_get(item, "total")));
-        if (c->status == 401)
-                strbuf_add(&b, "; the key in %s is not accepted: `berth login URL' signs in", c->source);
+                if (!detail || !strstr(detail, pool_text(item, "text")))
+                        strbuf_add(&b, "%s%s: %s", more++ ? "; " : ": ", pool_text(item, "path"), pool_text(item, "text"));
+        json_array_foreach(json_object_get(problem, "unmet"), i, item) {
+                json_int_t matched = json_integer_value(json_object_get(item, "matched")), total = json_integer_value(json_object_get(item, "total"));
+
+                if (matched < total && (!detail || !strstr(detail, pool_text(item, "need"))))
+                        strbuf_add(&b, "%s%s: %" JSON_INTEGER_FORMAT " of %" JSON_INTEGER_FORMAT " workers", more++ ? "; " : ": ", pool_text(item, "need"), matched, total);
+        }
+        if (json_array_size(json_object_get(problem, "unmet")))
+                strbuf_add(&b, "; `berth workers' shows who there is, --wait-for-workers queues it all the same");
+        if (list && b.text && !strchr(b.text, '`'))
+                strbuf_add(&b, "; `%s' lists what there is", list);
         snprintf(message, CLI_MESSAGE, "%s", b.failed || !b.text ? "out of memory" : b.text);
         for (char *p = message; *p; p++)
                 if ((unsigned char)*p < ' ' || *p == 127)

@@ -180,6 +180,15 @@ static void forget(struct ask *a)
         json_decref(a->env);
 }
 
+static void payload_is_wrong(const struct verb *self, const char *given, const json_error_t *error)
+{
+        if (error->line < 0) /* jansson's words already name the file and the reason */
+                cli_usage(self, "--payload: %s", error->text);
+        else
+                cli_usage(self, "--payload: %.200s is no JSON: line %d, column %d: %s", given[0] == '@' ? given + 1 : "what was given", error->line, error->column,
+                          error->text);
+}
+
 /* The payload as given, or an empty object; NULL with a message printed. */
 static json_t *payload_of(const struct verb *self, const struct ask *a)
 {
@@ -193,7 +202,7 @@ static json_t *payload_of(const struct verb *self, const struct ask *a)
         else
                 o = json_loads(a->payload, JSON_REJECT_DUPLICATES, &error);
         if (!o)
-                cli_usage(self, "--payload: %s (line %d, column %d)", error.text, error.line, error.column);
+                payload_is_wrong(self, a->payload, &error);
         else if (!json_is_object(o))
                 cli_usage(self, "--payload: an object {…} is expected");
         if (!json_is_object(o)) {

@@ -27,7 +27,7 @@ int catalogue_add(const char *text, size_t bytes, const char *path, const char *
                 return -E_CONFIG;
         }
         if (catalogue_find(&before, name)) {
-                snprintf(message, CONFIG_MESSAGE, "%s: [model %s] is there already, on line %u", path, name, catalogue_find(&before, name)->line);
+                snprintf(message, CONFIG_MESSAGE, "%s: [model %s] is there already, on line %u; `berth models remove %s' takes it out", path, name, catalogue_find(&before, name)->line, name);
                 return -EEXIST;
         }
         strbuf_put(&b, text, bytes);

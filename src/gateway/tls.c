@@ -212,6 +212,8 @@ int tls_setup(struct server *server, char message[SERVER_MESSAGE])
         const char *tls = server->settings.tls, *comma = strchr(tls, ',');
         char certificate[CONFIG_TEXT];
 
+        if (!strcmp(tls, "off") && !is_loopback(server->settings.listen))
+                log_warning("without TLS keys and passwords cross the network readable: leave out --tls off, or let a proxy with TLS stand in front");
         if (!strcmp(tls, "off") || (!tls[0] && is_loopback(server->settings.listen)))
                 return 0;
         if (!tls[0] || !strcmp(tls, "auto"))

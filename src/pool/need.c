@@ -140,7 +140,7 @@ static void sum_up(struct core_refusal *refusal, uint32_t total)
         if (!total)
                 snprintf(refusal->text, sizeof(refusal->text), "no worker is known yet");
         else if (least && !least->matched)
-                snprintf(refusal->text, sizeof(refusal->text), "no worker could take it: %.180s is met by 0 of %" PRIu32, least->need, total);
+                snprintf(refusal->text, sizeof(refusal->text), "no worker could take it: %.180s is met by 0 of %" PRIu32 " worker%s", least->need, total, total == 1 ? "" : "s");
         else
                 snprintf(refusal->text, sizeof(refusal->text), "no worker could take it: each need is met by some of %" PRIu32 " workers, all of them together by none",
                          total);

@@ -103,7 +103,7 @@ static void test_refused_with_a_count_for_each_need(void **state)
                 assert_int_equal(u->matched, !strcmp(u->need, "model gpt") ? 0 : !strcmp(u->need, "gpu memory ≥ 24 GiB") ? 1
                                              : !strcmp(u->need, "label zone=a") ? 2 : 3);
         }
-        assert_string_equal(refusal.text, "no worker could take it: model gpt is met by 0 of 3");
+        assert_string_equal(refusal.text, "no worker could take it: model gpt is met by 0 of 3 workers");
         /* Each by some, all by none: zone b has 16 GiB at most. */
         spec = needing(1, "gpu", 24 * GIB, "llama", "b");
         assert_int_equal(try_spec(&spec, &workers), -ENOTSUP);

@@ -171,13 +171,15 @@ static uint64_t retry_after(struct lws *wsi)
 static void failed(struct link *l, struct lws *wsi, const char *in, size_t bytes)
 {
         unsigned int status = lws_http_client_http_response(wsi);
-        char raw[200], why[200];
+        char raw[320], why[320];
 
         if (status && status != 101)
                 snprintf(raw, sizeof raw, "the server answers %u%s", status,
                          status == 401 ? " (the key is wrong or expired)" : status == 403 ? " (the key lacks the right worker.join)" : "");
         else
                 snprintf(raw, sizeof raw, "no connection: %.*s", in ? (int)(bytes ? bytes : strlen(in)) : 8, in ? in : "no words");
+        if (strstr(raw, "SSL") || strstr(raw, "tls"))
+                strncat(raw, " (give --pin or --ca for the pool's certificate, or ws:// when the pool has no TLS)", sizeof raw - strlen(raw) - 1);
         text_copy_clean(why, sizeof why, raw);
         ended(l, why, status ? retry_after(wsi) : 0);
 }

@@ -219,7 +219,7 @@ static int take_key(struct options *o, char message[CONFIG_MESSAGE])
         }
         o->token[strcspn(o->token, " \t\r\n")] = 0;
         if (!o->token[0])
-                return wrong(message, "no key: give %s%s", "--token-file FILE, or set BERTH_TOKEN; a pool's administrator makes one with `berth key create --role worker'", "");
+                return wrong(message, "no key: give %s%s", "--token-file FILE, or set BERTH_TOKEN; a pool's administrator makes one with `berth key create LABEL --scope worker.join'", "");
         if (!text_is_clean(o->token, sizeof o->token))
                 return wrong(message, "the key holds %s%s", "characters that no key has", "");
         return 0;

@@ -20,7 +20,7 @@ def alone(tmp_path):
 
 def test_added_listed_shown_removed(alone):
     catalogue = alone.folder / "kept" / "models.conf"
-    (alone.folder / "m.gguf").write_text("x")
+    (alone.folder / "m.gguf").write_text("GGUF and so on")
     out = alone.berth("models").stdout
     catalogue.unlink()
     assert out == alone.berth("models").stdout  # none is as good as an empty one
@@ -46,7 +46,7 @@ def test_added_listed_shown_removed(alone):
 
 @pytest.mark.parametrize("arguments, code, words", [
     (["add", "x"], 2, "what serves it?"),
-    (["add", "x", "--url", "http://h:1", "--command", "c {port}"], 2, "what serves it?"),
+    (["add", "x", "--url", "http://h:1", "--command", "c {port}"], 2, "not several"),
     (["add", "..", "--url", "http://h:1"], 2, "no name of a model"),
     (["add"], 2, "which model?"),
     (["add", "x", "--url", "https://h"], 78, "kind url needs url = http://"),
@@ -54,6 +54,7 @@ def test_added_listed_shown_removed(alone):
     (["add", "x", "--command", "c {port}", "--memory", "much"], 78, "accepted: a size"),
     (["add", "x", "--command", "c {port}", "--set", "colour=red"], 78, "unknown setting"),
     (["add", "x", "--gguf", "nowhere.gguf"], 1, "No such file"),
+    (["add", "x", "--gguf", "/dev/null"], 1, "no GGUF file"),
     (["add", "there", "--url", "http://h:2"], 1, "is there already, on line 1"),
     (["remove", "x"], 1, "there is no [model x]"),
     (["show", "x"], 1, "there is no model"),
