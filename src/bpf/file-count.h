@@ -71,6 +71,40 @@ struct {
 /* typed: the verifier knows the pointer's type and a plain load does; else a probe read, some 25 ns each. */
 #define LOAD(typed, pointer, field) ((typed) ? (pointer)->field : BPF_CORE_READ(pointer, field))
 
+/* btrfs numbers the files of each subvolume by themselves, and stat tells them apart by a device that the file system makes up for each: it stands where only btrfs
+ * knows it, behind the inode. Where the kernel does not describe that (a module, to a process that may not look at it), files of several subvolumes may be taken for one. */
+#define BTRFS 0x9123683e
+
+struct btrfs_root {
+        unsigned int anon_dev;
+} FROM_KERNEL;
+
+struct btrfs_inode {
+        struct btrfs_root *root;
+        struct inode vfs_inode;
+} FROM_KERNEL;
+
+static __always_inline bool knows_subvolumes(void)
+{
+        return bpf_core_field_exists(struct btrfs_root, anon_dev) && bpf_core_field_exists(struct btrfs_inode, root) &&
+               bpf_core_field_exists(struct btrfs_inode, vfs_inode);
+}
+
+static __always_inline uint32_t device_of(bool typed, struct inode *inode, struct super_block *sb)
+{
+        uint32_t device = LOAD(typed, sb, s_dev), own = 0;
+        struct btrfs_root *root;
+        struct btrfs_inode *b;
+
+        /* Those of no block device have major 0: all others are through here. */
+        if (device >> 20 || !knows_subvolumes() || LOAD(typed, sb, s_magic) != BTRFS)
+                return device;
+        b = (struct btrfs_inode *)((char *)inode - bpf_core_field_offset(struct btrfs_inode, vfs_inode));
+        if (bpf_core_read(&root, sizeof root, &b->root) == 0 && bpf_core_read(&own, sizeof own, &root->anon_dev) == 0 && own)
+                device = own;
+        return device;
+}
+
 static __always_inline struct file_totals *my_totals(void)
 {
         uint32_t zero = 0;
@@ -108,6 +142,7 @@ static __noinline void keep_name(struct first_sight *f)
         if (!name)
                 return;
         name->magic = BPF_CORE_READ(sb, s_magic);
+        name->knows_device = knows_subvolumes();
         name->folders = 0;
         entry = BPF_CORE_READ(file, f_path.dentry);
         bpf_probe_read_kernel_str(name->base, sizeof name->base, BPF_CORE_READ(entry, d_name.name));
@@ -279,7 +314,7 @@ static __always_inline void count(bool typed, struct task_struct *task, struct f
         add_totals(t, op, bytes, times);
         sb = LOAD(typed, inode, i_sb);
         f.key.inode = LOAD(typed, inode, i_ino);
-        f.key.device = LOAD(typed, sb, s_dev);
+        f.key.device = device_of(typed, inode, sb);
         f.key.pid = typed ? (uint32_t)task->tgid : (uint32_t)(bpf_get_current_pid_tgid() >> 32);
         f.key.start_ns = typed ? task->group_leader->start_boottime : BPF_CORE_READ(task, group_leader, start_boottime);
         f.hash = (uint32_t)((f.key.inode * mix[0] + ((uint64_t)f.key.device << 32 | f.key.pid) * mix[1]) >> 32);

@@ -45,7 +45,7 @@ struct file_name_key {
 
 struct file_name {
         uint64_t magic; /* of the file system */
-        uint32_t folders, reserved;
+        uint32_t folders, knows_device; /* the device is its subvolume's, as stat tells it (btrfs) */
         char base[FILE_BASE];
         char up[FILE_UP][FILE_FOLDER]; /* the nearest first */
 };

@@ -138,7 +138,7 @@ static void by_parts(struct file_row *f, const struct file_name *name)
 {
         size_t at = 0, size = sizeof f->f.name;
 
-        if (name->magic == BTRFS || name->magic == OVERLAY)
+        if ((name->magic == BTRFS && !name->knows_device) || name->magic == OVERLAY)
                 f->f.flags |= PROBES_FILE_APPROXIMATE;
         if (f->f.flags & PROBES_FILE_PATH)
                 return;
