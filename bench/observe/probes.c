@@ -1,7 +1,7 @@
 /* probes.c: what probes cost, by turns in one run: system calls without any, with two tracepoints that only count, and with ours; reading a map of a hundred thousand
  * entries; a probed function.
  *
- *   probes-bench [--rounds N] [--uses N]      needs root; one line of JSON a figure, and the kind of probe that was measured
+ *   probes-bench [--rounds N]      needs root; one line of JSON a figure, and the kind of probe that was measured
  *
  * Each round measures each state once, as the least of short batches, in turns; of each state the medians over the rounds are told, as differences to the bare state of the same
  * round. The thread is pinned.
@@ -27,7 +27,23 @@
 #define CALLS 200
 #define ENTRIES 100000
 
-enum state { BARE, TWO, EMPTY, EXACT, WITHOUT_CLOSES, SAMPLED, AFTER, STATES };
+/* In the order of a round; every other round goes the other way. */
+enum state {
+        BARE,
+        TWO,            /* tracepoints on pread that count, as small as can be */
+        FLOOR,          /* a tracepoint on a call that nobody makes: what all others pay for that */
+        FLOOR_BOTH,     /* at its entry and at its exit */
+        EMPTY,          /* a program on sys_exit that does nothing: what the kernel takes for asking one at each call */
+        EXACT,          /* ours, as it is by default */
+        WITHOUT_CLOSES,
+        ON_SYS_EXIT,    /* ours on sys_exit, each call counted */
+        SAMPLED,
+        DETACHED,
+        STATES
+};
+
+static const char *const names[STATES] = {"bare", "two_tracepoints", "floor", "floor_both", "empty_program", "file_probe", "without_closes", "on_sys_exit", "file_probe_sampled",
+                                          "file_probe_detached"};
 
 static struct {
         double hooked[MAX_ROUNDS], other[MAX_ROUNDS];
@@ -122,13 +138,15 @@ static int empty_program(void)
         return bpf_prog_load(BPF_PROG_TYPE_RAW_TRACEPOINT, "empty", "GPL", code, ARRAY_SIZE(code), NULL);
 }
 
-static struct files *open_files(struct probes_family *family, uint32_t one_in, uint32_t entries, bool without_closes)
+static struct files *open_files(struct probes_family *family, uint32_t rung, uint32_t one_in, uint32_t entries, bool without_closes)
 {
-        const struct file_options options = {.one_in = one_in, .entries = entries, .uid = UINT32_MAX, .without_closes = without_closes};
+        const struct file_options options = {.forced = rung, .one_in = one_in, .entries = entries, .uid = UINT32_MAX, .without_closes = without_closes};
         struct files *files;
 
         files_open(&options, family, &files);
         if (!files) {
+                if (rung != PROBES_RUNG_NONE)
+                        return NULL;
                 fprintf(stderr, "no kind of probe loads here: %s\n", family->refused_count ? family->refused[family->refused_count - 1].text : "?");
                 exit(1);
         }
@@ -136,71 +154,109 @@ static struct files *open_files(struct probes_family *family, uint32_t one_in, u
         return files;
 }
 
+/* Probes of others that hang on system calls or files already: then "bare" is not, and every difference is smaller than it is on a machine of one's own. */
+static int probes_of_others(void)
+{
+        uint32_t id = 0;
+        int found = 0;
+
+        while (bpf_link_get_next_id(id, &id) == 0) {
+                struct bpf_link_info info = {0};
+                uint32_t size = sizeof info;
+                scoped_fd int fd = bpf_link_get_fd_by_id(id);
+
+                if (fd >= 0 && bpf_obj_get_info_by_fd(fd, &info, &size) == 0)
+                        found += info.type == BPF_LINK_TYPE_RAW_TRACEPOINT || info.type == BPF_LINK_TYPE_TRACING || info.type == BPF_LINK_TYPE_PERF_EVENT;
+        }
+        return found;
+}
+
+struct bench {
+        struct files *ours[STATES];
+        int counts, empty; /* programs */
+        int attached[2];
+};
+
+static void put_on(struct bench *b, enum state state)
+{
+        switch (state) {
+        case TWO:
+                b->attached[0] = tracepoint(b->counts, "sys_enter_pread64");
+                b->attached[1] = tracepoint(b->counts, "sys_exit_pread64");
+                break;
+        case FLOOR_BOTH:
+                b->attached[0] = tracepoint(b->counts, "sys_enter_sethostname");
+                b->attached[1] = tracepoint(b->counts, "sys_exit_sethostname");
+                break;
+        case FLOOR:
+                b->attached[1] = tracepoint(b->counts, "sys_exit_sethostname");
+                break;
+        case EMPTY:
+                b->attached[1] = bpf_raw_tracepoint_open("sys_exit", b->empty);
+                break;
+        case BARE:
+        case DETACHED:
+        case STATES:
+                return;
+        case EXACT:
+        case WITHOUT_CLOSES:
+        case ON_SYS_EXIT:
+        case SAMPLED:
+        default:
+                if (b->ours[state] && files_attach(b->ours[state]) < 0)
+                        exit(1);
+                return;
+        }
+        if (b->attached[1] < 0) {
+                fputs("no tracepoints of system calls here\n", stderr);
+                exit(1);
+        }
+}
+
+static void take_off(struct bench *b, enum state state)
+{
+        fd_close_at(&b->attached[0]);
+        fd_close_at(&b->attached[1]);
+        if (b->ours[state])
+                files_detach(b->ours[state]);
+}
+
 static void system_calls(int rounds)
 {
-        struct probes_family family = {0}, sampled_family = {0}, fewer_family = {0};
-        struct files *exact = open_files(&family, 1, 16384, false), *fewer = open_files(&fewer_family, 1, 16384, true),
-                     *sampled = open_files(&sampled_family, 8, 16384, true);
-        int program = counter_program(), empty = empty_program(), file = memfd_create("bench", MFD_CLOEXEC);
-        double hooked[STATES], other[STATES];
+        struct probes_family family = {0}, sampled = {0}, other = {0};
+        struct bench b = {.counts = counter_program(), .empty = empty_program(), .attached = {-1, -1}};
+        int file = memfd_create("bench", MFD_CLOEXEC), others = probes_of_others();
 
-        if (program < 0 || file < 0 || write(file, "x", 1) != 1)
+        if (b.counts < 0 || b.empty < 0 || file < 0 || write(file, "x", 1) != 1)
                 exit(1);
-        for (int round = 0; round < rounds; round++) {
-                scoped_fd int enter = -1;
-                scoped_fd int leave = -1;
+        b.ours[EXACT] = open_files(&family, PROBES_RUNG_NONE, 1, 16384, false);
+        b.ours[WITHOUT_CLOSES] = open_files(&other, PROBES_RUNG_NONE, 1, 16384, true);
+        b.ours[ON_SYS_EXIT] = open_files(&other, PROBES_SYS_EXIT, 1, 16384, true);
+        b.ours[SAMPLED] = open_files(&sampled, PROBES_RUNG_NONE, 8, 16384, true);
+        for (int round = 0; round < rounds; round++)
+                for (enum state i = BARE; i < STATES; i++) {
+                        enum state state = round & 1 ? STATES - 1 - i : i;
 
-                measure(BARE, round, file);
-                enter = tracepoint(program, "sys_enter_pread64");
-                leave = tracepoint(program, "sys_exit_pread64");
-                if (enter < 0 || leave < 0) {
-                        fputs("no tracepoints of system calls here\n", stderr);
-                        exit(1);
+                        put_on(&b, state);
+                        measure(state, round, file);
+                        take_off(&b, state);
                 }
-                measure(TWO, round, file);
-                fd_close_at(&enter);
-                fd_close_at(&leave);
-                enter = bpf_raw_tracepoint_open("sys_exit", empty);
-                if (enter < 0)
-                        exit(1);
-                measure(EMPTY, round, file);
-                fd_close_at(&enter);
-                if (files_attach(exact) < 0)
-                        exit(1);
-                measure(EXACT, round, file);
-                files_detach(exact);
-                if (files_attach(fewer) < 0)
-                        exit(1);
-                measure(WITHOUT_CLOSES, round, file);
-                files_detach(fewer);
-                if (files_attach(sampled) < 0)
-                        exit(1);
-                measure(SAMPLED, round, file);
-                files_detach(sampled);
-                measure(AFTER, round, file);
-        }
-        for (enum state s = STATES; s-- > BARE;)
-                for (int i = 0; i < rounds; i++) {
-                        took[s].hooked[i] -= s == BARE ? 0 : took[BARE].hooked[i];
-                        took[s].other[i] -= s == BARE ? 0 : took[BARE].other[i];
+        printf("{\"figures\": {");
+        for (enum state s = STATES; s-- > BARE;) {
+                for (int i = 0; i < rounds && s != BARE; i++) {
+                        took[s].hooked[i] -= took[BARE].hooked[i];
+                        took[s].other[i] -= took[BARE].other[i];
                 }
-        for (enum state s = BARE; s < STATES; s++) {
-                hooked[s] = median(took[s].hooked, rounds);
-                other[s] = median(took[s].other, rounds);
+                if (s != ON_SYS_EXIT || b.ours[s])
+                        printf("\"%s_hooked_ns\": %.1f, \"%s_unrelated_ns\": %.1f%s", names[s], median(took[s].hooked, rounds), names[s], median(took[s].other, rounds),
+                               s == BARE ? "" : ", ");
+                files_free(b.ours[s]);
         }
-        printf("{\"figures\": {\"bare_call_ns\": %.1f, \"bare_other_ns\": %.1f, \"two_tracepoints_hooked_ns\": %.1f, \"two_tracepoints_unrelated_ns\": %.1f, "
-               "\"file_probe_hooked_ns\": %.1f, \"file_probe_unrelated_ns\": %.1f, \"file_probe_sampled_ns\": %.1f, \"file_probe_sampled_unrelated_ns\": %.1f, "
-               "\"empty_program_ns\": %.1f, \"without_closes_ns\": %.1f, \"without_closes_unrelated_ns\": %.1f, "
-               "\"file_probe_detached_ns\": %.1f, \"file_probe_detached_unrelated_ns\": %.1f}, \"rung\": \"%s\", \"rounds\": %d}\n",
-               hooked[BARE], other[BARE], hooked[TWO], other[TWO], hooked[EXACT], other[EXACT], hooked[SAMPLED], other[SAMPLED], other[EMPTY],
-               hooked[WITHOUT_CLOSES], other[WITHOUT_CLOSES], hooked[AFTER], other[AFTER],
-               probes_rung_name(family.rung), rounds);
+        printf("}, \"rung\": \"%s\", \"sampled_rung\": \"%s\", \"others\": %d, \"rounds\": %d}\n", probes_rung_name(family.rung),
+               probes_rung_name(sampled.rung), others, rounds);
         fflush(stdout);
-        files_free(exact);
-        files_free(fewer);
-        close(empty);
-        files_free(sampled);
-        close(program);
+        close(b.empty);
+        close(b.counts);
         close(file);
 }
 
@@ -249,7 +305,7 @@ static void write_all(int folder, bool last)
 static void large_map(int rounds)
 {
         struct probes_family family = {0};
-        struct files *files = open_files(&family, 1, 131072, true);
+        struct files *files = open_files(&family, PROBES_RUNG_NONE, 1, 131072, true);
         char path[] = "/dev/shm/berth-bench-XXXXXX";
         double ms[MAX_ROUNDS], own_ms[MAX_ROUNDS];
         scoped_fd int folder = -1;

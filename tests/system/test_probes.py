@@ -69,11 +69,11 @@ def as_uid():
         os.setresuid(UID, 0, 0)
 
 
-def use_files(node, name):
+def use_files(node, name, command=("files",)):
     """Runs the program in a folder of its own: {file: (inode, expected counts)}."""
     folder = node.folder / name
     folder.mkdir()
-    done = subprocess.run([program("files"), folder], capture_output=True, text=True, timeout=60, preexec_fn=as_uid)
+    done = subprocess.run([program(command[0]), folder, *map(str, command[1:])], capture_output=True, text=True, timeout=120, preexec_fn=as_uid)
     assert done.returncode == 0, done.stderr
     rows = [line.split() for line in done.stdout.splitlines() if not line.startswith("#")]
     return {row[0]: (int(row[1]), dict(zip(COUNTS, map(int, row[2:])))) for row in rows}
@@ -106,6 +106,19 @@ def test_exact_where_it_loads_else_the_reason(probed, rung):
     assert_exact(node, expected, f["blind"])
     after = family(node)
     assert after["hits"] > after["hooked"] > 0 and after["full"] == 0, after
+
+
+def test_many_threads_on_the_same_files_lose_nothing(machine):
+    # Read as often as can be: each reading begins a period, in which the first on a file makes its row, and here several are the first at once.
+    node = machine(observe__probes="always", observe__period="50ms", observe__uid=UID).start()
+    f = settled(node)
+    if f["state"] != "attached":
+        return
+    expected = {}
+    for number in range(2):
+        expected.update({f"{number}-{name}": row for name, row in use_files(node, f"crowd-{number}", ("files-crowd", 4, 500, 60)).items()})
+    assert_exact(node, expected, f["blind"])
+    assert len(expected) == 1000 and family(node)["full"] == 0
 
 
 def test_the_first_that_loads_is_taken_and_every_refusal_has_its_reason(probed):
