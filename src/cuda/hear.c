@@ -149,6 +149,9 @@ void hear(const struct wire_message *m, int *fd)
         case WIRE_SEGMENT:
                 take_segment(&m->SEGMENT, fd);
                 break;
+        case WIRE_RECALL:
+                host_recall(m->RECALL.bytes);
+                break;
         case WIRE_SEGMENT_KNOWN:
                 for (size_t i = 0; i < berth.segments_n; i++)
                         if (berth.segments[i].id == m->SEGMENT_KNOWN.old_segment && berth.segments[i].resumed) {

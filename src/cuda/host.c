@@ -3,12 +3,16 @@
 
 #include "base/scope.h"
 #include "cuda/say.h"
+#include "cuda/tell.h"
 #include "cuda/tier.h"
 
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
+
+static uint64_t recall_left, recalled;
+static bool recalling;
 
 int host_add_segment(uint32_t id, uint64_t bytes, int fd)
 {
@@ -33,7 +37,12 @@ int host_add_segment(uint32_t id, uint64_t bytes, int fd)
                 return r;
         }
         madvise(s.map, bytes, MADV_DONTFORK);
-        berth.segments[berth.segments_n++] = s;
+        for (size_t k = 0; k <= berth.segments_n; k++)
+                if (k == berth.segments_n || !berth.segments[k].used) {
+                        berth.segments_n += k == berth.segments_n;
+                        berth.segments[k] = s;
+                        break;
+                }
         host_place_all();
         return 0;
 }
@@ -150,6 +159,95 @@ bool host_register_next(void)
                 return true;
         }
         return false;
+}
+
+void host_recall(uint64_t bytes)
+{
+        recall_left = bytes;
+        recalled = 0;
+        recalling = true;
+}
+
+void host_recall_forget(void)
+{
+        recalling = false;
+}
+
+/* Marks the segments that hold the only copy of something, or are in use by a copy. */
+static void mark_needed(void)
+{
+        for (size_t k = 0; k < berth.segments_n; k++)
+                berth.segments[k].needed = false;
+        for (size_t b = 0; b < berth.blocks_n; b++)
+                for (uint32_t u = 0; u < berth.blocks[b]->units_n; u++) {
+                        const struct unit *unit = &berth.blocks[b]->units[u];
+
+                        if (unit->segment != NO_SEGMENT && (!unit->resident || unit->in_flight))
+                                berth.segments[unit->segment].needed = true;
+                }
+}
+
+static void empty(uint32_t segment)
+{
+        for (size_t b = 0; b < berth.blocks_n; b++) {
+                struct block *block = berth.blocks[b];
+
+                for (uint32_t u = 0; u < block->units_n; u++) {
+                        struct unit *unit = &block->units[u];
+
+                        if (unit->segment != segment)
+                                continue;
+                        block->device->backed -= unit->bytes;
+                        block->device->dirty = true;
+                        host_release(unit);
+                        unit->host_valid = unit->host_hashed = false;
+                }
+        }
+}
+
+static void give_back(struct segment *segment)
+{
+        struct segment s = *segment;
+        CUcontext popped;
+
+        *segment = (struct segment){.fd = -1}; /* its number is another's soon: units know segments by it */
+        books_unlock();
+        if (s.registered && real.cuCtxPushCurrent_v2(s.context) == CUDA_SUCCESS) {
+                real.cuMemHostUnregister(s.map);
+                real.cuCtxPopCurrent_v2(&popped);
+        }
+        munmap(s.map, s.bytes);
+        close(s.fd);
+        free(s.bits);
+        books_lock();
+        tell_segment_back(s.id);
+}
+
+bool host_recall_next(void)
+{
+        struct segment *best = NULL;
+
+        if (!recalling)
+                return false;
+        if (recall_left) {
+                mark_needed();
+                for (size_t k = 0; k < berth.segments_n; k++) { /* the emptiest first */
+                        struct segment *s = &berth.segments[k];
+
+                        if (s->used && !s->needed && !s->resumed && (!best || s->free_bytes > best->free_bytes))
+                                best = s;
+                }
+        }
+        if (!best) {
+                recalling = false;
+                tell_recalled(recalled);
+                return false;
+        }
+        recalled += best->bytes;
+        recall_left -= best->bytes < recall_left ? best->bytes : recall_left;
+        empty((uint32_t)(best - berth.segments));
+        give_back(best);
+        return true;
 }
 
 void host_forget_context(CUcontext context)

@@ -21,6 +21,12 @@ static inline char *host_address(const struct unit *unit)
 }
 /* Registers one segment that isn't yet; false: nothing to do. Books not held while the driver works. */
 bool host_register_next(void);
+/* The daemon asks segments back: one that holds only bytes which are on the device as well, or nothing, is returned at a time. False: nothing to do.
+ * Books not held while the driver works. */
+void host_recall(uint64_t bytes);
+bool host_recall_next(void);
+/* The daemon that asked is gone. */
+void host_recall_forget(void);
 /* A context ends: what was registered through it has to be registered anew. */
 void host_forget_context(CUcontext context);
 /* What the daemon should lend in all. */

@@ -80,6 +80,7 @@ static void on_brought_in(struct device *d, uint64_t returned, bool done, int st
 static void went_away(void)
 {
         tell_disconnect();
+        host_recall_forget();
         turn_without_daemon();
         next_try = berth.away_since + RETRY_NS;
 }
@@ -155,7 +156,7 @@ static void *helper(void *unused)
                 if (berth.link == LINK_CONNECTED && tell_due() < 0)
                         went_away();
                 if (!busy && !draining)
-                        busy = host_register_next() || move_prepare() || tier_prepare();
+                        busy = host_recall_next() || host_register_next() || move_prepare() || tier_prepare();
                 timeout = sleep_ms(busy, draining);
                 books_unlock();
                 memory_free_deferred();

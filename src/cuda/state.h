@@ -150,6 +150,7 @@ struct device {
 
 struct segment {
         bool used, registered;
+        bool needed; /* host_recall_next: can't be returned */
         bool resumed; /* told to a new daemon, its number there is not known yet */
         uint32_t id;
         int fd;

@@ -212,6 +212,8 @@ int tell_connect(bool resumes)
         for (size_t i = 0; i < berth.segments_n; i++) {
                 struct wire_message m = {0};
 
+                if (!berth.segments[i].used)
+                        continue;
                 berth.segments[i].resumed = true;
                 m.SEGMENT_HAVE = (struct wire_SEGMENT_HAVE){.bytes = berth.segments[i].bytes, .segment = berth.segments[i].id};
                 send_message(&m, WIRE_SEGMENT_HAVE, berth.segments[i].fd);
@@ -380,6 +382,13 @@ void tell_segment_back(uint32_t segment)
         struct wire_message m = {.SEGMENT_BACK = {.segment = segment}};
 
         send_message(&m, WIRE_SEGMENT_BACK, -1);
+}
+
+void tell_recalled(uint64_t bytes)
+{
+        struct wire_message m = {.RECALLED = {.bytes = bytes}};
+
+        send_message(&m, WIRE_RECALLED, -1);
 }
 
 void tell_forked(void)

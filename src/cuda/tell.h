@@ -27,6 +27,7 @@ void tell_evicted(struct device *d, const struct move_progress *progress);
 void tell_brought_in(struct device *d, uint64_t returned, bool done, int status);
 void tell_unit_back(uint64_t unit);
 void tell_segment_back(uint32_t segment);
+void tell_recalled(uint64_t bytes);
 
 void tell_set_page_fd(int fd);
 int tell_page_fd(void);

@@ -48,6 +48,7 @@ struct client {
         uint64_t came, wait_since, run_since, active_at, gave_at, deadline, kill_at, hold_until, keep_until, trim_until;
         uint64_t wait_bound;
         uint64_t prefetch_until; /* announced as wanted before then */
+        uint64_t places; /* the most of it that may be off the device */
         /* Statistics. */
         uint64_t waited_ns, ran_ns, switches, out_bytes, in_bytes, out_ns, in_ns;
         uint32_t used, state, device, priority;

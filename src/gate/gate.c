@@ -223,6 +223,18 @@ void gate_arena(struct gate *gate, uint64_t now, uint64_t free_bytes)
         gate_settle(gate);
 }
 
+void gate_places(struct gate *gate, uint64_t now, uint32_t client, uint64_t bytes)
+{
+        struct client *c = gate_known(gate, now, client);
+
+        if (!c || c->places == bytes)
+                return;
+        if (bytes > c->places)
+                c->keep_until = 0;
+        c->places = bytes;
+        gate->quiet = 0;
+}
+
 /* The lists are kept in the order of the numbers, so that equal worlds have equal blocks. */
 static void link_client(struct gate *g, struct client *c)
 {
@@ -291,6 +303,7 @@ int gate_add_client(struct gate *gate, uint64_t now, const struct gate_client_sp
         c->job = c->storage ? 0 : spec->job;
         c->born = ++gate->born;
         c->limit = spec->limit_bytes;
+        c->places = UINT64_MAX;
         c->need = c->storage ? 0 : least(spec->limit_bytes ? least(spec->need_bytes, spec->limit_bytes) : spec->need_bytes, INT64_MAX / 4);
         c->came = gate->now;
         c->deadline = c->kill_at = GATE_NEVER;

@@ -135,6 +135,9 @@ void gate_link(struct gate *gate, uint32_t device, uint64_t bytes_per_s);
 void gate_foreign(struct gate *gate, uint64_t now, uint32_t device, uint64_t bytes);
 /* Host memory that the arena can still lend, beyond what clients are backed with: bounds what may be evicted. Start: unbounded. */
 void gate_arena(struct gate *gate, uint64_t now, uint64_t free_bytes);
+/* The most bytes of a client that may be off its device at a time, for it has no places on the host for more. Start: UINT64_MAX. What is off already stays.
+ * Counts from the next event on: bounds of several clients change together. */
+void gate_places(struct gate *gate, uint64_t now, uint32_t client, uint64_t bytes);
 
 /* A client appears. 0 and its number (reused after gate_gone), -ENOSPC, -E_UNKNOWN_DEVICE, or -E_MESSAGE for a resumed state that contradicts
  * itself. It is WAITING and wants nothing yet (resumed: as spec

@@ -210,6 +210,31 @@ static void test_as_few_as_needed(void **state)
         assert_null(find(GATE_GIVE_WAY, a)); /* its 20 would not help */
 }
 
+/* No more of it leaves than it may have places for; the rest comes from others, or is waited for with the reason. */
+static void test_no_more_leaves_than_has_places(void **state)
+{
+        uint32_t a, b, c;
+
+        (void)state;
+        begin();
+        a = running(WIRE_BATCH, 40);
+        b = running(WIRE_BATCH, 40);
+        gate_places(g, now, a, 15);
+        gate_places(g, now, b, 15);
+        c = asking(WIRE_INTERACTIVE, 60);
+        assert_int_equal(expect(GATE_WAIT, c)->reason, WIRE_WAIT_ARENA);
+        assert_null(find(GATE_GIVE_WAY, a));
+        gate_places(g, now, b, 25);
+        gate_arena(g, now, 0); /* counts from here on */
+        hear();
+        expect(GATE_GIVE_WAY, a);
+        expect(GATE_GIVE_WAY, b);
+        gives_way(a, false);
+        assert_true(expect(GATE_EVICT, a)->bytes <= 15);
+        gives_way(b, false);
+        assert_true(expect(GATE_EVICT, b)->bytes <= 25);
+}
+
 static void test_unused_grant_is_asked_back_first(void **state)
 {
         uint32_t a, b;
@@ -462,6 +487,7 @@ int main(void)
                 cmocka_unit_test(test_idle_gives_way_first),
                 cmocka_unit_test(test_bytes_of_the_waiting_leave_first),
                 cmocka_unit_test(test_as_few_as_needed),
+                cmocka_unit_test(test_no_more_leaves_than_has_places),
                 cmocka_unit_test(test_unused_grant_is_asked_back_first),
                 cmocka_unit_test(test_exchange_overlaps),
                 cmocka_unit_test(test_exchange_begins_before_the_first_return),

@@ -191,7 +191,7 @@ void gate_collect_units(struct gate *g)
 /* Could it be complete if all that can move left? Otherwise the reason. */
 bool gate_feasible(struct gate *g, const struct unit *u, uint32_t device, uint32_t *ret_reason)
 {
-        uint64_t sure = 0, arena = 0, held = 0, stuck = 0, pinned = 0, lacking = gate_missing(pass_at(g, device));
+        uint64_t sure = 0, arena = 0, barred = 0, held = 0, stuck = 0, pinned = 0, lacking = gate_missing(pass_at(g, device));
 
         for_each_on_device (g, device_at(g, device), c) {
                 uint64_t first = gate_evictable(c, 0), rest = gate_evictable(c, UINT64_MAX) - first;
@@ -212,14 +212,15 @@ bool gate_feasible(struct gate *g, const struct unit *u, uint32_t device, uint32
                 }
                 sure += c->kept + first + minus(c->reserved, c->admitted ? 0 : g->settings.client_part_bytes);
                 arena += rest;
+                barred += minus(slack(c) + c->resident, first + rest); /* no place for it is to be had */
         }
         if (sure + least(arena, g->arena_free) >= lacking) {
                 pass_at(g, device)->spare = sure + least(arena, g->arena_free) - lacking;
                 return true;
         }
-        *ret_reason = sure + arena + held >= lacking                    ? WIRE_WAIT_ARENA
-                      : sure + arena + held + stuck >= lacking          ? WIRE_WAIT_STUCK
-                      : sure + arena + held + stuck + pinned >= lacking ? WIRE_WAIT_PINNED
-                                                                        : WIRE_WAIT_MEMORY;
+        *ret_reason = sure + arena + barred + held >= lacking                    ? WIRE_WAIT_ARENA
+                      : sure + arena + barred + held + stuck >= lacking          ? WIRE_WAIT_STUCK
+                      : sure + arena + barred + held + stuck + pinned >= lacking ? WIRE_WAIT_PINNED
+                                                                                 : WIRE_WAIT_MEMORY;
         return false;
 }

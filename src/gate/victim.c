@@ -15,7 +15,7 @@ static uint64_t covered(const struct client *c)
 
 uint64_t gate_evictable(const struct client *c, uint64_t arena)
 {
-        return slack(c) + least(c->resident, plus(covered(c), arena));
+        return slack(c) + least(least(c->resident, minus(c->places, outside(c))), plus(covered(c), arena));
 }
 
 uint64_t gate_arena_use(const struct client *c, uint64_t bytes)

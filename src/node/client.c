@@ -12,6 +12,7 @@
 #include "base/fd.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "node/places.h"
 
 #include <fcntl.h>
 #include <stdarg.h>
@@ -62,6 +63,7 @@ struct client *client_new(struct node *node, int fd, const struct client_peer *p
         c->came_ns = c->refilled_ns = clock_now_ns();
         c->tokens_ns = BURST_NS;
         c->version = WIRE_VERSION_MAX;
+        c->host_places = PLACES_UNBOUNDED;
         c->queue_end = &c->queue;
         c->next = node->clients;
         c->at = &node->clients;

@@ -1,7 +1,8 @@
 /* lend.c: arena segments on their way to programs and back; see node.h and arena.h.
  *
  * A program asks for host memory in all; segments follow as they are ready, oldest connection first. What it may hold is bounded by what it could ever
- * have on its devices. When a connection ends, the process may still use its segments (it runs on without a daemon): they
+ * have on its devices. Where the arena can't hold all, each has a bound (places.h), known to the gate; what a program has beyond it is asked back when
+ * another needs it. When a connection ends, the process may still use its segments (it runs on without a daemon): they
  * stay its own, as a ghost, until it ends or comes back.
  */
 #define LOG_ROOM "arena"
@@ -12,7 +13,9 @@
 #include "base/fd.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "node/places.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 /* Nobody can need more host memory than it may have on its devices, and a segment that is partly used. */
@@ -39,31 +42,94 @@ static bool contended(const struct client *c)
         return false;
 }
 
-/* What all programs of its devices together need beyond the devices' room: more of it is never out at once, so more is of no use. */
+/* What all programs of a device together need beyond its room: more of it is never out at once, so more places are of no use. One of them may be about
+ * to need more than the gate knows. */
+static void measure_over(struct node *n, const struct client_device *growing, uint64_t need)
+{
+        uint64_t now = clock_now_ns(), needed[WIRE_MAX_DEVICES] = {0};
+
+        for (const struct client *c = n->clients; c; c = c->next)
+                for (uint32_t i = 0; i < WIRE_MAX_DEVICES; i++) {
+                        const struct client_device *d = c->devices[i];
+                        struct gate_client_view view;
+
+                        if (!d || !gate_view_client(n->gate, now, d->gate, &view))
+                                continue;
+                        if (d == growing && need > view.need)
+                                view.need = need;
+                        needed[d->device] += (view.need > view.grant ? view.need : view.grant) + view.part;
+                }
+        for (uint32_t i = 0; i < n->devices_n; i++) {
+                struct gate_device_view device;
+
+                /* Places are whole units in whole segments: one more of these covers the rounding. */
+                if (!gate_view_device(n->gate, now, i, &device) || needed[i] <= device.room)
+                        n->over[i] = 0;
+                else
+                        n->over[i] = needed[i] - device.room + n->segment;
+        }
+}
+
 static uint64_t overcommitted(const struct client *c)
 {
-        struct node *n = c->node;
-        uint64_t now = clock_now_ns(), sum = 0;
+        uint64_t sum = 0;
+
+        for (uint32_t i = 0; i < WIRE_MAX_DEVICES; i++)
+                sum += c->devices[i] ? c->node->over[c->devices[i]->device] : 0;
+        return sum;
+}
+
+/* What of it can leave: what it has asked places for, or is about to. */
+static struct places_program describe(const struct client *c, const struct client_device *growing, uint64_t need)
+{
+        struct places_program p = {.wanted = least(c->host_wanted, cap(c))};
 
         for (uint32_t i = 0; i < WIRE_MAX_DEVICES; i++) {
-                struct gate_device_view device;
-                uint64_t needed = 0;
+                const struct client_device *d = c->devices[i];
 
-                if (!c->devices[i] || !gate_view_device(n->gate, now, c->devices[i]->device, &device))
-                        continue;
-                for (struct client *o = n->clients; o; o = o->next)
-                        for (uint32_t k = 0; k < WIRE_MAX_DEVICES; k++) {
-                                struct gate_client_view view;
-
-                                if (o->devices[k] && o->devices[k]->device == c->devices[i]->device &&
-                                    gate_view_client(n->gate, now, o->devices[k]->gate, &view))
-                                        needed += (view.need > view.grant ? view.need : view.grant) + view.part;
-                        }
-                /* Places are whole units in whole segments: one more of these covers the rounding. */
-                if (needed > device.room)
-                        sum += needed - device.room + n->segment;
+                if (d && !d->storage)
+                        p.devices |= UINT64_C(1) << d->device;
+                if (d && d == growing && need > p.wanted)
+                        p.wanted = least(need, cap(c));
         }
-        return sum;
+        return p;
+}
+
+/* Bounds for all; true when one of them changed. */
+static bool share_out(struct node *n, const struct client_device *growing, uint64_t need)
+{
+        struct places_program *programs scoped_free = NULL;
+        struct arena_stats stats;
+        bool changed = false;
+        size_t count = 0, i = 0;
+
+        measure_over(n, growing, need);
+        arena_stats(n->arena, &stats);
+        for (const struct client *c = n->clients; c; c = c->next)
+                count += !c->doomed;
+        programs = calloc(count + 1, sizeof *programs);
+        if (!programs)
+                return false;
+        for (const struct client *c = n->clients; c; c = c->next)
+                if (!c->doomed)
+                        programs[i++] = describe(c, growing, need);
+        places_share(programs, count, n->over, stats.budget, n->segment);
+        i = 0;
+        for (struct client *c = n->clients; c; c = c->next) {
+                if (c->doomed)
+                        continue;
+                changed |= c->host_places != programs[i].places;
+                c->host_places = programs[i++].places;
+                for (uint32_t k = 0; k < WIRE_MAX_DEVICES; k++)
+                        if (c->devices[k] && !c->devices[k]->storage)
+                                gate_places(n->gate, clock_now_ns(), c->devices[k]->gate, c->host_places);
+        }
+        return changed;
+}
+
+void lend_expect(struct client *c, const struct client_device *d, uint64_t need)
+{
+        share_out(c->node, d, need);
 }
 
 /* Host memory is handed out ahead of need, so that the first switch finds it pinned: all that is wanted, if the arena has that much. Otherwise no
@@ -82,6 +148,10 @@ static uint64_t missing(const struct client *c)
                 all += least(o->host_wanted, cap(o)) + c->node->segment; /* the last one is never full */
         }
         arena_stats(c->node->arena, &stats);
+        if (c->host_places != PLACES_UNBOUNDED) {
+                wanted = c->node->settings.arena_eager || contended(c) ? least(wanted, c->host_places) : 0;
+                return wanted > c->host_lent ? wanted - c->host_lent : 0;
+        }
         share = !c->node->settings.arena_eager ? 0 : all <= stats.budget ? wanted : stats.budget / programs;
         needed = c->node->settings.arena_eager || contended(c) ? overcommitted(c) : 0;
         wanted = least(wanted, share > needed ? share : needed);
@@ -111,7 +181,7 @@ static bool lend_one(struct client *c)
         struct wire_message m = {0};
         int r = arena_lend(c->node->arena, c->uid, c->owner, &segment);
 
-        if (r == -E_ARENA)
+        if (r == -E_ARENA && c->host_places == PLACES_UNBOUNDED) /* else it comes back from others, and what is there suffices */
                 refuse(c, missing(c));
         if (r < 0)
                 return false;
@@ -122,12 +192,47 @@ static bool lend_one(struct client *c)
         return true;
 }
 
+/* Places beyond somebody's bound are asked back for those who lack some: one program at a time, from the one with the most. */
+static void recall(struct node *n, uint64_t lacking)
+{
+        struct wire_message m = {0};
+        struct client *rich = NULL;
+        uint64_t most = 0;
+
+        for (struct client *c = n->clients; c; c = c->next) {
+                uint64_t beyond = c->host_places < c->host_lent ? c->host_lent - c->host_places : 0;
+
+                if (c->recalling && !c->doomed)
+                        return;
+                if (beyond > most && !c->doomed && clock_now_ns() >= c->recall_at) {
+                        most = beyond;
+                        rich = c;
+                }
+        }
+        if (!rich)
+                return;
+        rich->recalling = true;
+        m.RECALL.bytes = least(most, lacking);
+        client_send(rich, WIRE_RECALL, &m, -1);
+}
+
+void lend_recalled(struct client *c, const struct wire_message *m)
+{
+        if (!c->recalling) {
+                client_fault(c, &m->header, UINT32_MAX, "nothing was asked back");
+                return;
+        }
+        c->recalling = false;
+        c->recall_at = m->RECALLED.bytes ? 0 : clock_now_ns() + NS_PER_S;
+}
+
 void lend_serve(struct node *n)
 {
         struct client *oldest[64];
         struct arena_stats stats;
         uint64_t wanted = 0;
         size_t count = 0;
+        bool changed = share_out(n, NULL, 0);
 
         /* The list has the newest first; a round serves the oldest few that miss something. */
         for (struct client *c = n->clients; c; c = c->next) {
@@ -143,7 +248,12 @@ void lend_serve(struct node *n)
                 while (missing(oldest[i]) && lend_one(oldest[i]))
                         ;
         arena_stats(n->arena, &stats);
-        if (stats.free != n->arena_told) {
+        wanted = 0;
+        for (const struct client *c = n->clients; c; c = c->next)
+                wanted += missing(c);
+        if (wanted > stats.free)
+                recall(n, wanted - stats.free);
+        if (changed || stats.free != n->arena_told) {
                 n->arena_told = stats.free;
                 gate_arena(n->gate, clock_now_ns(), stats.free);
         }

@@ -96,6 +96,9 @@ struct client {
         uint32_t units_n;
         uint64_t host_wanted, host_lent;
         bool host_refused; /* told that the arena is too small */
+        uint64_t host_places; /* as many as it may have (places.h) */
+        bool recalling;       /* RECALL sent, RECALLED not yet here */
+        uint64_t recall_at;   /* not asked again before */
 };
 
 /* A process whose connection ended but that may still use its arena segments. */
@@ -134,6 +137,7 @@ struct node {
         struct node_device devices[WIRE_MAX_DEVICES];
         uint32_t devices_n;
         uint64_t unit, segment, part, arena_budget;
+        uint64_t over[WIRE_MAX_DEVICES]; /* lend.c: by how many bytes each device is overcommitted */
 
         struct client *clients;
         uint32_t clients_n, last_client;
@@ -301,6 +305,9 @@ void hand_gone(struct client *client);
 /* Lends what was asked for, as far as the arena has it; tells the gate what is left. */
 void lend_serve(struct node *node);
 void lend_wanted(struct client *client, uint64_t bytes);
+/* A program is about to want so much on a device: who may have how many places is settled before anybody leaves for it. */
+void lend_expect(struct client *client, const struct client_device *device, uint64_t need);
+void lend_recalled(struct client *client, const struct wire_message *message);
 void lend_return(struct client *client, const struct wire_message *message);
 void lend_adopt(struct client *client, const struct wire_message *message, int fd);
 /* A program said hello: what an earlier image of the same process left is its own (resumes), or free. */

@@ -268,6 +268,9 @@ void program_message(struct client *c, const struct wire_message *m, int fd)
         case WIRE_SEGMENT_BACK:
                 lend_return(c, m);
                 return;
+        case WIRE_RECALLED:
+                lend_recalled(c, m);
+                return;
         case WIRE_SEGMENT_HAVE:
                 lend_adopt(c, m, fd);
                 return;
@@ -281,8 +284,10 @@ void program_message(struct client *c, const struct wire_message *m, int fd)
         }
         if (m->header.type == WIRE_WANT && job_denies(c, d, &m->WANT))
                 return;
-        if (m->header.type == WIRE_WANT)
+        if (m->header.type == WIRE_WANT) {
                 node_look(c->node);
+                lend_expect(c, d, m->WANT.need_bytes);
+        }
         r = tell_gate(c->node, clock_now_ns(), d->gate, m);
         if (r < 0)
                 client_fault(c, &m->header, ordinal, "out of turn, or at odds with the books");

@@ -234,6 +234,41 @@ static void test_host_shares(void **state)
         close(b);
 }
 
+/* Each one more makes the shares smaller: what one has beyond its own is asked back for who has none. */
+static void test_host_recall(void **state)
+{
+        struct world *w = *state;
+        struct wire_message m = {.HOST = {.bytes = 100 * TEST_UNIT}}, s, recall;
+        int programs[4];
+
+        for (int i = 0; i < 4; i++) {
+                programs[i] = peer_program(w);
+                want(programs[i], 10 * MIB, 1);
+                (void)peer_expect(w, programs[i], WIRE_GO, NULL);
+                peer_send(programs[i], WIRE_HOST, &m, -1);
+                for (int k = 0; k < (const int[]){4, 2, 2, 0}[i]; k++)
+                        s = segment(w, programs[i], NULL);
+                world_settle(w);
+        }
+        assert_int_equal(lent(w), 8 * TEST_UNIT);
+        recall = peer_expect(w, programs[0], WIRE_RECALL, NULL);
+        assert_int_equal(recall.RECALL.bytes, TEST_UNIT);
+        /* It has nothing to spare now: it is asked again later, not at once. */
+        m = (struct wire_message){0};
+        peer_send(programs[0], WIRE_RECALLED, &m, -1);
+        recall = peer_expect(w, programs[2], WIRE_RECALL, NULL);
+        m.SEGMENT_BACK.segment = s.SEGMENT.segment;
+        peer_send(programs[2], WIRE_SEGMENT_BACK, &m, -1);
+        m = (struct wire_message){.RECALLED = {.bytes = TEST_UNIT}};
+        peer_send(programs[2], WIRE_RECALLED, &m, -1);
+        (void)segment(w, programs[3], NULL);
+        assert_int_equal(lent(w), 8 * TEST_UNIT);
+        peer_send(programs[1], WIRE_RECALLED, &m, -1);
+        peer_expect_error(w, programs[1], -E_MESSAGE, "nothing was asked back");
+        for (int i = 0; i < 4; i++)
+                close(programs[i]);
+}
+
 static void test_not_eager(void **state)
 {
         struct world *w = *state;
@@ -549,7 +584,7 @@ static void test_status(void **state)
 int main(void)
 {
         const struct CMUnitTest tests[] = {
-                TEST(test_runs), TEST(test_run), TEST(test_run_of_many), TEST(test_peak_window), TEST(test_own_page), TEST(test_host), TEST(test_host_shares),
+                TEST(test_runs), TEST(test_run), TEST(test_run_of_many), TEST(test_peak_window), TEST(test_own_page), TEST(test_host), TEST(test_host_shares), TEST(test_host_recall),
                 TEST(test_not_eager),
                 TEST(test_connection_lost), TEST(test_process_killed), TEST(test_stuck_is_killed), TEST(test_daemon_restarts),
                 TEST(test_swapped_out_returns), TEST(test_reload),         TEST(test_status),

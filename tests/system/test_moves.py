@@ -86,6 +86,20 @@ def test_a_program_that_changes_everything_is_copied_whole(machine):
     assert device["switches"] >= 2 and device["out_bytes"] > 0
 
 
+def test_more_models_than_host_memory_has_places_for(machine):
+    """Three servers of which the device holds two, and a host that can't take all three: each is asked in turn, again and again."""
+    node = machine(client__unit="2MiB", arena__size="176MiB", arena__segment="2MiB").start()
+    servers = [Server(node, 96) for _ in range(3)]
+    for _ in range(3):
+        for server in servers:
+            server.request()
+    assert node.device()["waiting"] == 0
+    status = node.status()
+    assert status["daemon"]["arena_lent_bytes"] <= 176 * MIB
+    for server in servers:
+        server.end()
+
+
 def test_units_change_hands(machine):
     """Two programs of one user take turns: most of what one leaves, the other gets without the driver's freeing and scrubbing it."""
     node = machine(client__unit="16MiB", slice__mode="fixed", slice__fixed="300ms").start()
