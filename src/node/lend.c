@@ -79,19 +79,23 @@ static uint64_t overcommitted(const struct client *c)
         return sum;
 }
 
-/* What of it can leave: what it has asked places for, or is about to. */
+/* What of it can leave: what it has asked places for, or will ask for once it has what it declared or is about to want. */
 static struct places_program describe(const struct client *c, const struct client_device *growing, uint64_t need)
 {
-        struct places_program p = {.wanted = least(c->host_wanted, cap(c))};
+        struct places_program p = {0};
+        uint64_t expected = 0;
 
         for (uint32_t i = 0; i < WIRE_MAX_DEVICES; i++) {
                 const struct client_device *d = c->devices[i];
+                struct gate_client_view view;
 
-                if (d && !d->storage)
-                        p.devices |= UINT64_C(1) << d->device;
-                if (d && d == growing && need > p.wanted)
-                        p.wanted = least(need, cap(c));
+                if (!d || d->storage)
+                        continue;
+                p.devices |= UINT64_C(1) << d->device;
+                if (gate_view_client(c->node->gate, clock_now_ns(), d->gate, &view))
+                        expected += d == growing && need > view.need ? need : view.need;
         }
+        p.wanted = least(c->host_wanted > expected ? c->host_wanted : expected, cap(c));
         return p;
 }
 

@@ -2,6 +2,7 @@
 import json
 import subprocess
 
+import pytest
 from conftest import MIB, result, wait_until, work
 
 
@@ -86,11 +87,12 @@ def test_a_program_that_changes_everything_is_copied_whole(machine):
     assert device["switches"] >= 2 and device["out_bytes"] > 0
 
 
-def test_more_models_than_host_memory_has_places_for(machine):
+@pytest.mark.parametrize("options", [(), ("--need", "96MiB")], ids=["unannounced", "announced"])
+def test_more_models_than_host_memory_has_places_for(machine, options):
     """Three servers of which the device holds two, and a host that can't take all three: each is asked in turn, again and again."""
     node = machine(client__unit="2MiB", arena__size="176MiB", arena__segment="2MiB").start()
-    servers = [Server(node, 96) for _ in range(3)]
-    for _ in range(3):
+    servers = [Server(node, 96, *options) for _ in range(3)]
+    for _ in range(2):
         for server in servers:
             server.request()
     assert node.device()["waiting"] == 0
