@@ -23,6 +23,7 @@ PARTS = [
     ('faults', faults.faults, 150, 'memory', ''),
     ('peers', peers.peers, 120, 'memory', 'gpu'),
     ('observe', observe.observe, 240, 'observe', 'gpu'),
+    ('restart', models.restart, 150, 'generation', ''),
     ('models', models.models, 580, 'generation', ''),
     ('neighbour', swap.neighbour, 150, 'memory', 'two'),
     ('reclaimed', faults.reclaimed, 90, 'memory', 'two'),

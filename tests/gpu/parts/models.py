@@ -136,7 +136,7 @@ def switch(s, pool):
     before, switched, same = s.device()['in_bytes'], [], True
     for _ in range(4 if not s.software else 2):
         for name in NAMES:
-            text, seconds, _ = pool.ask(name)
+            text, seconds, _ = pool.ask(name, timeout=60)
             same &= text == right[name]
             switched.append(round(seconds, 3))
     moved = s.device()['in_bytes'] - before
@@ -188,7 +188,7 @@ def restart(s):
 
 
 def models(s):
-    """Three model servers on a device with room for two: a switch, a restart, 300 requests by chance."""
+    """Three model servers on a device with room for two: a switch, 300 requests by chance."""
     gib = s.options.model_gib if not s.software else 0.01
     pool = Pool(s, gib)
     try:
@@ -200,4 +200,3 @@ def models(s):
             words = path.read_text(errors='replace').strip()
             if 'Error' in words:
                 s.say(f'{path.name}: …{words[-400:]}')
-    restart(s)
