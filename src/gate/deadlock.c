@@ -1,4 +1,4 @@
-/* deadlock.c: programs that all run on a device and all wait for more of it.
+/* deadlock.c: programs that all run on a device and all wait for more of it, or for memory of another device whose programs wait for this one.
  *
  * As long as anything can be taken from those that do not run there is no deadlock: growth takes it (plan.c). Otherwise one of them goes out for the
  * others, whole, before anybody else is served from what it held; and when none can be moved out for another, one is refused.
@@ -15,30 +15,52 @@ static uint64_t slice_left(const struct gate *g, const struct client *c)
         return minus(slice, g->now - c->run_since) / (slice / 4 + 1);
 }
 
-/* Of those that run on the device and all wait to grow: who goes out. The lowest class, then who had most of its slice, so that nobody came in for
- * nothing, then the youngest. */
-static struct client *deadlocked(const struct gate *g, uint32_t device)
+/* Its process can do nothing before somebody gives way. */
+static bool stalled(const struct gate *g, const struct client *c)
 {
-        struct client *victim = NULL;
-
-        for_each_on_device (g, device_at(g, device), c)
-                if (c->state == WIRE_RUNNING && !c->filling && c->keep_until <= g->now &&
-                    gate_evictable(c, scratch_of(g)->arena_left) &&
-                    (!victim || c->class_in > victim->class_in ||
-                     (c->class_in == victim->class_in &&
-                      (slice_left(g, c) < slice_left(g, victim) || (slice_left(g, c) == slice_left(g, victim) && c->born > victim->born)))))
-                        victim = c;
-        return victim;
+        for_each_in_job (g, client_index(g, c), mate)
+                if (mate->lacks && same_process(c, mate))
+                        return true;
+        return false;
 }
 
+/* On a device without anybody who works or moves, those that run wait for memory, here or elsewhere. Who waits for a device that is live will go on
+ * some time, and with him all the devices that he runs on. */
+static void find_live(struct gate *g)
+{
+        bool more = true;
+
+        for (uint32_t i = 0; i < g->max_devices; i++)
+                pass_at(g, i)->live = pass_at(g, i)->moving || pass_at(g, i)->stuck || !pass_at(g, i)->running;
+        for_each_client (g, c)
+                pass_of(g, c)->live |= c->filling || (c->state == WIRE_RUNNING && !stalled(g, c));
+        while (more) {
+                more = false;
+                for_each_client (g, c) {
+                        if (!c->lacks || !pass_of(g, c)->live)
+                                continue;
+                        for_each_in_job (g, client_index(g, c), mate) {
+                                if (mate->state != WIRE_RUNNING || pass_of(g, mate)->live || !same_process(c, mate))
+                                        continue;
+                                pass_of(g, mate)->live = 1;
+                                more = true;
+                        }
+                }
+        }
+}
+
+/* Somebody of another job who waits for this device, and holds up what he has on others, could have what this one gives up. */
 static bool someone_gains(struct gate *g, const struct client *yielding)
 {
         uint32_t reason;
 
         for (uint32_t i = 0; i < scratch_of(g)->units_n; i++) {
                 struct unit *u = unit_at(g, i);
+                bool lacks = false;
 
-                if (!u->grow || client_at(g, u->lead) == yielding || client_at(g, u->lead)->device != yielding->device)
+                for_each_in_unit (g, u, c)
+                        lacks |= c->lacks && c->device == yielding->device && !same_process(c, yielding);
+                if (!lacks)
                         continue;
                 gate_measure(g, u);
                 if (gate_feasible(g, u, yielding->device, &reason))
@@ -47,25 +69,44 @@ static bool someone_gains(struct gate *g, const struct client *yielding)
         return false;
 }
 
-/* All that run grow, and all wait: one goes out, for the others that run and before anybody else is served from them. */
-void gate_end_deadlock(struct gate *g, uint32_t device)
+static bool goes_before(const struct gate *g, const struct client *a, const struct client *b)
 {
-        struct pass *p = pass_at(g, device);
+        if (a->class_in != b->class_in)
+                return a->class_in > b->class_in;
+        return slice_left(g, a) != slice_left(g, b) ? slice_left(g, a) < slice_left(g, b) : a->born > b->born;
+}
+
+/* Who goes out: the lowest class, then who had most of its slice, so that nobody came in for nothing, then the youngest. */
+static struct client *deadlocked(struct gate *g)
+{
+        struct client *victim = NULL;
+
+        for_each_client (g, c)
+                if (c->state == WIRE_RUNNING && !pass_of(g, c)->live && c->keep_until <= g->now && gate_evictable(c, scratch_of(g)->arena_left) &&
+                    (!victim || goes_before(g, c, victim)) && someone_gains(g, c))
+                        victim = c;
+        return victim;
+}
+
+/* All that run on a device wait for memory, here or on another one where it is the same: one goes out, for those that wait here and before anybody else
+ * is served from it. */
+void gate_end_deadlock(struct gate *g)
+{
         struct client *c;
 
-        if (p->running < 2 || p->blocked < p->running || p->moving)
-                return;
-        for_each_on_device (g, device_at(g, device), other)
-                if (other->filling)
-                        return;
-        c = deadlocked(g, device);
-        if (!c || !someone_gains(g, c))
+        find_live(g);
+        c = deadlocked(g);
+        if (!c)
                 return;
         gate_give_way(g, c, WIRE_GIVE_DEADLOCK);
         c->whole = 1;
         c->due = gate_evictable(c, scratch_of(g)->arena_left);
-        c->wait_since = g->now; /* the wait begins anew, behind those it makes room for */
-        c->wait_bound = gate_wait_bound(g, g->now, client_index(g, c));
+        for_each_in_job (g, client_index(g, c), mate) {
+                if (mate != c && !(mate->wants && same_process(c, mate)))
+                        continue;
+                mate->wait_since = g->now; /* the wait begins anew, behind those it makes room for */
+                mate->wait_bound = gate_wait_bound(g, g->now, client_index(g, mate));
+        }
         g->again = 1;
 }
 

@@ -10,7 +10,7 @@
  *   plan.c    decisions: who comes in, who hears what; with
  *   fill.c    which bytes go where, which gates open, and
  *   victim.c  who gives way and how many bytes leave
- *   deadlock.c  who goes out when all that run wait to grow
+ *   deadlock.c  who goes out when all that run wait for each other's memory
  *   prefetch.c   who comes in before it asks
  *   storage.c clients that only hold bytes, as long as nobody else needs the room
  *   slice.c   ageing, switch cost, slices, the bound of a wait
@@ -32,7 +32,7 @@
 
 /* One process on one device. */
 struct client {
-        uint64_t job, born; /* born: order of arrival, never reused */
+        uint64_t job, process, born; /* process: clients of the same one have one gate, 0: alone; born: order of arrival, never reused */
         /* Books. reserved: charged to the device, not told to the client yet; includes its part while it is not admitted. */
         uint64_t grant, part, reserved, movable, pinned, resident, backed, need, limit;
         uint64_t kept;      /* charged while it runs and grows into what it is expected to need; growth takes it first */
@@ -66,7 +66,8 @@ struct client {
         uint32_t storage, storing; /* holds bytes of a program that runs elsewhere; its want is open */
         uint32_t unkept;   /* its slice ended while others waited: nothing is kept for it any more in this turn */
         uint32_t stuck, bringing /* BRING_IN sent, end not reported yet */, late;
-        uint32_t prefetch, spare_word; /* announced, and did not ask yet */
+        uint32_t prefetch;    /* announced, and did not ask yet */
+        uint32_t lacks;       /* runs, or its process does elsewhere, and can't have what it waits for before somebody gives way; of the last pass */
 };
 
 struct device {
@@ -110,6 +111,7 @@ struct pass {
         uint64_t margin;   /* … and least of the units that claim the device */
         uint64_t wanted;   /* what all that wait and could be served lack, for storage.c */
         uint64_t head_at;  /* when the blocked head can be looked at again */
+        uint32_t live; /* somebody there works, moves or can go on by himself, deadlock.c */
         uint32_t claim, running, blocked, moving, stuck, only_batch, seen, waiting, queued, infeasible, short_units, expects /* one that was announced waits for somebody to be idle */;
 };
 
@@ -258,6 +260,7 @@ uint64_t gate_kept_for(const struct client *c);
 uint64_t gate_stop_keeping(struct gate *g, struct client *c); /* what became free by it */
 uint64_t gate_shortage(const struct gate *g, const struct client *c);
 bool gate_in_unit(const struct unit *u, const struct gate *g, const struct client *c);
+bool gate_process_runs(const struct gate *g, const struct client *c);
 void gate_measure(struct gate *g, const struct unit *u); /* pass.shortage and .parts of its devices */
 void gate_collect_units(struct gate *g);                 /* fills the scratch: passes and the sorted units */
 bool gate_feasible(struct gate *g, const struct unit *u, uint32_t device, uint32_t *ret_reason);
@@ -292,6 +295,12 @@ bool gate_complete(struct gate *g, struct unit *u); /* true: all its members are
 void gate_abort_fill(struct gate *g, struct client *c); /* of the whole unit that c is filled with */
 void gate_tell(struct gate *g, const struct unit *u, uint32_t reason);
 
+/* Their gate is one: while one waits, none of them goes on. */
+static inline bool same_process(const struct client *a, const struct client *b)
+{
+        return a == b || (a->process && a->process == b->process);
+}
+
 /* storage.c: after the units were served */
 void gate_plan_storage(struct gate *g);
 
@@ -301,7 +310,7 @@ void gate_push(struct gate *g, struct gate_action action);
 void gate_deny(struct gate *g, struct client *c, int code, uint64_t most_bytes);
 
 /* deadlock.c */
-void gate_end_deadlock(struct gate *g, uint32_t device);
+void gate_end_deadlock(struct gate *g);
 void gate_deny_hopeless(struct gate *g);
 
 /* victim.c */

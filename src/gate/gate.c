@@ -301,6 +301,7 @@ int gate_add_client(struct gate *gate, uint64_t now, const struct gate_client_sp
         c->priority = c->class_in = spec->priority;
         c->storage = spec->storage;
         c->job = c->storage ? 0 : spec->job;
+        c->process = c->job ? spec->process : 0;
         c->born = ++gate->born;
         c->limit = spec->limit_bytes;
         c->places = UINT64_MAX;

@@ -81,6 +81,7 @@ struct gate_client_spec {
         uint32_t device;
         uint32_t priority;     /* enum wire_priority */
         uint64_t job;          /* 0: none */
+        uint64_t process;      /* clients of one process on several devices: the same number, and the same job. It goes on when all of them may. 0: alone */
         uint64_t need_bytes;   /* declared, 0: not */
         uint64_t limit_bytes;  /* the client's own, 0: none; need is never above it */
         bool storage;          /* never runs, only holds bytes; see above. job and need count for nothing */

@@ -139,20 +139,31 @@ static bool return_surplus(struct gate *g, const struct unit *u)
         return returning;
 }
 
+/* It grows, or its process runs on other devices and comes to one more. */
+static bool goes_on(const struct gate *g, const struct unit *u)
+{
+        for_each_in_unit (g, u, c)
+                if (!gate_process_runs(g, c))
+                        return false;
+        return true;
+}
+
 /* One that runs goes on growing past a head that waits for a slice to end: with what is free or on its way out, and what those hold that do not run.
  * They come in later than it stops anyway. */
 static bool grow_past_head(struct gate *g, struct unit *u)
 {
-        struct pass *p = pass_of(g, client_at(g, u->lead));
-        uint64_t lacking;
         uint32_t reason;
 
-        if (!u->grow || p->claim != CLAIM_BLOCKED || !gate_feasible(g, u, client_at(g, u->lead)->device, &reason))
+        if (!goes_on(g, u))
                 return false;
-        lacking = gate_missing(p);
-        if (lacking > p->promised &&
-            gate_loose(g, u, client_at(g, u->lead)->device, lacking - p->promised) < lacking - p->promised)
-                return false;
+        for_each_in_unit (g, u, c) {
+                struct pass *p = pass_of(g, c);
+                uint64_t lacking = minus(gate_missing(p), p->promised);
+
+                if (p->claim == CLAIM_FILL || (p->shortage && !gate_feasible(g, u, c->device, &reason)) ||
+                    (p->shortage && gate_loose(g, u, c->device, lacking) < lacking))
+                        return false;
+        }
         gate_begin_fill(g, u, false);
         gate_go_on_filling(g, u);
         return true;
@@ -302,9 +313,8 @@ static void pass(struct gate *g)
         for (uint32_t i = 0; i < g->max_devices; i++)
                 if (device_at(g, i)->present)
                         relieve(g, i);
-        for (uint32_t i = 0; i < g->max_devices && !g->again; i++)
-                if (device_at(g, i)->present)
-                        gate_end_deadlock(g, i);
+        if (!g->again)
+                gate_end_deadlock(g);
         for (uint32_t i = 0; i < s->units_n && !g->again; i++) {
                 struct unit *u = unit_at(g, i);
 

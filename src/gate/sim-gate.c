@@ -2,7 +2,9 @@
  * grow, shrink, idle and die; some of them lie, stay silent or refuse. After every step all invariants are checked. Worlds of well-behaved
  * clients are let run until everyone was served, and no wait may exceed the bound told when it began.
  *
- * gate-sim --histories N --seed S [--first F] [--steps K] [--verbose] [--trace]
+ * gate-sim --histories N --seed S [--first F] [--steps K] [--several] [--verbose] [--trace]
+ *
+ * --several: every world has several devices, and programs that are on several of them at once (sim-span.c).
  */
 #include "gate/sim-gate.h"
 
@@ -182,7 +184,8 @@ static void check(void)
 
 static void step(void)
 {
-        uint64_t timer = gate_next_deadline(w.gate), next = w.events_n ? w.events[0].at : GATE_NEVER;
+        uint64_t timer = gate_next_deadline(w.gate), next = w.events_n ? w.events[0].at : GATE_NEVER, before = w.now;
+        bool dead = w.spans && sim_span_dead();
 
         if (timer <= next && timer != GATE_NEVER) {
                 w.now = timer > w.now ? timer : w.now;
@@ -196,6 +199,10 @@ static void step(void)
                 w.now = e.at;
                 sim_act(&e);
         }
+        w.dead_ns += dead ? w.now - before : 0;
+        w.dead_run_ns = dead ? w.dead_run_ns + w.now - before : 0;
+        if (w.dead_run_ns > w.settings.idle_ns)
+                sim_fail("nobody could go on for %.1f s", (double)w.dead_run_ns / 1e9);
         sim_carry_out();
         check();
 }
@@ -204,6 +211,8 @@ static void disturb(void)
 {
         uint32_t d = (uint32_t)sim_below(w.devices);
 
+        if (w.spans && sim_once_in(1000))
+                w.slowness = sim_between(1, w.slowest);
         switch (sim_below(w.kind ? 0 : 40)) {
         case 1:
                 if (sim_once_in(6))
@@ -240,6 +249,15 @@ static uint32_t living(void)
 
         for (uint32_t i = 0; i < MAX_CLIENTS; i++)
                 n += w.actors[i].lives;
+        return n;
+}
+
+static uint32_t span_programs(void)
+{
+        uint32_t n = 0;
+
+        for (uint32_t i = 0; i < MAX_CLIENTS; i++)
+                n += w.actors[i].lives && w.actors[i].leads;
         return n;
 }
 
@@ -295,7 +313,7 @@ static void finish(void)
         }
 }
 
-static void history(uint64_t seed, uint64_t steps)
+static void history(uint64_t seed, uint64_t steps, bool spans)
 {
         static const uint64_t sizes[] = {2, 8, 16, 24, 80, 139};
         uint64_t join_every;
@@ -303,7 +321,8 @@ static void history(uint64_t seed, uint64_t steps)
 
         w.random = seed;
         w.unit = 64 * MIB;
-        w.kind = sim_once_in(2);
+        w.spans = spans;
+        w.kind = sim_once_in(2) || spans;
         w.announces = sim_once_in(2);
         w.settings = gate_default_settings;
         w.settings.client_part_bytes = w.kind ? sim_below(2) * w.unit : sim_below(3) * 4 * w.unit;
@@ -311,8 +330,12 @@ static void history(uint64_t seed, uint64_t steps)
         w.settings.slice_fixed_ns = sim_between(1, 20) * NS_PER_S;
         w.settings.kill_after_ns = sim_once_in(2) && !w.kind ? 0 : 60 * NS_PER_S;
         w.settings.limits_classes = sim_once_in(4);
-        w.devices = (uint32_t)sim_between(1, MAX_DEVICES);
-        w.drain_ns = sim_between(1, 400) * NS_PER_MS;
+        w.devices = (uint32_t)sim_between(spans ? 2 : 1, MAX_DEVICES);
+        w.span_programs = spans ? (uint32_t)sim_between(2, MAX_CLIENTS / w.devices) : 0;
+        w.slowness = 1;
+        w.steady = spans && sim_once_in(2);
+        w.overcommit = w.steady ? (uint32_t)sim_between(130, 300) : spans ? (uint32_t)sim_between(120, 250) : 0;
+        w.drain_ns = spans && sim_once_in(2) ? sim_between(400, 4000) * NS_PER_MS : sim_between(1, 400) * NS_PER_MS;
         w.jobs = sim_between(1, 4);
         w.all_jobs = sim_once_in(3);
         w.links_told = sim_once_in(2);
@@ -323,7 +346,7 @@ static void history(uint64_t seed, uint64_t steps)
         }
         w.arena_total = 0;
         for (uint32_t d = 0; d < w.devices; d++) {
-                w.totals[d] = sizes[w.kind ? sim_between(1, 5) : sim_below(6)] * GIB;
+                w.totals[d] = sizes[spans ? (w.settings.client_part_bytes ? sim_between(1, 5) : sim_between(0, 2)) : w.kind ? sim_between(1, 5) : sim_below(6)] * GIB;
                 w.rates[d] = sim_between(2, 60) * 1000000000;
                 w.arena_total += w.totals[d];
                 if (gate_add_device(w.gate, d, w.totals[d]))
@@ -335,8 +358,12 @@ static void history(uint64_t seed, uint64_t steps)
         most_clients = (uint32_t)sim_between(1, MAX_CLIENTS);
         join_every = sim_between(2, 20);
         for (uint64_t i = 0; i < steps && !w.failed; i++) {
-                if (living() < most_clients && (sim_once_in(join_every) || !w.events_n))
+                if (w.spans) {
+                        if (span_programs() < w.span_programs && (sim_once_in(join_every) || !w.events_n))
+                                sim_span_join();
+                } else if (living() < most_clients && (sim_once_in(join_every) || !w.events_n)) {
                         sim_join();
+                }
                 sim_carry_out();
                 if (!w.failed)
                         check();
@@ -354,19 +381,20 @@ int main(int argc, char **argv)
 {
         static const struct option options[] = {{"histories", required_argument, NULL, 'n'}, {"seed", required_argument, NULL, 's'},
                                                 {"first", required_argument, NULL, 'f'},     {"steps", required_argument, NULL, 'k'},
-                                                {"verbose", no_argument, NULL, 'v'},         {"trace", no_argument, NULL, 't'},
+                                                {"verbose", no_argument, NULL, 'v'},         {"trace", no_argument, NULL, 't'},       {"several", no_argument, NULL, 'm'}, {"slowest", required_argument, NULL, 'w'},
                                                 {NULL, 0, NULL, 0}};
-        uint64_t histories = 1000, seed = clock_now_ns(), first = 0, steps = 300, done = 0, violations = 0, began = clock_now_ns();
-        uint64_t all_steps = 0, all_served = 0, refused = 0, over = 0, moved = 0;
-        bool verbose = false, trace_all = false;
+        uint64_t histories = 1000, seed = clock_now_ns(), first = 0, steps = 300, slowest = 1, done = 0, violations = 0, began = clock_now_ns();
+        uint64_t all_steps = 0, all_served = 0, refused = 0, over = 0, moved = 0, dead = 0, time = 0;
+        bool verbose = false, trace_all = false, spans = false;
 
-        for (int o; (o = getopt_long(argc, argv, "n:s:f:k:vt", options, NULL)) != -1;) {
-                uint64_t *target = o == 'n' ? &histories : o == 's' ? &seed : o == 'f' ? &first : o == 'k' ? &steps : NULL;
+        for (int o; (o = getopt_long(argc, argv, "n:s:f:k:w:vtm", options, NULL)) != -1;) {
+                uint64_t *target = o == 'n' ? &histories : o == 's' ? &seed : o == 'f' ? &first : o == 'k' ? &steps : o == 'w' ? &slowest : NULL;
 
                 verbose |= o == 'v';
                 trace_all |= o == 't';
+                spans |= o == 'm';
                 if (o == '?' || (target && text_parse_u64(optarg, 0, UINT64_MAX, target))) {
-                        fprintf(stderr, "usage: gate-sim [--histories N] [--seed S] [--first F] [--steps K] [--verbose] [--trace]\n");
+                        fprintf(stderr, "usage: gate-sim [--histories N] [--seed S] [--first F] [--steps K] [--several] [--verbose] [--trace]\n");
                         return 2;
                 }
         }
@@ -374,14 +402,17 @@ int main(int argc, char **argv)
         for (uint64_t i = first; i < first + histories; i++, done++) {
                 memset(&w, 0, sizeof(w));
                 w.trace_all = trace_all;
-                history(seed + i * UINT64_C(0x632be59bd9b4e019), steps);
+                w.slowest = slowest;
+                history(seed + i * UINT64_C(0x632be59bd9b4e019), steps, spans);
                 all_steps += w.steps;
                 all_served += w.served;
                 refused += w.refused;
                 moved += w.moved;
+                dead += w.dead_ns;
+                time += w.now;
                 over = w.max_over_permille > over ? w.max_over_permille : over;
                 if (verbose)
-                        printf("history %" PRIu64 ": %" PRIu64 " steps, %" PRIu64 " served\n", i, w.steps, w.served);
+                        printf("history %" PRIu64 ": %" PRIu64 " steps, %" PRIu64 " served, %.1f of %.1f s dead\n", i, w.steps, w.served, (double)w.dead_ns / 1e9, (double)w.now / 1e9);
                 if (w.failed) {
                         violations++;
                         fprintf(stderr, "again with: gate-sim --seed %" PRIu64 " --first %" PRIu64 " --histories 1 --steps %" PRIu64
@@ -391,8 +422,8 @@ int main(int argc, char **argv)
                 }
         }
         printf("{\"histories\":%" PRIu64 ",\"violations\":%" PRIu64 ",\"seed\":%" PRIu64 ",\"steps\":%" PRIu64 ",\"served\":%" PRIu64
-               ",\"refused\":%" PRIu64 ",\"moved_gib\":%" PRIu64 ",\"max_wait_over_bound\":%.3f,\"seconds\":%.1f}\n",
-               done, violations, seed, all_steps, all_served, refused, moved >> 30, (double)over / 1000,
+               ",\"refused\":%" PRIu64 ",\"moved_gib\":%" PRIu64 ",\"max_wait_over_bound\":%.3f,\"dead_share\":%.4f,\"seconds\":%.1f}\n",
+               done, violations, seed, all_steps, all_served, refused, moved >> 30, (double)over / 1000, (double)dead / (double)time,
                (double)(clock_now_ns() - began) / 1e9);
         return violations ? 1 : 0;
 }

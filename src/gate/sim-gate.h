@@ -24,10 +24,12 @@ enum deed { /* what a client does when its time has come */
 enum flaw { FLAW_NONE, FLAW_NEVER_GIVES_WAY, FLAW_NEVER_REPORTS, FLAW_LIES, FLAW_FAILS_MOVES, FLAW_RUDE, FLAW_N };
 
 struct actor { /* a program, as it sees itself */
-        bool lives, wants_open, running, closing, evicting, bringing, admitted, idle, unreported, storage;
+        bool lives, wants_open, running, closing, evicting, bringing, admitted, idle, unreported, storage, leads, in_turn;
         uint32_t device, priority, flaw, ticket, generation;
         uint64_t job, need, limit, grant, movable, pinned, resident, backed, growth;
         uint64_t evict_left, moved, started, given_at;
+        uint32_t program;            /* of several devices, sim-span.c; 0: none */
+        uint64_t aim, chunk, rounds; /* what such a one fills its device with, in which steps; what it works before the next change */
         uint64_t wait_since, wait_bound, served_then, pings; /* pings: times in a row that it was asked out and nobody else was served since the last */
 };
 
@@ -43,10 +45,12 @@ struct world {
         struct event events[MAX_EVENTS];
         uint64_t totals[MAX_DEVICES], rates[MAX_DEVICES], arena_total, arena_used, now, unit, drain_ns, jobs, random;
         uint32_t devices, clients, events_n, order, tickets;
-        bool kind, announces, ending, verbose, trace_all; /* kind: only well-behaved clients */
+        uint64_t slowest, slowness; /* moves and drains take so many times what they took at first: others came to use the machine */
+        uint32_t programs, span_programs, overcommit; /* of several devices: so many so far, so many at once, so many percent of room together */
+        bool kind, announces, ending, verbose, trace_all, spans, steady; /* kind: only well-behaved clients */
         bool links_told; /* the gate knows what each link carries */
         bool all_jobs;                         /* every client is in a job, mostly of its own: as on a node with several devices */
-        uint64_t steps, refused, served, moved, max_over_permille;
+        uint64_t steps, refused, served, moved, dead_ns, dead_run_ns, max_over_permille;
         char trace[TRACE_LINES][TRACE_TEXT];
         uint64_t traced;
         int failed;
@@ -68,7 +72,22 @@ void sim_later(uint64_t delay, uint32_t client, enum deed deed);
 /* sim-client.c */
 bool sim_honest(const struct actor *a);
 uint64_t sim_arena_free(void);
-void sim_join(void);
+void sim_back(struct actor *a, uint64_t bytes); /* the host memory behind its movable bytes; it keeps what it has … */
+void sim_unback(struct actor *a);               /* … until it owns less */
+void sim_result(const struct actor *a, const char *what, int r);
+void sim_report(uint32_t client, uint64_t returned);
+void sim_want(uint32_t client, uint64_t need);
 void sim_die(uint32_t client);
 void sim_act(const struct event *e);
 void sim_carry_out(void); /* hands the actions to the clients */
+
+/* sim-life.c */
+void sim_join(void);
+void sim_live(uint32_t client);
+
+/* sim-span.c */
+void sim_span_join(void);
+void sim_span_live(uint32_t lead);
+bool sim_span_asks(uint32_t client);    /* its program waits for memory or to run, somewhere */
+bool sim_span_dead(void);               /* nobody can go on before a timer fires */
+bool sim_span_blocked(uint32_t client); /* some device does not let its program run, or it waits to grow on one */

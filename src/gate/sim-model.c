@@ -133,7 +133,7 @@ static void canonical(const struct gate *g)
                 c->trim_until = ahead(o->trim_until, g->now);
                 c->moved_seen = c->elapsed_seen = c->waited_ns = c->ran_ns = c->switches = 0;
                 c->out_bytes = c->in_bytes = c->out_ns = c->in_ns = 0;
-                c->ticket = c->late_ticket = c->reason = 0;
+                c->ticket = c->late_ticket = c->reason = c->lacks = 0;
                 c->position = c->wants ? c->position : 0;
                 c->target = c->filling ? c->target : 0;
                 c->due = c->state == WIRE_GIVING_WAY ? c->due : 0;

@@ -153,6 +153,15 @@ static uint64_t loose_beside(const struct gate *g, const struct client *grower)
         return sum;
 }
 
+/* Its process is at work, here or on another device. */
+bool gate_process_runs(const struct gate *g, const struct client *c)
+{
+        for_each_in_job (g, client_index(g, c), mate)
+                if (mate->state == WIRE_RUNNING && same_process(c, mate))
+                        return true;
+        return false;
+}
+
 /* Passes and units from the books. */
 void gate_collect_units(struct gate *g)
 {
@@ -179,9 +188,11 @@ void gate_collect_units(struct gate *g)
                         s->arena_left -= gate_arena_use(c, out);
                 }
         }
-        for_each_client (g, c)
-                if (c->state == WIRE_RUNNING && c->wants)
-                        pass_of(g, c)->blocked += (int64_t)gate_shortage(g, c) > pass_of(g, c)->free + (int64_t)(pass_of(g, c)->promised + loose_beside(g, c));
+        for_each_client (g, c) {
+                c->lacks = c->wants && gate_process_runs(g, c) &&
+                           (int64_t)gate_shortage(g, c) > pass_of(g, c)->free + (int64_t)(pass_of(g, c)->promised + loose_beside(g, c));
+                pass_of(g, c)->blocked += c->lacks && c->state == WIRE_RUNNING;
+        }
         for_each_client (g, c)
                 if (c->leader == client_index(g, c))
                         add_job(g, c);

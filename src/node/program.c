@@ -133,6 +133,7 @@ static void device(struct client *c, const struct wire_message *m, int fd)
                 .storage = d->storage,
                 /* The devices of one process come and go together, as its gate is one. */
                 .job = d->storage ? 0 : c->job || n->devices_n < 2 ? c->job : UINT64_C(1) << 63 | c->number,
+                .process = d->storage || n->devices_n < 2 ? 0 : UINT64_C(1) << 63 | c->number,
                 /* Granted ahead in a job with a limit, it would be taken from the other members. */
                 .need_bytes = d->storage || limits_of_job(c, device) ? 0 : c->need,
                 .limit_bytes = d->limit,
