@@ -317,7 +317,7 @@ const struct verb verb_account = {
         .name = "account",
         .arguments = "[list]\ncreate NAME\nchange NAME\ndisable NAME\nenable NAME\npassword NAME",
         .words = "list create change disable enable password",
-        .summary = "who may use the pool",
+        .summary = "list, make and change accounts: who may use the pool",
         .more = "The first admin signs in with the link that `berth up' prints.\n\nExamples:\n\n  berth account create ada --role user --max-leases 8\n"
                 "  berth account password ada",
         .options = account_options,
@@ -329,7 +329,7 @@ const struct verb verb_key = {
         .name = "key",
         .arguments = "[list]\ncreate LABEL\nend KEY",
         .words = "list create end",
-        .summary = "keys for programs and workers that use the pool",
+        .summary = "list, make and end keys for programs and workers",
         .more = "A key is shown once, when it is made.\n\nExamples:\n\n  berth key create 'nightly jobs' --scope task.submit --scope task.read\n"
                 "  berth key create node7 --account node7 --scope worker.join",
         .options = key_options,

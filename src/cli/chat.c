@@ -257,7 +257,7 @@ static int run(const struct verb *self, int argc, char **argv)
 const struct verb verb_chat = {
         .name = "chat",
         .arguments = "[MODEL]",
-        .summary = "talk with a model",
+        .summary = "talk with a model in the terminal",
         .more = "Answers come word by word; after each one you see its length in tokens, the time until its first word, and its speed. The model hears everything "
                 "that was said before. Without MODEL the only one there is answers.\n\n"
                 "On a terminal, lines can be edited, and Up brings back what you said before, in earlier conversations too (it is kept in "

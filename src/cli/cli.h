@@ -39,6 +39,8 @@ struct verb {
 
 extern const struct verb *const verbs[]; /* ended by NULL */
 
+/* The title of the group that this verb is the first of, else NULL. */
+const char *verb_group_title(const struct verb *verb);
 /* NULL when there is none. */
 const struct verb *verb_find(const char *name);
 /* The verb a mistyped name most likely meant, or NULL when none is near. */

@@ -110,12 +110,12 @@ const struct verb verb_device = {
         .name = "device",
         .arguments = "choose --need SIZE",
         .words = "choose",
-        .summary = "choose the best device for a need",
+        .summary = "choose the best device for a program that needs so much memory",
         .more = "Prints the UUID of the device that suits best: it can grant the need now, fewer programs wait for it, it is less busy, more is free; in "
                 "this order. When none can grant it now, the best to wait at. The exit code is 1 when no device could ever hold it, or, with --now, none "
                 "can grant it now.\n\n"
                 "Examples:\n\n"
-                "  CUDA_VISIBLE_DEVICES=$(berth device choose --need 40GiB) berth run -- python3 train.py\n"
+                "  CUDA_VISIBLE_DEVICES=$(berth device choose --need 40GiB) \\\n    berth run -- python3 train.py\n"
                 "  berth run --device auto --need 40GiB -- python3 train.py",
         .options = options,
         .parse = parse,

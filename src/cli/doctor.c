@@ -207,7 +207,7 @@ const struct verb verb_doctor = {
         .name = "doctor",
         .arguments = "\n-- PROGRAM [ARGS...]",
         .words = "@program",
-        .summary = "tell what is missing on the machine, or in a program",
+        .summary = "check what is missing on the machine, or in a program",
         .more = "Alone: one line for each thing that Berth relies on, with what to do about it; the exit code is 1 "
                 "when something is missing. "
                 "With a program: runs it under Berth and lists which functions of the driver it looked up, by which "

@@ -224,7 +224,7 @@ static int run(const struct verb *self, int argc, char **argv)
 const struct verb verb_generate = {
         .name = "generate",
         .arguments = "MODEL",
-        .summary = "let a model answer once",
+        .summary = "get one answer from a model, for scripts",
         .more = "The answer goes to standard output, unchanged unless that is a terminal, where what could steer it is made visible.\n\n"
                 "Examples:\n\n  berth generate berth-tiny --prompt 'What is Berth?'\n  berth generate --json --max-tokens 50 qwen <question.txt",
         .options = options,

@@ -135,7 +135,7 @@ static int run(const struct verb *self, int argc, char **argv)
 
 const struct verb verb_latency = {
         .name = "latency",
-        .summary = "show how long devices and processors let wait",
+        .summary = "show how long programs wait for devices and processors",
         .more = "Requests to block devices, from going to the device until they are done; threads, from being able to run until they do; and, where observe.syscalls = yes "
                 "in the settings, system calls. Counted by probes in the kernel, which the daemon needs root for; the first question starts them, and a minute after the last "
                 "they are taken off again, unless observe.probes says otherwise. Counts, sums and bytes are exact; quantiles (p50 ...) are estimates, right to their bucket; "

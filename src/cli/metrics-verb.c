@@ -321,7 +321,7 @@ static int run(const struct verb *self, int argc, char **argv)
 
 const struct verb verb_metrics = {
         .name = "metrics",
-        .summary = "the figures of devices, programs and the machine for Prometheus",
+        .summary = "export the machine's figures to Prometheus",
         .more = "Without options the text once, after a second for what is told per second. What can't be measured has no line; berth_up is 0 when no daemon "
                 "answers.\n\nExamples:\n\n"
                 "  berth metrics --listen 127.0.0.1:9466\n"

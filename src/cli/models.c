@@ -402,10 +402,11 @@ const struct verb verb_models = {
         .name = "models",
         .arguments = "[list | add NAME | remove NAME | show NAME | start NAME | stop NAME]",
         .words = "list add remove show start stop",
-        .summary = "models that this machine serves, and what runs of them",
-        .more = "The catalogue is a file, docs/engines.md; a worker that serves it notices changes by itself. States and requests (running+waiting) are the pool's.\n\n"
+        .summary = "add, list, start and stop models",
+        .more = "The models of a machine stand in a file, the catalogue (docs/engines.md explains it); the worker there notices changes by itself. STATE is what the pool knows: ready, "
+                "swapped out, starting, or cold (the first request starts it); REQUESTS are running+waiting.\n\n"
                 "Examples:\n\n  berth models\n  berth models add tiny --gguf tiny.gguf\n"
-                "  berth models add llama --memory 60GiB --command 'vllm serve {model} --host {host} --port {port}'\n"
+                "  berth models add coder --memory 20GiB \\\n    --command 'llama-server -m /models/coder.gguf --host {host} --port {port}'\n"
                 "  berth models add far --url http://10.0.0.7:8000\n  berth models start tiny",
         .options = options,
         .parse = parse,

@@ -8,8 +8,8 @@
 #include <string.h>
 
 static const char overview[] =
-        "Programs that together need more memory than an accelerator has share it: the daemon berthd decides who is in "
-        "the device's memory, and moves the others to host memory. Above the machines a pool queues tasks and gives them to workers.";
+        "Berth lets AI programs share accelerators that can't hold them all. On a machine, the daemon berthd decides whose memory is on the device and moves "
+        "the rest to host memory. Above the machines, a pool serves models and hands tasks to workers.";
 
 static const char afterwards[] = "Environment: BERTH_SOCKET, the daemon's socket; BERTH_CONFIG, its configuration "
                                  "file; BERTH_POOL and BERTH_TOKEN, a pool's address and a key; BERTH_FOLDER, where `berth up' keeps things; BERTH_DISABLE=1, the certain way "
@@ -55,10 +55,13 @@ static char *list_of_verbs(int key, const char *text, void *input)
         (void)input;
         if (key != ARGP_KEY_HELP_PRE_DOC)
                 return (char *)text;
-        strbuf_add(&b, "%s\n\nVerbs:", text);
-        for (const struct verb *const *v = verbs; *v; v++)
-                strbuf_add(&b, "\n  %-11s %s", (*v)->name, (*v)->summary);
-        strbuf_add(&b, "\n\n`berth help VERB' tells more about one.");
+        strbuf_add(&b, "%s\n", text);
+        for (const struct verb *const *v = verbs; *v; v++) {
+                if (verb_group_title(*v))
+                        strbuf_add(&b, "\n%s:", verb_group_title(*v));
+                strbuf_add(&b, "\n  %-11s %s%s", (*v)->name, (*v)->summary, v[1] && verb_group_title(v[1]) ? "\n" : "");
+        }
+        strbuf_add(&b, "\n\n`berth help VERB' explains one, with examples.");
         return b.failed ? (char *)text : b.text;
 }
 

@@ -120,7 +120,7 @@ const struct verb verb_peak = {
         .name = "peak",
         .arguments = "begin|show|end NAME PID",
         .words = "begin show end",
-        .summary = "tell a program's exact peak over a stretch of time",
+        .summary = "measure a program's exact peak of device memory",
         .more = "begin starts a window of this name, or starts it anew; show and end tell the most device memory that the program owned at any "
                 "instant since, on each device; end gives the window's place back. Nothing is sampled: spikes of any length count. Windows "
                 "disturb neither each other nor the program's peak as a whole; a program has at most 16. For root, the daemon's own user and "

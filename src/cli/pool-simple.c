@@ -68,7 +68,7 @@ static int run_cancel(const struct verb *self, int argc, char **argv)
 const struct verb verb_cancel = {
         .name = "cancel",
         .arguments = "TASK",
-        .summary = "cancel a task of the pool, running or not",
+        .summary = "cancel a task, running or not",
         .more = "One that has ended stays as it is.\n\nExample:\n\n  berth cancel task_0192f0c1…",
         .options = only_json,
         .parse = parse,
@@ -102,7 +102,7 @@ static int run_prioritise(const struct verb *self, int argc, char **argv)
 const struct verb verb_prioritise = {
         .name = "prioritise",
         .arguments = "TASK urgent|high|normal|low|idle",
-        .summary = "change the priority of a task of the pool",
+        .summary = "change a task's priority",
         .more = "Example:\n\n  berth prioritise task_0192f0c1… urgent",
         .options = only_json,
         .parse = parse,
@@ -195,7 +195,7 @@ static int run_why(const struct verb *self, int argc, char **argv)
 const struct verb verb_why = {
         .name = "why",
         .arguments = "TASK|WORKER",
-        .summary = "why a task is not running yet, or a worker has nothing to do",
+        .summary = "explain why a task does not run yet, or a worker is idle",
         .more = "Examples:\n\n  berth why task_0192f0c1…\n  berth why worker_0192f0c1…",
         .options = only_json,
         .parse = parse,

@@ -250,7 +250,7 @@ static int run(const struct verb *self, int argc, char **argv)
 const struct verb verb_record = {
         .name = "record",
         .arguments = "FILE",
-        .summary = "keep what `berth top' sees in a file, for `berth replay'",
+        .summary = "record what `berth top' sees in a file, for `berth replay'",
         .more = "A file that is there is gone on with, from its last whole look. It ends with a signal, --for or --count.\n\nExample:\n\n"
                 "  berth record --for 8h night.berth",
         .options = options,

@@ -217,7 +217,7 @@ static int run(const struct verb *self, int argc, char **argv)
 const struct verb verb_result = {
         .name = "result",
         .arguments = "TASK",
-        .summary = "what a task of the pool gave: result, output, files",
+        .summary = "show what a task gave: result, output, files",
         .more = "Examples:\n\n  berth result --wait task_0192f0c1…\n  berth result --log task_0192f0c1…\n  berth result --files out task_0192f0c1…",
         .options = options,
         .parse = parse,

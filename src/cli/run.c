@@ -239,7 +239,7 @@ const struct verb verb_run = {
         .name = "run",
         .arguments = "[--] PROGRAM [ARGS...]",
         .words = "@program",
-        .summary = "start a program whose device memory Berth shares",
+        .summary = "run a program that shares its device with others",
         .more = "The program runs as it is; it is told nothing but a smaller device when --memory is given. "
                 "BERTH_DISABLE=1 in its environment "
                 "turns Berth off. The exit code is the program's. When it has ended, however it ended, a line for each of its processes on each device "

@@ -308,7 +308,7 @@ static int run(const struct verb *self, int argc, char **argv)
 
 const struct verb verb_sample = {
         .name = "sample",
-        .summary = "one look at devices, programs and the machine, as JSON",
+        .summary = "take one look at devices, programs and the machine, as JSON",
         .more = "Two looks, --interval apart, so that rates are there. Sizes are bytes; what is unavailable is null, and machine.unavailable says why. When no daemon "
                 "answers, \"trouble\" says so and the machine's part is there all the same. \"probes\" "
                 "holds what the kernel's probes counted: each family's state, totals, and the processes that did most with their files; null, and \"probes_unavailable\" why.\n\nExample:\n\n  berth sample --json | jq .machine.pressure",

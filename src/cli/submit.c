@@ -418,12 +418,12 @@ const struct verb verb_submit = {
         .name = "submit",
         .arguments = "[--] COMMAND [ARGS...]\n--type TYPE --payload JSON|@FILE\n--batch FILE",
         .words = "@program",
-        .summary = "give the pool a task, or many",
+        .summary = "give the pool a task, or a batch of them",
         .more = "Prints the ids. The task is stored when this returns; `berth watch', `berth result' and `berth tasks' show how it goes on.\n\n"
                 "Examples:\n\n"
                 "  berth submit --wait -- sh -c 'echo hello; sleep 2; echo bye'\n"
-                "  berth submit --device gpu --memory 24GiB --file-in train.py=./train.py -- python3 train.py\n"
-                "  berth submit --type validate --payload @rules.json --file-in data.jsonl=./data.jsonl --wait\n"
+                "  berth submit --device gpu --memory 24GiB --file-in train.py=./train.py \\\n    -- python3 train.py\n"
+                "  berth submit --type validate --payload @rules.json --wait \\\n    --file-in data.jsonl=./data.jsonl\n"
                 "  berth submit --batch tasks.jsonl",
         .options = options,
         .parse = parse,

@@ -126,7 +126,7 @@ static int run(const struct verb *self, int argc, char **argv)
 const struct verb verb_tasks = {
         .name = "tasks",
         .arguments = "[TASK]",
-        .summary = "list the pool's tasks, or show one",
+        .summary = "list tasks, or show one in full",
         .more = "Examples:\n\n  berth tasks --state queued\n  berth tasks task_0192f0c1…",
         .options = options,
         .parse = parse,

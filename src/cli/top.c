@@ -427,7 +427,7 @@ static int run(const struct verb *self, int argc, char **argv)
 
 const struct verb verb_top = {
         .name = "top",
-        .summary = "watch devices and programs live",
+        .summary = "watch devices, programs and the machine live",
         .more = "Devices, programs, the machine and all of its processes, with plots of the last minutes up to seven days. Keys: q leaves, h explains, arrows "
                 "choose a line, Tab goes from Berth's programs to all processes and back, Enter shows all of one process, x sends a signal and N changes how nice "
                 "it is, both after a question. Colours are left out when NO_COLOR is set; a terminal that is not UTF-8 gets plain characters. Without a daemon it "
@@ -476,7 +476,7 @@ static int parse_replay(int key, char *arg, struct argp_state *state)
 const struct verb verb_replay = {
         .name = "replay",
         .arguments = "FILE",
-        .summary = "walk through what `berth record' kept, in the live view",
+        .summary = "look at a recording in the live view",
         .more = "Space stands and goes on, Left and Right go by ten looks, < and > by 600; all else is as in `berth top', but that nothing is done to processes.\n\n"
                 "Examples:\n\n  berth replay night.berth\n  berth replay --once --at 3600 night.berth",
         .options = replay_options,

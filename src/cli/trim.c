@@ -97,7 +97,7 @@ static int run(const struct verb *self, int argc, char **argv)
 const struct verb verb_trim = {
         .name = "trim",
         .arguments = "PID|NAME\n--all",
-        .summary = "ask programs to give back memory they do not need",
+        .summary = "ask programs to give back memory that they don't need",
         .more = "Device memory that Berth keeps for a program unused goes back at once, and a program that asked to be told (berth.h, berth.py) frees "
                 "what it holds for later. With --soft, its next large allocation fails once: PyTorch's allocator, and others that cache, free "
                 "their caches then and try again; a program that takes any failure for the end ends.\n\n"
@@ -158,7 +158,7 @@ static int run_prefetch(const struct verb *self, int argc, char **argv)
 const struct verb verb_prefetch = {
         .name = "prefetch",
         .arguments = "PID|NAME",
-        .summary = "bring a program's memory in before it asks",
+        .summary = "bring a program's memory in before it is needed",
         .more = "For whoever knows what will be wanted next. The memory comes in as the device has room, and takes the place of idle programs at most: nobody who "
                 "works or waits gives anything up for it. A number also names all processes of that group, a name those of that job.\n\n"
                 "Examples:\n\n"

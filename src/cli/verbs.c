@@ -8,13 +8,75 @@ extern const struct verb verb_run, verb_status, verb_top, verb_doctor, verb_conf
         verb_drain, verb_models, verb_account, verb_key, verb_login, verb_backup, verb_pool, verb_worker, verb_files, verb_latency,
         verb_sample, verb_metrics, verb_record, verb_replay, verb_chat, verb_generate;
 
+/* Grouped by what they are for: a group ends where the next one's first verb stands. */
 const struct verb *const verbs[] = {
-        &verb_up,      &verb_run,     &verb_status, &verb_top,    &verb_sample, &verb_metrics, &verb_record, &verb_replay, &verb_files,   &verb_latency, &verb_submit,  &verb_tasks,  &verb_watch,
-        &verb_result,  &verb_cancel,  &verb_prioritise, &verb_why, &verb_workers, &verb_drain,  &verb_models, &verb_chat,   &verb_generate, &verb_account,
-        &verb_key,     &verb_login,   &verb_backup, &verb_pool,   &verb_worker,  &verb_doctor, &verb_config,
-        &verb_reload,  &verb_dump,    &verb_peak,   &verb_trim,   &verb_prefetch, &verb_device,  &verb_completion, &verb_help,
+        &verb_up,
+        &verb_run,
+        &verb_doctor,
+
+        &verb_status,
+        &verb_top,
+        &verb_trim,
+        &verb_prefetch,
+        &verb_peak,
+        &verb_device,
+
+        &verb_submit,
+        &verb_tasks,
+        &verb_watch,
+        &verb_result,
+        &verb_why,
+        &verb_prioritise,
+        &verb_cancel,
+
+        &verb_models,
+        &verb_chat,
+        &verb_generate,
+
+        &verb_workers,
+        &verb_drain,
+        &verb_account,
+        &verb_key,
+        &verb_login,
+        &verb_backup,
+        &verb_pool,
+        &verb_worker,
+
+        &verb_files,
+        &verb_latency,
+        &verb_sample,
+        &verb_metrics,
+        &verb_record,
+        &verb_replay,
+
+        &verb_config,
+        &verb_reload,
+        &verb_dump,
+        &verb_completion,
+        &verb_help,
         NULL,
 };
+
+static const struct {
+        const struct verb *first;
+        const char *title;
+} groups[] = {
+        {&verb_up, "To begin with"},
+        {&verb_status, "Devices and programs of this machine"},
+        {&verb_submit, "Tasks for the pool"},
+        {&verb_models, "Models"},
+        {&verb_workers, "Running a pool"},
+        {&verb_files, "Figures of this machine"},
+        {&verb_config, "The daemon, and this command"},
+};
+
+const char *verb_group_title(const struct verb *verb)
+{
+        for (size_t i = 0; i < sizeof groups / sizeof groups[0]; i++)
+                if (groups[i].first == verb)
+                        return groups[i].title;
+        return NULL;
+}
 
 const struct verb *verb_find(const char *name)
 {

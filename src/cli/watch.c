@@ -60,7 +60,7 @@ static int run(const struct verb *self, int argc, char **argv)
 const struct verb verb_watch = {
         .name = "watch",
         .arguments = "[TASK...]",
-        .summary = "follow tasks of the pool, with their output, until they end",
+        .summary = "follow tasks, with their output, until they end",
         .more = "One task: its output as it comes, then how it ended. Several: a bar each. None: all that happens, until Ctrl-C.\n\n"
                 "Examples:\n\n  berth watch task_0192f0c1…\n  berth submit --batch tasks.jsonl | xargs berth watch",
         .options = options,

@@ -102,7 +102,7 @@ static int run(const struct verb *self, int argc, char **argv)
 const struct verb verb_workers = {
         .name = "workers",
         .arguments = "[WORKER]",
-        .summary = "who works for the pool, or one of them in full",
+        .summary = "list workers, or show one in full",
         .more = "Examples:\n\n  berth workers\n  berth workers --remove worker_0192f0c1…",
         .options = options,
         .parse = parse,
