@@ -121,7 +121,7 @@ static __always_inline int came(bool typed, struct request *request, uint32_t er
                 __sync_fetch_and_add(&c->bytes, bytes);
         /* It may be done in pieces; this is the last one. */
         if (bytes >= LOAD(typed, request, __data_len)) {
-                took = now - *since;
+                took = now > *since ? now - *since : 0;
                 bpf_map_delete_elem(&issued, &address);
                 if (c) {
                         bucket = bucket_of(took);

@@ -131,9 +131,10 @@ static __always_inline void starts(bool typed, struct sched_totals *t, struct ta
                 return;
         since = place->since_ns;
         place->since_ns = 0;
-        if (!since || since > now)
+        if (!since)
                 return;
-        now -= since;
+        /* The clock may step back by some nanoseconds from one processor to the next. */
+        now = now > since ? now - since : 0;
         bucket = bucket_of(now);
         if (bucket < LATENCY_BUCKETS)
                 t->waits.buckets[bucket]++;

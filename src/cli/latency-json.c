@@ -57,11 +57,11 @@ static json_t *blocks(const struct probes_snapshot *s)
         return list;
 }
 
-static json_t *runners(const struct probes_snapshot *s, bool with_waits, bool with_calls)
+static json_t *runners(const struct probes_snapshot *s, uint32_t most, bool with_waits, bool with_calls)
 {
         json_t *list = json_array();
 
-        for (uint32_t i = 0; i < s->runners; i++) {
+        for (uint32_t i = 0; i < s->runners && i < most; i++) {
                 const struct probes_runner *r = &probes_runners(s)[i];
 
                 json_array_append_new(list, json_pack("{s:i, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "pid", (int)r->pid, "uid", r->uid == UINT32_MAX ? json_null() : number(r->uid),
@@ -74,7 +74,7 @@ static json_t *runners(const struct probes_snapshot *s, bool with_waits, bool wi
         return list;
 }
 
-json_t *probes_latency_json(const struct probes_snapshot *s)
+json_t *probes_latency_json(const struct probes_snapshot *s, uint32_t most)
 {
         bool block = s->families[PROBES_BLOCK].state == PROBES_ATTACHED, sched = s->families[PROBES_SCHED].state == PROBES_ATTACHED;
         bool calls = s->families[PROBES_SYSCALLS].state == PROBES_ATTACHED;
@@ -88,5 +88,5 @@ json_t *probes_latency_json(const struct probes_snapshot *s)
                          "window_ns", number(s->window_ns), "bucket_from_ns", bounds, "block", block ? blocks(s) : json_null(),
                          "sched", sched ? json_pack("{s:o, s:o}", "now", times(&s->wait_now), "total", times(&s->wait_total)) : json_null(),
                          "syscalls", calls ? json_pack("{s:o, s:o}", "now", number(s->calls_now), "total", number(s->calls_total)) : json_null(),
-                         "processes", sched || calls ? runners(s, sched, calls) : json_null());
+                         "processes", sched || calls ? runners(s, most, sched, calls) : json_null());
 }

@@ -85,7 +85,7 @@ static int show(const struct probes_snapshot *now, const struct probes_snapshot 
         __attribute__((cleanup(strbuf_done_at))) struct strbuf b = {0};
 
         if (o->json) {
-                json_t *json = probes_latency_json(now);
+                json_t *json = probes_latency_json(now, PROBES_MAX_RUNNERS);
                 char *text scoped_free = json ? json_dumps(json, o->watch ? JSON_COMPACT : JSON_INDENT(1)) : NULL;
 
                 json_decref(json);

@@ -160,4 +160,5 @@ void metrics_probes(struct metric_writer *w, const struct top_world *world)
         metric_put(w, METRIC_PROBES_MEMORY, (double)s->rss_bytes, NULL);
         put_totals(w, s);
         put_processes(w, s);
+        metrics_latency(w, s);
 }

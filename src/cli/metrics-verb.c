@@ -314,6 +314,7 @@ static int run(const struct verb *self, int argc, char **argv)
                 return cli_usage(self, "either --listen or --output");
         top_sources_open(&m->sources, ANSWER_MS);
         m->sources.ask_probes = !m->no_probes;
+        m->sources.ask_families = PROBES_EVERY;
         r = m->listen ? serve(m) : print(m);
         top_sources_close(&m->sources);
         return r;

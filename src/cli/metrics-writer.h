@@ -3,6 +3,8 @@
 
 #include "cli/metrics.h"
 
+#include "bpf/latency.h"
+
 enum metric {
 #define METRIC(id, name, type, help) METRIC_##id,
 #include "cli/metrics.def"
@@ -18,5 +20,10 @@ struct metric_writer {
 /* Labels are pairs of name and value, ended by NULL; values are clean text. A negative value is none, and has no line. */
 void metric_put(struct metric_writer *w, enum metric m, double value, ...) __attribute__((sentinel));
 
+/* A histogram in seconds: a line for each bucket, then sum and count. */
+void metric_put_latency(struct metric_writer *w, enum metric m, const struct latency *latency, ...) __attribute__((sentinel));
+
 /* What the kernel's probes counted, or why nothing did. */
 void metrics_probes(struct metric_writer *w, const struct top_world *world);
+/* Of it, waits and system calls. */
+void metrics_latency(struct metric_writer *w, const struct probes_snapshot *s);

@@ -6,7 +6,9 @@
 #include <stdio.h>
 #include <string.h>
 
-enum metric_type { GAUGE, COUNTER };
+enum metric_type { GAUGE, COUNTER, HISTOGRAM };
+
+static const char *const types[] = {"gauge", "counter", "histogram"};
 
 static const struct {
         const char *name, *help;
@@ -30,6 +32,41 @@ static void label(struct strbuf *b, bool *first, const char *name, const char *v
         }
         strbuf_add(b, "\"");
         *first = false;
+}
+
+/* One line of a histogram: bound NULL: none. */
+static void put_part(struct strbuf *b, enum metric m, const char *part, const char *bound, double value, va_list labels)
+{
+        const char *name;
+        bool first = true;
+        va_list again;
+
+        strbuf_add(b, "%s%s", metrics[m].name, part);
+        va_copy(again, labels);
+        while ((name = va_arg(again, const char *)))
+                label(b, &first, name, va_arg(again, const char *));
+        va_end(again);
+        if (bound)
+                label(b, &first, "le", bound);
+        strbuf_add(b, "%s %.17g\n", first ? "" : "}", value);
+}
+
+void metric_put_latency(struct metric_writer *w, enum metric m, const struct latency *latency, ...)
+{
+        uint64_t below = 0;
+        va_list labels;
+        char bound[32];
+
+        va_start(labels, latency);
+        for (uint32_t i = 0; i < LATENCY_BUCKETS; i++) {
+                below += latency->buckets[i];
+                if (i + 1 < LATENCY_BUCKETS)
+                        snprintf(bound, sizeof bound, "%.9g", (double)latency_from_ns(i + 1) / 1e9);
+                put_part(&w->lines[m], m, "_bucket", i + 1 < LATENCY_BUCKETS ? bound : "+Inf", (double)below, labels);
+        }
+        put_part(&w->lines[m], m, "_sum", NULL, (double)latency->sum_ns / 1e9, labels);
+        put_part(&w->lines[m], m, "_count", NULL, (double)below, labels);
+        va_end(labels);
 }
 
 /* Labels are pairs of name and value, ended by NULL. A negative value is none: nothing here can be negative but temperatures, which have their own way. */
@@ -295,7 +332,7 @@ void metrics_write(const struct top_world *world, bool up, enum metrics_form for
                 if (form == METRICS_OPEN && metrics[i].type == COUNTER)
                         length -= strlen("_total");
                 strbuf_add(b, "# HELP %.*s %s\n# TYPE %.*s %s\n", (int)length, metrics[i].name, metrics[i].help, (int)length, metrics[i].name,
-                           metrics[i].type == COUNTER ? "counter" : "gauge");
+                           types[metrics[i].type]);
                 strbuf_put(b, lines->text, lines->length);
                 strbuf_done(lines);
         }

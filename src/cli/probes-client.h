@@ -18,7 +18,7 @@ must_check int probes_fetch_within(struct connection *c, uint32_t families, uint
 json_t *probes_json(const struct probes_snapshot *snapshot);
 /* The same in short: families, totals, and the `most` processes that did most, each with its files. Of each what the last window held and what the totals hold. */
 json_t *probes_active_json(const struct probes_snapshot *snapshot, size_t most);
-/* Of it what tells of latencies: block devices, waits for processors, system calls. */
-json_t *probes_latency_json(const struct probes_snapshot *snapshot);
+/* Of it what tells of latencies: block devices, waits for processors, system calls, and at most so many processes. */
+json_t *probes_latency_json(const struct probes_snapshot *snapshot, uint32_t most);
 /* One family: its state, rung, what was refused, what it can't see, what it costs. */
 json_t *probes_family_json(const struct probes_snapshot *snapshot, uint32_t family);

@@ -106,6 +106,7 @@ json_t *probes_active_json(const struct probes_snapshot *s, size_t most)
                 json_array_append_new(processes, p);
         }
         json_object_set_new(o, "processes", processes);
+        json_object_set_new(o, "latency", probes_latency_json(s, (uint32_t)most));
         return o;
 }
 
@@ -125,7 +126,7 @@ json_t *probes_json(const struct probes_snapshot *s)
                                                               sums(&u->total)));
         }
         if (!o || json_object_set_new(o, "processes", processes) < 0 || json_object_set_new(o, "files", files) < 0 ||
-            json_object_set_new(o, "uses", uses) < 0 || json_object_set_new(o, "latency", probes_latency_json(s)) < 0) {
+            json_object_set_new(o, "uses", uses) < 0 || json_object_set_new(o, "latency", probes_latency_json(s, PROBES_MAX_RUNNERS)) < 0) {
                 json_decref(o);
                 return NULL;
         }

@@ -288,6 +288,7 @@ static int run(const struct verb *self, int argc, char **argv)
         cli_parse(self, argc, argv, s);
         top_sources_open(&s->sources, ANSWER_MS);
         s->sources.ask_probes = !s->no_probes;
+        s->sources.ask_families = PROBES_EVERY;
         (void)top_look(&s->sources, NULL);
         pause = (struct timespec){(time_t)(s->interval_ns / NS_PER_S), (long)(s->interval_ns % NS_PER_S)};
         while (nanosleep(&pause, &pause) < 0 && errno == EINTR)

@@ -17,6 +17,15 @@ static const char *const names[] = {
 #undef METRIC
 };
 
+static const char *const types[] = {
+#define GAUGE "gauge"
+#define COUNTER "counter"
+#define HISTOGRAM "histogram"
+#define METRIC(id, name, type, help) type,
+#include "cli/metrics.def"
+#undef METRIC
+};
+
 static struct machine_look look;
 static struct machine_rates rates;
 
@@ -51,6 +60,21 @@ static bool is_known(const char *name, size_t length)
         return false;
 }
 
+/* Of a line of a histogram, the length of what the metric is called; else all of it. */
+static size_t family_of(const char *name, size_t length)
+{
+        static const char *const parts[] = {"_bucket", "_sum", "_count"};
+
+        for (size_t k = 0; k < ARRAY_SIZE(parts); k++) {
+                size_t of = length - (strlen(parts[k]) < length ? strlen(parts[k]) : 0);
+
+                for (size_t i = 0; i < ARRAY_SIZE(names); i++)
+                        if (!strcmp(types[i], HISTOGRAM) && strlen(names[i]) == of && !strncmp(names[i], name, of) && !strncmp(name + of, parts[k], length - of))
+                                return of;
+        }
+        return length;
+}
+
 /* Each line is a comment or NAME{label="value",…} NUMBER; lines of one metric stand together, once. */
 static void check_form(const char *text)
 {
@@ -64,6 +88,7 @@ static void check_form(const char *text)
                 assert_non_null(strchr(line, '\n'));
                 if (*line == '#')
                         continue;
+                length = family_of(line, length);
                 assert_true(is_known(line, length));
                 if (strncmp(last, line, length) != 0 || last[length]) {
                         snprintf(last, sizeof last, "%.*s", (int)length, line);
@@ -178,10 +203,31 @@ static void programs_are_bounded_and_summed(void **state)
         free(text);
 }
 
+/* A device with a hostile name and one without; three processes, two of one name. */
+static void made_latency(struct probes_snapshot *s)
+{
+        struct probes_block *b;
+        struct probes_runner *r;
+
+        s->blocks = 2;
+        s->runners = 3;
+        s->families[PROBES_BLOCK] = s->families[PROBES_SCHED] = (struct probes_family){.state = PROBES_ATTACHED, .rung = PROBES_TP_BTF, .one_in = 1, .window_permille = 1000};
+        s->families[PROBES_SYSCALLS] = (struct probes_family){.state = PROBES_OFF, .one_in = 1, .window_permille = 1000};
+        s->wait_total = (struct latency){.buckets = {[0] = 5, [LATENCY_BUCKETS - 1] = 1}, .sum_ns = 70000000000};
+        b = (struct probes_block *)(uintptr_t)probes_blocks(s);
+        b[0] = (struct probes_block){.device = 8 << 20, .kind = PROBES_READ, .name = "x\"}\n\xff", .total = {.bytes = 8192, .errors = 1, .time = {.buckets = {[8] = 2}, .sum_ns = 400000}}};
+        b[1] = (struct probes_block){.device = 7 << 20 | 3, .kind = PROBES_FLUSH};
+        r = (struct probes_runner *)(uintptr_t)probes_runners(s);
+        for (uint32_t i = 0; i < 3; i++) {
+                r[i] = (struct probes_runner){.pid = i + 1, .uid = 4000001, .calls_now = 9, .wait_now = {.times = 1, .sum_ns = 500000000}};
+                snprintf(r[i].comm, sizeof r[i].comm, "r%u", i % 2);
+        }
+}
+
 /* Twenty processes called p0 … p19 under user 4000001, two of them more, and one with a hostile name; the GPU's family has nothing to hang on. */
 static struct probes_snapshot *probes_made(void)
 {
-        struct probes_snapshot *s = calloc(1, probes_bytes(23, 0, 0, 0, 0));
+        struct probes_snapshot *s = calloc(1, probes_bytes(23, 0, 0, 2, 3));
         struct probes_process *p;
 
         assert_non_null(s);
@@ -196,6 +242,7 @@ static struct probes_snapshot *probes_made(void)
                 p[i] = (struct probes_process){.pid = i + 1, .uid = 4000001, .now = {.reads = 2, .read_bytes = 1000 + (i < 22 ? i : 0)}};
                 snprintf(p[i].comm, sizeof p[i].comm, "p%u", i % 20);
         }
+        made_latency(s);
         memcpy(p[22].comm, "\"}\n\\\xff\x1b[2J 123456", 16);
         p[22].now.read_bytes = 1 << 20;
         return s;
@@ -220,7 +267,21 @@ static void what_probes_counted(void **state)
         assert_non_null(strstr(text, "berth_probe_cost_seconds_total{family=\"files\"} 0.0025"));
         assert_non_null(strstr(text, "berth_probes_cpu_seconds_total 1.5\n"));
         assert_non_null(strstr(text, "berth_file_bytes_total{direction=\"read\"} 4097\n"));
+        assert_non_null(strstr(text, "# TYPE berth_block_latency_seconds histogram\n"));
+        assert_non_null(strstr(text, "berth_block_latency_seconds_bucket{device=\"x\\\"}??\",operation=\"read\",le=\"0.000128\"} 0\n"));
+        assert_non_null(strstr(text, "berth_block_latency_seconds_bucket{device=\"x\\\"}??\",operation=\"read\",le=\"0.000256\"} 2\n"));
+        assert_non_null(strstr(text, "berth_block_latency_seconds_bucket{device=\"x\\\"}??\",operation=\"read\",le=\"+Inf\"} 2\n"));
+        assert_non_null(strstr(text, "berth_block_latency_seconds_count{device=\"x\\\"}??\",operation=\"read\"} 2\n"));
+        assert_non_null(strstr(text, "berth_block_errors_total{device=\"x\\\"}??\",operation=\"read\"} 1\n"));
+        assert_non_null(strstr(text, "berth_block_latency_seconds_count{device=\"7:3\",operation=\"flush\"} 0\n"));
+        assert_non_null(strstr(text, "\nberth_run_queue_latency_seconds_bucket{le=\"1e-06\"} 5\n"));
+        assert_non_null(strstr(text, "\nberth_run_queue_latency_seconds_bucket{le=\"67.108864\"} 5\n"));
+        assert_non_null(strstr(text, "\nberth_run_queue_latency_seconds_bucket{le=\"+Inf\"} 6\nberth_run_queue_latency_seconds_sum 70\nberth_run_queue_latency_seconds_count 6\n"));
+        assert_non_null(strstr(text, "berth_process_run_queue_ratio{process=\"r0\",user=\"4000001\"} 0.5\n"));
         /* What is not attached has no figures: absence, not zero. */
+        assert_null(strstr(text, "berth_system_calls_total"));
+        assert_null(strstr(text, "berth_process_system_calls"));
+        assert_non_null(strstr(text, "berth_unavailable{family=\"probe of syscalls\",reason=\"off in the settings\"} 1\n"));
         assert_null(strstr(text, "berth_driver_calls_total"));
         assert_null(strstr(text, "berth_process_driver"));
         assert_null(strstr(text, "berth_probe_hits_total{family=\"gpu\""));
@@ -251,7 +312,7 @@ static void names_in(const char *path)
         for (const char *at = text; (at = strstr(at, "berth_"));) {
                 size_t length = strspn(at, "abcdefghijklmnopqrstuvwxyz_");
 
-                if (!is_known(at, length))
+                if (!is_known(at, family_of(at, length)))
                         fail_msg("%s names %.*s, which is no metric", path, (int)length, at);
                 at += length;
                 count++;

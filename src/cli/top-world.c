@@ -123,7 +123,7 @@ static void look_probes(struct top_sources *s)
                 s->probes = NULL;
                 return;
         }
-        r = probes_fetch(&s->connection, &fresh, s->probes_why);
+        r = probes_fetch_families(&s->connection, s->ask_families, &fresh, s->probes_why);
         s->probes_start = r == -EAGAIN;
         /* A refusal leaves the connection as it was; all else ends it. */
         if (r < 0 && r != -E_UNAVAILABLE && r != -EPERM && r != -EAGAIN)

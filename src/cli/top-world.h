@@ -21,6 +21,7 @@ struct top_sources {
         struct history_set *history;
         uint64_t clock_offset; /* to the monotonic clock */
         bool ask_probes; /* at each look; else only with a detail */
+        uint32_t ask_families; /* bits 1 << enum probes_family_id; 0: files and gpu */
         bool probes_start; /* they were not there yet: the last question has started them */
         const struct probes_snapshot *probes;
         char probes_why[CLI_MESSAGE], command[512];

@@ -117,7 +117,7 @@ def test_probes_are_in_samples_and_metrics(machine):
         done = node.berth("sample", "--json", "--interval", "10ms")
         assert done.returncode == 0, done.stderr
         sample = json.loads(done.stdout)
-        settled = sample["probes"] and all(f["state"] != "off" for f in sample["probes"]["families"])
+        settled = sample["probes"] and all(f["state"] not in ("off", "not_asked") for f in sample["probes"]["families"] if f["family"] != "syscalls")
         return sample if settled or sample.get("probes_unavailable") else None
 
     sample = wait_until(families, "the probes settle")
@@ -139,6 +139,8 @@ def test_probes_are_in_samples_and_metrics(machine):
     assert re.search(r'berth_probe_info\{family="files",state="attached",rung="\w+"\} 1\n', text)
     assert len(value(text, "berth_process_file_bytes_per_second")) <= 32 and value(text, "berth_processes_left_out")
     assert "[2J" not in text
+    if any(f["family"] == "sched" and f["state"] == "attached" for f in sample["probes"]["families"]):
+        assert value(text, "berth_run_queue_latency_seconds_count")[0] > 0 and sample["probes"]["latency"]["sched"]["total"]["count"] > 0
     assert "berth_probe" not in node.berth("metrics", "--no-probes").stdout
     node.tell()
 
