@@ -14,6 +14,7 @@ import { ThemeSwitch } from "./parts/theme-switch";
 import { AccountsPage } from "./pages/accounts";
 import { ChatPage, forgetTalk } from "./pages/chat";
 import { KeysPage } from "./pages/keys";
+import { MachinePage } from "./pages/machine";
 import { ModelsPage } from "./pages/models";
 import { OverviewPage } from "./pages/overview";
 import { SignIn } from "./pages/sign-in";
@@ -43,7 +44,7 @@ const PLACES: Place[] = [
 ];
 
 function Where({ route }: { route: Route }): JSX.Element {
-  const [page = "", id] = route.path;
+  const [page = "", id, part] = route.path;
   switch (page) {
     case "":
       return <OverviewPage />;
@@ -52,7 +53,7 @@ function Where({ route }: { route: Route }): JSX.Element {
     case "submit":
       return <SubmitPage route={route} key={route.query.like ?? ""} />;
     case "workers":
-      return id ? <WorkerPage id={id} key={id} /> : <WorkersPage />;
+      return id ? (part === "machine" ? <MachinePage id={id} key={id} /> : <WorkerPage id={id} key={id} />) : <WorkersPage />;
     case "models":
       return <ModelsPage />;
     case "chat":

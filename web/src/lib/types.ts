@@ -117,6 +117,110 @@ export interface NodeReport {
   daemon?: { version?: string; uptime_s?: number | null; arena_bytes?: number | null; arena_lent_bytes?: number | null } | null;
 }
 
+type Figure = number | null;
+
+export interface MachineHost {
+  cpu_user_pct: Figure;
+  cpu_system_pct: Figure;
+  cpu_wait_pct: Figure;
+  cpu_stolen_pct: Figure;
+  cpus: Figure;
+  load: Figure;
+  memory_total_bytes: Figure;
+  memory_available_bytes: Figure;
+  swap_total_bytes: Figure;
+  swap_free_bytes: Figure;
+  network_in_bytes_s: Figure;
+  network_out_bytes_s: Figure;
+  disk_read_bytes_s: Figure;
+  disk_written_bytes_s: Figure;
+  pressure_cpu_pct: Figure;
+  pressure_memory_pct: Figure;
+  pressure_io_pct: Figure;
+  temperature_c: Figure;
+  oom_kills: Figure;
+}
+
+export interface MachineDevice {
+  index: Figure;
+  name: string | null;
+  kind: string | null;
+  utilization_pct: Figure;
+  memory_busy_pct: Figure;
+  power_watts: Figure;
+  power_limit_watts: Figure;
+  temperature_c: Figure;
+  clock_mhz: Figure;
+  memory_clock_mhz: Figure;
+  held_back: string | null; // "": it is not
+  errors: Figure;
+  why: string | null; // something of these is missing
+}
+
+export interface MachineFile {
+  name: string | null;
+  deleted: boolean | null;
+  opens: Figure;
+  reads: Figure;
+  writes: Figure;
+  read_bytes: Figure;
+  written_bytes: Figure;
+  read_bytes_s: Figure;
+  written_bytes_s: Figure;
+}
+
+export interface MachineProcess {
+  pid: Figure;
+  name: string | null;
+  user: string | null;
+  state: string | null;
+  cpu_pct: Figure;
+  memory_bytes: Figure;
+  owned_bytes: Figure;
+  resident_bytes: Figure;
+  peak_bytes: Figure;
+  waiting_pct: Figure;
+  launches_s: Figure;
+  graphs_s: Figure;
+  waits_s: Figure;
+  copies_in_bytes_s: Figure;
+  copies_out_bytes_s: Figure;
+  opens_s: Figure;
+  reads_s: Figure;
+  writes_s: Figure;
+  read_bytes_s: Figure;
+  written_bytes_s: Figure;
+  files_left_out: Figure;
+  files: MachineFile[];
+}
+
+export interface MachineProbe {
+  family: string | null;
+  state: string | null;
+  rung: string | null;
+  share_pct: Figure;
+  cost_pct: Figure;
+  why: string | null;
+}
+
+export interface MachineReport {
+  shown: string | null;
+  host: MachineHost | null;
+  unavailable: { what: string | null; why: string | null }[];
+  devices: MachineDevice[];
+  probes: MachineProbe[];
+  history: { step_s: number; end_s: number; series: { name: string; values: (number | null)[] }[] } | null;
+  processes_left_out: Figure;
+  processes: MachineProcess[] | null; // null: for who may change workers only
+}
+
+export interface Machine {
+  connected: boolean;
+  span_s: number;
+  seen: string | null;
+  machine: MachineReport | null;
+}
+
 export interface History {
   from_ms: number;
   step_ms: number;

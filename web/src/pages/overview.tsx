@@ -8,20 +8,9 @@ import { useAsked, useNow, usePoll } from "../lib/hooks";
 import { may, useLive } from "../lib/live";
 import { address } from "../lib/route";
 import type { History, Worker } from "../lib/types";
-import { Empty, Page, Panel, Share, StateTag, TaskLink, WorkerLink } from "../parts/basics";
-import { Chart } from "../parts/chart";
+import { Empty, Page, Panel, Share, StateTag, TaskLink, Tile, WorkerLink } from "../parts/basics";
+import { Chart, Spans } from "../parts/chart";
 import { Device } from "../parts/device";
-
-function Tile({ label, value, note, href }: { label: string; value: number | null | undefined; note?: string; href?: string }): JSX.Element {
-  const inner = (
-    <>
-      <div class="label">{label}</div>
-      <div class={typeof value === "number" ? "value" : "value none"}>{typeof value === "number" ? (value > 0 && value < 10 && !Number.isInteger(value) ? value.toFixed(1) : integer(value)) : "unavailable"}</div>
-      <div class="note">{note ?? "\u00a0"}</div>
-    </>
-  );
-  return href ? <a class="tile" href={href}>{inner}</a> : <div class="tile">{inner}</div>;
-}
 
 const SERIES = ["tasks.done", "tasks.failed", "tokens.out", "tokens.in"] as const;
 
@@ -35,13 +24,8 @@ function Throughput({ history, seconds, setSeconds }: { history: History | null;
   const drawn = useMemo(() => (history ? columns(history, SERIES) : { times: [], values: SERIES.map(() => []) }), [history]);
   const tasks = useMemo(() => [{ label: "done", colour: "--d0", values: drawn.values[0] ?? [] }, { label: "failed", colour: "--d4", values: drawn.values[1] ?? [] }], [drawn]);
   const tokens = useMemo(() => [{ label: "written", colour: "--d2", values: drawn.values[2] ?? [] }, { label: "read", colour: "--d1", values: drawn.values[3] ?? [] }], [drawn]);
-  const spans = (
-    <div class="segments" role="group" aria-label="Time shown">
-      {SPANS.map((s) => <button type="button" key={s.seconds} aria-pressed={s.seconds === seconds} onClick={() => setSeconds(s.seconds)}>{s.text}</button>)}
-    </div>
-  );
   return (
-    <Panel title="Throughput" aside={spans}>
+    <Panel title="Throughput" aside={<Spans seconds={seconds} set={setSeconds} />}>
       <div class="split">
         <Chart times={drawn.times} series={tasks} unit="tasks/s" span={seconds} />
         <Chart times={drawn.times} series={tokens} unit="tokens/s" span={seconds} />
@@ -59,7 +43,7 @@ function Devices({ workers }: { workers: Worker[] }): JSX.Element {
         const node = nodes.get(w.id);
         const devices = node?.devices ?? (w.devices ?? []).filter((d) => d.kind !== "cpu").map((d) => ({ name: d.name, kind: d.kind, memory_total_bytes: d.memory_bytes ?? null }));
         return (
-          <Panel key={w.id} bare title={<a href={address(["workers", w.id])}>{w.name}</a>} aside={<><span>{plural(devices.length, "device")}</span><StateTag state={w.state} /></>}>
+          <Panel key={w.id} bare title={<a href={address(["workers", w.id])}>{w.name}</a>} aside={<><span>{plural(devices.length, "device")}</span>{w.connected !== false && <a href={address(["workers", w.id, "machine"])}>machine</a>}<StateTag state={w.state} /></>}>
             {devices.length ? devices.map((d, i) => <Device key={("uuid" in d && d.uuid) || i} device={d} compact />) : <Empty title="No device to share">Tasks run on its processors.</Empty>}
           </Panel>
         );

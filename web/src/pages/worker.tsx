@@ -12,6 +12,7 @@ import { runningOn, withoutWorker, withWorker } from "../lib/store";
 import type { NodeDevice, Why, Worker } from "../lib/types";
 import { Ago, Confirm, Empty, Fact, Page, Panel, Said, Share, StateTag, TaskLink, toast } from "../parts/basics";
 import { Device } from "../parts/device";
+import { WorkerTabs } from "../parts/worker-tabs";
 import { useModels } from "./models";
 
 function Clients({ devices }: { devices: NodeDevice[] }): JSX.Element | null {
@@ -101,10 +102,11 @@ export function WorkerPage({ id }: { id: string }): JSX.Element {
       title={worker.name}
       back={back}
       sub={<span class="row"><StateTag state={worker.state} /> <code class="dim">{id}</code></span>}
-      actions={may("worker.change") && (
+      actions={(
         <>
-          {draining ? <button type="button" class="first" onClick={() => set("active").then(() => setError(null), setError)}>Let it work again</button> : worker.connected && <button type="button" onClick={() => setConfirm("drain")}>Drain</button>}
-          <button type="button" class="danger" onClick={() => setConfirm("remove")}>Forget it</button>
+          <WorkerTabs id={id} at="worker" />
+          {may("worker.change") && (draining ? <button type="button" class="first" onClick={() => set("active").then(() => setError(null), setError)}>Let it work again</button> : worker.connected && <button type="button" onClick={() => setConfirm("drain")}>Drain</button>)}
+          {may("worker.change") && <button type="button" class="danger" onClick={() => setConfirm("remove")}>Forget it</button>}
         </>
       )}
     >
@@ -147,7 +149,7 @@ export function WorkerPage({ id }: { id: string }): JSX.Element {
             {why.value ? <p>{why.value.text[0]?.toUpperCase() + why.value.text.slice(1)}.</p> : <p class="dim">{why.error ? why.error.message : "…"}</p>}
             {why.value && <p class="dim">{integer(why.value.queued)} queued, of which {integer(why.value.fitting)} fit this worker.</p>}
           </Panel>
-          <Panel title="Machine">
+          <Panel title="Machine" aside={worker.connected && <a href={address(["workers", id, "machine"])}>in full</a>}>
             <dl class="facts">
               <Fact name="Processors">{typeof host?.cpus === "number" ? integer(host.cpus) : (worker.devices?.find((d) => d.kind === "cpu")?.name ?? "unavailable")}</Fact>
               <Fact name="Busy">{percent(host?.cpu_pct)}</Fact>

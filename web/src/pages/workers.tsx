@@ -6,6 +6,7 @@ import { bytes, integer, percent, plural } from "../lib/format";
 import { useAsked, useNow } from "../lib/hooks";
 import { useLive } from "../lib/live";
 import { enginesByWorker } from "../lib/models";
+import { address } from "../lib/route";
 import type { List, NodeReport, Worker } from "../lib/types";
 import { Ago, Empty, Page, Said, StateTag, WorkerLink } from "../parts/basics";
 import { useModels } from "./models";
@@ -45,7 +46,7 @@ export function WorkersPage(): JSX.Element {
         {asked.value && rows.length === 0 ? <Empty title="No worker has joined yet">On a machine: <code>berth worker --pool {location.origin.replace(/^http/, "ws")} --token-file key</code></Empty> : (
           <div class="table-wrap">
             <table class="cards">
-              <thead><tr><th>Worker</th><th>State</th><th class="right">Busy</th><th>Devices</th><th>Engines</th><th class="right">Processor</th><th class="right">Heard of</th></tr></thead>
+              <thead><tr><th>Worker</th><th>State</th><th class="right">Busy</th><th>Devices</th><th>Engines</th><th class="right">Processor</th><th class="right">Heard of</th><th><span class="seen-by-readers">Machine</span></th></tr></thead>
               <tbody>
                 {rows.map((w) => {
                   const engines = allEngines.get(w.id) ?? [], host = nodes.get(w.id)?.host;
@@ -58,6 +59,7 @@ export function WorkersPage(): JSX.Element {
                       <td data-label="engines" class={engines.length ? "" : "empty-cell"}>{engines.length ? <span class="dim">{engines.filter((e) => e.state === "ready").length} of {engines.length} ready</span> : <span class="dim">–</span>}</td>
                       <td data-label="processor" class="right dim">{percent(host?.cpu_pct)}</td>
                       <td data-label="heard of" class="right dim">{w.connected ? "now" : <Ago time={w.seen} now={now} />}</td>
+                      <td class={w.connected ? "right" : "empty-cell"}>{w.connected && <a href={address(["workers", w.id, "machine"])}>machine</a>}</td>
                     </tr>
                   );
                 })}

@@ -1,7 +1,7 @@
 // basics.tsx: the small parts that every page uses.
 import type { ComponentChildren, JSX } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
-import { ago, clock, shortId, UNAVAILABLE } from "../lib/format";
+import { ago, clock, integer, shortId, UNAVAILABLE } from "../lib/format";
 import { Problem } from "../lib/problem";
 import { address } from "../lib/route";
 
@@ -103,6 +103,18 @@ export function Share({ share, text }: { share: number | null | undefined; text?
       <span class="num">{percent} %</span>
     </div>
   );
+}
+
+export function Tile({ label, value, text, note, href }: { label: string; value?: number | null; text?: string | null; note?: ComponentChildren; href?: string }): JSX.Element {
+  const shown = text ?? (typeof value === "number" ? (value > 0 && value < 10 && !Number.isInteger(value) ? value.toFixed(1) : integer(value)) : null);
+  const inner = (
+    <>
+      <div class="label">{label}</div>
+      <div class={shown !== null ? "value" : "value none"}>{shown ?? UNAVAILABLE}</div>
+      <div class="note" title={typeof note === "string" ? note : undefined}>{note ?? "\u00a0"}</div>
+    </>
+  );
+  return href ? <a class="tile" href={href}>{inner}</a> : <div class="tile">{inner}</div>;
 }
 
 export function Fact({ name, children }: { name: string; children: ComponentChildren }): JSX.Element {

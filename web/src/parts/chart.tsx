@@ -3,6 +3,7 @@ import type { JSX } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
 import uPlot from "uplot";
 import "uplot/dist/uPlot.min.css";
+import { SPANS } from "../lib/history";
 import { onTheme } from "../lib/theme";
 
 export interface Series {
@@ -20,8 +21,16 @@ function figure(value: number | null | undefined): string {
   return (value >= 100 ? value.toFixed(0) : value >= 10 ? value.toFixed(1) : value.toFixed(2)).replace(/\.0+$|(\.\d*[1-9])0+$/, "$1");
 }
 
-// span: so many seconds up to the last point are shown, known or not.
-export function Chart({ times, series, unit, span, height = 150 }: { times: number[]; series: Series[]; unit: string; span: number; height?: number }): JSX.Element {
+export function Spans({ seconds, set }: { seconds: number; set: (seconds: number) => void }): JSX.Element {
+  return (
+    <div class="segments" role="group" aria-label="Time shown">
+      {SPANS.map((s) => <button type="button" key={s.seconds} aria-pressed={s.seconds === seconds} onClick={() => set(s.seconds)}>{s.text}</button>)}
+    </div>
+  );
+}
+
+// span: so many seconds up to the last point are shown, known or not. top: the upper edge, else what the values need.
+export function Chart({ times, series, unit, span, height = 150, top }: { times: number[]; series: Series[]; unit: string; span: number; height?: number; top?: number }): JSX.Element {
   const place = useRef<HTMLDivElement>(null);
   const plot = useRef<uPlot | null>(null);
   const [theme, setTheme] = useState(0);
@@ -40,7 +49,7 @@ export function Chart({ times, series, unit, span, height = 150 }: { times: numb
         padding: [6, 18, 0, 0],
         legend: { show: false },
         cursor: { y: false, points: { size: 6 }, drag: { x: false, y: false } },
-        scales: { x: { time: true, range: (_u, min, max) => [Math.min(min, max - span), max] }, y: { range: (_u, _min, max) => [0, max > 0 ? max * 1.12 : 1] } },
+        scales: { x: { time: true, range: (_u, min, max) => [Math.min(min, max - span), max] }, y: { range: (_u, _min, max) => [0, top ?? (max > 0 ? max * 1.12 : 1)] } },
         axes: [{ ...axis, grid: { show: false }, space: 70, size: 24, values: (_u, splits) => splits.map((t) => clockOf(t, span)) }, { ...axis, size: 42, space: 34, values: (_u, splits) => splits.map(figure) }],
         series: [{}, ...series.map((s) => ({ label: s.label, stroke: token(s.colour), width: 1.6, fill: token(s.colour) + "1f", spanGaps: false, points: { show: false } }))],
         hooks: { setCursor: [(u) => setAt(u.cursor.idx ?? null)] },
@@ -56,7 +65,7 @@ export function Chart({ times, series, unit, span, height = 150 }: { times: numb
       p.destroy();
       plot.current = null;
     };
-  }, [theme, shape, height, span]);
+  }, [theme, shape, height, span, top]);
   useEffect(() => plot.current?.setData([times, ...series.map((s) => s.values)]), [times, series]);
   const shown = at ?? times.length - 1;
   const anything = series.some((s) => s.values.some((v) => v !== null));
