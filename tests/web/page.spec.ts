@@ -2,7 +2,7 @@
 import { expect, live, signIn, test } from "./pool";
 
 const EVIL = `<img src=x onerror="document.title='taken'"><script>window.taken=1</script>`;
-const PAGES = ["#/", "#/tasks", "#/submit", "#/workers", "#/models", "#/chat", "#/keys", "#/accounts", "#/nowhere"];
+const PAGES = ["#/", "#/tasks", "#/submit", "#/workers", "#/models", "#/chat", "#/keys", "#/accounts", "#/audit", "#/nowhere"];
 
 test.beforeAll(async ({ pool }) => {
   await pool.worker("<b>box</b>");

@@ -1,4 +1,5 @@
 // sign-in.spec.ts: the one-time link, signing in and out, what a reload keeps and another window does not have.
+import { statSync } from "node:fs";
 import { ensureAdmin, expect, live, PASSWORD, signIn, test, watch } from "./pool";
 
 test("the one-time link makes the first administrator, once", async ({ page, pool, watched }) => {
@@ -57,6 +58,26 @@ test("another window has to sign in itself, and the access token is kept nowhere
   await other.goto(pool.url + "/");
   await expect(other.getByRole("heading", { name: "Sign in" })).toBeVisible();
   expect(also.wrong).toEqual([]);
+});
+
+test("what was done stands in the audit, and the store is copied", async ({ admin: page, pool, watched }) => {
+  watched.allowed.push(/status of 409/);
+  await pool.ask("POST", "/api/v1/accounts", { name: "watched-one", role: "user" });
+  await page.goto(pool.url + "/#/audit");
+  const row = page.getByRole("row", { name: /made the account watched-one/ });
+  await expect(row).toContainText("done");
+  const path = `${pool.folder}/copy.db`;
+  for (const outcome of ["made", "refused"]) {
+    await page.getByRole("button", { name: "Back up" }).click();
+    await page.getByLabel("File on the pool’s machine").fill(path);
+    await page.getByRole("button", { name: "Make a copy" }).click();
+    if (outcome === "made") await expect(page.getByRole("heading", { name: "The copy is made" })).toBeVisible();
+    else await expect(page.getByRole("alert")).toBeVisible(); // that file is there already
+    await page.getByRole("button", { name: outcome === "made" ? "Good" : "Cancel" }).click();
+  }
+  expect(statSync(path).size).toBeGreaterThan(0);
+  await page.getByLabel("Account", { exact: true }).selectOption({ label: "watched-one" });
+  await expect(page.getByText("Nothing by this account.")).toBeVisible();
 });
 
 test("a session that was ended elsewhere shows the door", async ({ admin, pool, watched }) => {

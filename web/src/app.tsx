@@ -12,6 +12,7 @@ import { Empty, Page, Said, Toasts } from "./parts/basics";
 import * as Icons from "./parts/icons";
 import { ThemeSwitch } from "./parts/theme-switch";
 import { AccountsPage } from "./pages/accounts";
+import { AuditPage } from "./pages/audit";
 import { ChatPage, forgetTalk } from "./pages/chat";
 import { KeysPage } from "./pages/keys";
 import { MachinePage } from "./pages/machine";
@@ -41,6 +42,7 @@ const PLACES: Place[] = [
   { name: "Workers", href: "#/workers", icon: Icons.Workers, right: "worker.read", pages: ["workers"], short: true },
   { name: "Keys", href: "#/keys", icon: Icons.Keys, right: "key.own", pages: ["keys"], short: true },
   { name: "Accounts", href: "#/accounts", icon: Icons.Accounts, pages: ["accounts"] },
+  { name: "Audit", href: "#/audit", icon: Icons.Audit, right: "audit.read", pages: ["audit"] },
 ];
 
 function Where({ route }: { route: Route }): JSX.Element {
@@ -62,6 +64,8 @@ function Where({ route }: { route: Route }): JSX.Element {
       return <KeysPage route={route} />;
     case "accounts":
       return <AccountsPage route={route} />;
+    case "audit":
+      return <AuditPage route={route} />;
     default:
       return <Page title="Not here"><Empty title="There is no such page"><a href="#/">Overview</a></Empty></Page>;
   }

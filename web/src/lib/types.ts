@@ -279,6 +279,13 @@ export interface Key {
   created: string;
 }
 
+export interface AuditRow {
+  id: string;
+  time: string;
+  account: string;
+  data: { verb: string; object: string; outcome: number; address: string; name?: string };
+}
+
 export interface Account {
   id: string;
   name: string;

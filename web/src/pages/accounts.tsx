@@ -46,7 +46,7 @@ function Edit({ account, close, done }: { account: Account | null; close: () => 
         {!account && <div class="field"><label for="a-name">Name</label><input id="a-name" required maxLength={63} pattern="[a-z0-9._\-]+" autocapitalize="none" value={name} onInput={(e) => setName(e.currentTarget.value)} /><span class="hint">small letters, digits, . _ -</span></div>}
         <div class="fields">
           <div class="field"><label for="a-role">Role</label><select id="a-role" value={role} onChange={(e) => setRole(e.currentTarget.value)}>{ROLES.map((r) => <option key={r}>{r}</option>)}</select></div>
-          <div class="field"><label for="a-weight">Weight</label><input id="a-weight" type="number" min={0} max={1000} placeholder="1" value={weight} onInput={(e) => setWeight(e.currentTarget.value)} /></div>
+          <div class="field"><label for="a-weight">Weight</label><input id="a-weight" type="number" min={1} max={1000} placeholder="100" value={weight} onInput={(e) => setWeight(e.currentTarget.value)} /></div>
           <div class="field"><label for="a-most">Tasks at once</label><input id="a-most" type="number" min={0} placeholder="no limit" value={most} onInput={(e) => setMost(e.currentTarget.value)} /></div>
         </div>
         {!self && <div class="field"><label for="a-password">{account ? "New password" : "Password"}</label><input id="a-password" type="password" autocomplete="new-password" minLength={12} maxLength={255} value={password} onInput={(e) => setPassword(e.currentTarget.value)} /><span class="hint">{account ? "Empty: stays as it is. A new one ends the account’s sessions." : "Empty: signs in with keys only."}</span></div>}

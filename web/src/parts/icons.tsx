@@ -16,6 +16,7 @@ export const Models = () => <Icon><path d="M8 1.8 13.5 5v6L8 14.2 2.5 11V5z" /><
 export const Chat = () => <Icon><path d="M2.5 3.5h11v7.5h-6L4.5 13.5V11h-2z" /><path d="M5 6.2h6M5 8.4h4" /></Icon>;
 export const Keys = () => <Icon><circle cx="5" cy="11" r="2.7" /><path d="m7 9 6-6M10.5 5.5l2 2" /></Icon>;
 export const Accounts = () => <Icon><circle cx="6" cy="5.5" r="2.5" /><path d="M1.8 13.5c.3-2.6 2-4 4.2-4s3.9 1.4 4.2 4M10.5 3.3a2.4 2.4 0 0 1 0 4.5M12.2 10c1.2.6 1.9 1.8 2.1 3.5" /></Icon>;
+export const Audit = () => <Icon><path d="M4 2h6l3 3v9H4z" /><path d="M9.8 2.2V5.2H13M6 8h4.5M6 10.8h4.5" /></Icon>;
 export const Plus = () => <Icon><path d="M8 3v10M3 8h10" /></Icon>;
 export const Sun = () => <Icon><circle cx="8" cy="8" r="2.8" /><path d="M8 1.5v1.3M8 13.2v1.3M1.5 8h1.3M13.2 8h1.3M3.4 3.4l.9.9M11.7 11.7l.9.9M12.6 3.4l-.9.9M4.3 11.7l-.9.9" /></Icon>;
 export const Moon = () => <Icon><path d="M13.5 9.8A6 6 0 0 1 6.2 2.5a6 6 0 1 0 7.3 7.3z" /></Icon>;
