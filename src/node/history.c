@@ -10,6 +10,7 @@
 #include "base/error.h"
 #include "base/fd.h"
 #include "base/log.h"
+#include "base/text.h"
 #include "machine/machine.h"
 #include "wire/series.h"
 
@@ -23,10 +24,11 @@
 #define SERIES_MOST 192
 #define FILE_MOST (8 << 20)
 #define WRITE_NS (300 * NS_PER_S)
+#define CLOCK_SLACK (2 * (int64_t)NS_PER_S)
 
 struct node_history {
         struct history_set *set;
-        uint64_t offset; /* from the monotonic clock to the time of day, as of the start */
+        uint64_t offset; /* from the monotonic clock to the time of day */
         uint64_t written_ns, copied_ns;
         int copy; /* the memfd that was handed out last, or -1 */
         char path[CONFIG_TEXT];
@@ -134,10 +136,51 @@ static void keep(struct node_history *h, uint64_t now)
         h->complained = r < 0;
 }
 
+/* Of the time of day over the monotonic clock. */
+static uint64_t offset_now(uint64_t now)
+{
+        struct timespec t;
+
+        clock_gettime(CLOCK_REALTIME, &t);
+        return (uint64_t)t.tv_sec * NS_PER_S + (uint64_t)t.tv_nsec - now;
+}
+
+/* The time of day was set, or the machine stood still: slots are named by the new time from now on. Forward, that leaves a gap; back, what would lie in the future is given up, as
+ * nothing could be kept before it. */
+static void follow_clock(struct node_history *h, uint64_t now)
+{
+        uint64_t offset = offset_now(now);
+        int64_t jump = (int64_t)(offset - h->offset);
+        struct history_set *fresh = NULL;
+        char *bytes scoped_free = NULL, text[16];
+        size_t count = 0;
+        int r;
+
+        if (jump <= CLOCK_SLACK && jump >= -CLOCK_SLACK)
+                return;
+        log_notice("the time of day has gone %s by %s; the history goes on with it", jump > 0 ? "forward" : "back",
+                   text_duration((uint64_t)(jump > 0 ? jump : -jump), text, sizeof text));
+        h->offset = offset;
+        h->copied_ns = 0;
+        fd_close_at(&h->copy);
+        if (jump > 0)
+                return;
+        r = history_set_new(history_usual, HISTORY_USUAL_LEVELS, SERIES_MOST, &fresh);
+        if (r == 0)
+                r = history_set_save(h->set, &bytes, &count);
+        if (r == 0)
+                r = history_set_load(fresh, now + offset, bytes, count);
+        if (!fresh) {
+                log_warning("the history stands still until the time that it was: %s", error_text(r));
+                return;
+        }
+        history_set_free(h->set);
+        h->set = fresh;
+}
+
 struct node_history *history_start(const struct node *node)
 {
         struct node_history *h = calloc(1, sizeof *h);
-        struct timespec t;
 
         if (!h || history_set_new(history_usual, HISTORY_USUAL_LEVELS, SERIES_MOST, &h->set) < 0) {
                 free(h);
@@ -146,9 +189,8 @@ struct node_history *history_start(const struct node *node)
         h->copy = -1;
         h->machine.root = -1;
         h->readable = machine_open(&h->machine, "") == 0;
-        clock_gettime(CLOCK_REALTIME, &t);
-        h->offset = (uint64_t)t.tv_sec * NS_PER_S + (uint64_t)t.tv_nsec - clock_now_ns();
         h->written_ns = clock_now_ns();
+        h->offset = offset_now(h->written_ns);
         memcpy(h->path, node->settings.history, sizeof h->path);
         load(h);
         return h;
@@ -183,6 +225,7 @@ void history_turn(struct node *node, uint64_t now)
 
         if (!h)
                 return;
+        follow_clock(h, now);
         if (h->readable) {
                 bool first = !h->now.taken_ns;
 

@@ -40,6 +40,12 @@
         X(nvmlDeviceRegisterEvents, false)            \
         X(nvmlEventSetWait_v2, false)
 
+/* What no device can say; such a figure is as good as none. Drivers were seen to tell 2^32 - 1, negative temperatures as huge ones, and shares beyond the whole. */
+#define MOST_MW 100000000U
+#define MOST_CELSIUS 250U
+#define MOST_MHZ 100000U
+#define MOST_ERRORS (1ULL << 48)
+
 struct nvml {
         void *library;
         uint32_t kind;
@@ -155,15 +161,15 @@ size_t nvml_list(struct nvml *nvml, struct observe_device *devices, size_t max)
                 return 0;
         for (unsigned int i = 0; i < count && nvml->count < max && nvml->count < OBSERVE_MAX_DEVICES; i++) {
                 struct observe_device *d = &devices[nvml->count];
-                char text[NVML_DEVICE_UUID_V2_BUFFER_SIZE] = "", name[NVML_DEVICE_NAME_V2_BUFFER_SIZE] = "";
+                char text[NVML_DEVICE_UUID_V2_BUFFER_SIZE + 1] = "", name[NVML_DEVICE_NAME_V2_BUFFER_SIZE + 1] = "";
                 nvmlMemory_t memory = {0};
                 nvmlDevice_t handle;
 
                 memset(d, 0, sizeof *d);
                 if (nvml->nvmlDeviceGetHandleByIndex_v2(i, &handle) != NVML_SUCCESS ||
-                    nvml->nvmlDeviceGetUUID(handle, text, sizeof text) != NVML_SUCCESS || !parse_uuid(text, d->uuid))
+                    nvml->nvmlDeviceGetUUID(handle, text, sizeof text - 1) != NVML_SUCCESS || !parse_uuid(text, d->uuid))
                         continue;
-                if (nvml->nvmlDeviceGetName && nvml->nvmlDeviceGetName(handle, name, sizeof name) == NVML_SUCCESS)
+                if (nvml->nvmlDeviceGetName && nvml->nvmlDeviceGetName(handle, name, sizeof name - 1) == NVML_SUCCESS)
                         text_copy_clean(d->name, sizeof d->name, name);
                 else
                         snprintf(d->name, sizeof d->name, "device %u", i);
@@ -192,7 +198,11 @@ static void sample_memory(struct nvml *nvml, nvmlDevice_t handle, struct observe
         } else {
                 return;
         }
-        s->valid |= WIRE_VALID_TOTAL | WIRE_VALID_USED;
+        s->valid |= WIRE_VALID_TOTAL;
+        if (s->used_bytes <= s->total_bytes)
+                s->valid |= WIRE_VALID_USED;
+        else
+                s->used_bytes = 0;
 }
 
 static void sample_processes(struct nvml *nvml, nvmlDevice_t handle, struct observe_sample *s)
@@ -204,7 +214,8 @@ static void sample_processes(struct nvml *nvml, nvmlDevice_t handle, struct obse
             nvml->nvmlDeviceGetComputeRunningProcesses_v3(handle, &count, infos) != NVML_SUCCESS || count > OBSERVE_MAX_PROCESSES)
                 return;
         for (unsigned int i = 0; i < count; i++) {
-                if (infos[i].usedGpuMemory == NVML_VALUE_NOT_AVAILABLE)
+                if (infos[i].usedGpuMemory == NVML_VALUE_NOT_AVAILABLE || infos[i].pid > INT32_MAX ||
+                    ((s->valid & WIRE_VALID_TOTAL) && infos[i].usedGpuMemory > s->total_bytes))
                         return; /* one unknown makes the sum unknown */
                 s->processes[i] = (struct observe_process){(pid_t)infos[i].pid, infos[i].usedGpuMemory};
         }
@@ -231,11 +242,11 @@ static void sample_extra(struct nvml *nvml, size_t index, struct observe_sample 
         unsigned long long corrected, uncorrected, reasons;
         unsigned int value;
 
-        if (nvml->nvmlDeviceGetClockInfo && nvml->nvmlDeviceGetClockInfo(handle, NVML_CLOCK_SM, &value) == NVML_SUCCESS) {
+        if (nvml->nvmlDeviceGetClockInfo && nvml->nvmlDeviceGetClockInfo(handle, NVML_CLOCK_SM, &value) == NVML_SUCCESS && value <= MOST_MHZ) {
                 s->extra.clock_mhz = value;
                 s->valid |= WIRE_VALID_CLOCK;
         }
-        if (nvml->nvmlDeviceGetClockInfo && nvml->nvmlDeviceGetClockInfo(handle, NVML_CLOCK_MEM, &value) == NVML_SUCCESS) {
+        if (nvml->nvmlDeviceGetClockInfo && nvml->nvmlDeviceGetClockInfo(handle, NVML_CLOCK_MEM, &value) == NVML_SUCCESS && value <= MOST_MHZ) {
                 s->extra.memory_clock_mhz = value;
                 s->valid |= WIRE_VALID_MEMORY_CLOCK;
         }
@@ -243,13 +254,14 @@ static void sample_extra(struct nvml *nvml, size_t index, struct observe_sample 
                 s->extra.throttle = (uint32_t)(reasons & ((1u << WIRE_THROTTLE_N) - 1));
                 s->valid |= WIRE_VALID_THROTTLE;
         }
-        if (nvml->nvmlDeviceGetEnforcedPowerLimit && nvml->nvmlDeviceGetEnforcedPowerLimit(handle, &value) == NVML_SUCCESS) {
+        if (nvml->nvmlDeviceGetEnforcedPowerLimit && nvml->nvmlDeviceGetEnforcedPowerLimit(handle, &value) == NVML_SUCCESS && value <= MOST_MW) {
                 s->extra.power_limit_mw = value;
                 s->valid |= WIRE_VALID_POWER_LIMIT;
         }
         if (nvml->nvmlDeviceGetTotalEccErrors &&
             nvml->nvmlDeviceGetTotalEccErrors(handle, NVML_MEMORY_ERROR_TYPE_CORRECTED, NVML_VOLATILE_ECC, &corrected) == NVML_SUCCESS &&
-            nvml->nvmlDeviceGetTotalEccErrors(handle, NVML_MEMORY_ERROR_TYPE_UNCORRECTED, NVML_VOLATILE_ECC, &uncorrected) == NVML_SUCCESS) {
+            nvml->nvmlDeviceGetTotalEccErrors(handle, NVML_MEMORY_ERROR_TYPE_UNCORRECTED, NVML_VOLATILE_ECC, &uncorrected) == NVML_SUCCESS && corrected <= MOST_ERRORS &&
+            uncorrected <= MOST_ERRORS) {
                 s->extra.ecc_corrected = corrected;
                 s->extra.ecc_uncorrected = uncorrected;
                 s->valid |= WIRE_VALID_ECC;
@@ -280,11 +292,11 @@ void nvml_sample(struct nvml *nvml, size_t index, struct observe_sample *ret_sam
                         ret_sample->valid |= WIRE_VALID_MEMORY_BUSY;
                 }
         }
-        if (nvml->nvmlDeviceGetPowerUsage && nvml->nvmlDeviceGetPowerUsage(handle, &value) == NVML_SUCCESS) {
+        if (nvml->nvmlDeviceGetPowerUsage && nvml->nvmlDeviceGetPowerUsage(handle, &value) == NVML_SUCCESS && value <= MOST_MW) {
                 ret_sample->power_mw = value;
                 ret_sample->valid |= WIRE_VALID_POWER;
         }
-        if (nvml->nvmlDeviceGetTemperature && nvml->nvmlDeviceGetTemperature(handle, NVML_TEMPERATURE_GPU, &value) == NVML_SUCCESS) {
+        if (nvml->nvmlDeviceGetTemperature && nvml->nvmlDeviceGetTemperature(handle, NVML_TEMPERATURE_GPU, &value) == NVML_SUCCESS && value <= MOST_CELSIUS) {
                 ret_sample->temperature_c = value;
                 ret_sample->valid |= WIRE_VALID_TEMPERATURE;
         }
