@@ -2,6 +2,7 @@
 #include "file-rungs.h"
 
 #include "base/error.h"
+#include "bpf/casts.h"
 #include "bpf/place.h"
 
 #include "file.skel.h"
@@ -100,9 +101,12 @@ static void choose_kprobe(struct file_bpf *s)
                 choose(all[i]);
 }
 
-void file_rung_choose(struct file_bpf *s, uint32_t rung)
+int file_rung_choose(struct file_bpf *s, uint32_t rung)
 {
+        struct bpf_program *const at_calls[] = {s->progs.exit_read, s->progs.exit_write, s->progs.exit_open, s->progs.exit_send, s->progs.exit_copy, s->progs.typed_close};
+        struct bpf_program *const at_all[] = {s->progs.sys_exit, s->progs.typed_close};
         struct bpf_program *program;
+        int r = 0;
 
         for (size_t i = 0; i < ARRAY_SIZE(calls); i++)
                 s->rodata->calls[calls[i].number] = calls[i].op;
@@ -116,16 +120,14 @@ void file_rung_choose(struct file_bpf *s, uint32_t rung)
                 choose_kprobe(s);
                 break;
         case PROBES_CALL_EXIT:
-                choose(s->progs.exit_read);
-                choose(s->progs.exit_write);
-                choose(s->progs.exit_open);
-                choose(s->progs.exit_send);
-                choose(s->progs.exit_copy);
-                choose(s->progs.typed_close);
+                for (size_t i = 0; i < ARRAY_SIZE(at_calls); i++)
+                        choose(at_calls[i]);
+                r = casts_put(at_calls, ARRAY_SIZE(at_calls));
                 break;
         case PROBES_SYS_EXIT:
-                choose(s->progs.sys_exit);
-                choose(s->progs.typed_close);
+                for (size_t i = 0; i < ARRAY_SIZE(at_all); i++)
+                        choose(at_all[i]);
+                r = casts_put(at_all, ARRAY_SIZE(at_all));
                 break;
         case PROBES_RAW_EXIT:
                 choose(s->progs.raw_exit);
@@ -138,6 +140,7 @@ void file_rung_choose(struct file_bpf *s, uint32_t rung)
                 break;
         }
         choose(s->progs.ring_complete);
+        return r;
 }
 
 /* --- what each rung attaches --- */

@@ -17,8 +17,8 @@ struct file_links {
 
 /* The kinds, best first: where most calls are of files and few of them are looked at, that is another order. */
 const uint32_t *file_rungs(uint32_t one_in, size_t *ret_count);
-/* Which program is loaded, and what they are to know of system calls. Before the load. */
-void file_rung_choose(struct file_bpf *skeleton, uint32_t rung);
+/* Which program is loaded, and what they are to know of system calls. Before the load. 0; -EOPNOTSUPP: this kernel lacks what the kind takes. */
+must_check int file_rung_choose(struct file_bpf *skeleton, uint32_t rung);
 /* What this kernel lacks goes to the family's blind list. 0, or -errno with a text, and nothing is attached. */
 must_check int file_rung_attach(struct file_bpf *skeleton, uint32_t rung, bool without_closes, struct file_links *links, struct probes_family *family);
 void file_rung_detach(struct file_links *links);

@@ -91,7 +91,11 @@ static int load(struct files *f, const struct file_options *o)
         r = prepare(f->skeleton, o);
         if (r < 0)
                 return r;
-        file_rung_choose(f->skeleton, f->rung);
+        r = file_rung_choose(f->skeleton, f->rung);
+        if (r < 0) {
+                snprintf(f->links.text, sizeof f->links.text, "%s", r == -EOPNOTSUPP ? "no typed cast of pointers in this kernel (6.2 and later)" : error_text(r));
+                return r;
+        }
         r = file_bpf__load(f->skeleton);
         if (r < 0) {
                 trial_text(f->links.text, sizeof f->links.text, "the kernel does not load it", r);

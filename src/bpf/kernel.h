@@ -18,6 +18,8 @@ typedef __u64 uint64_t;
 typedef __s32 int32_t;
 typedef __s64 int64_t;
 
+#include "casts.h"
+
 #include <bpf/bpf_core_read.h>
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_tracing.h>
@@ -121,5 +123,5 @@ struct request {
         unsigned int cmd_flags, __data_len;
 } FROM_KERNEL;
 
-/* The kernel's own number of a type, and a pointer to read by plain loads that can't fault: 6.2 and later. */
-extern void *bpf_rdonly_cast(void *object, unsigned int type) __attribute__((section(".ksyms"), weak));
+/* A pointer to read by plain loads that can't fault, of a type by the kernel's own number: 6.2 and later; see casts.h. */
+static void *(*const bpf_rdonly_cast)(void *object, unsigned int type) = (void *)CASTS_PLACEHOLDER;
