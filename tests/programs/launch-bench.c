@@ -4,7 +4,7 @@
  * median is told. With --pairs and
  * BERTH_BARE=path-of-the-driver, bursts through the functions as this program found them (hooked, under Berth)
  * alternate with bursts that call the driver directly, in the same process, so both see the same machine in the same
- * state.
+ * state. With --told it does all that anew for each line of its input.
  */
 #include "cu.h"
 
@@ -50,22 +50,50 @@ static double median(double *all, uint64_t n)
         return all[n / 2];
 }
 
+/* All bursts, and what they took. */
+static void measure(const struct cu *direct, CUfunction f, CUstream s, uint64_t launches, uint64_t bursts, double *hooked_all, double *bare_all)
+{
+        double hooked = 1e18, bare = 1e18;
+
+        for (uint64_t i = 0; i < bursts; i++) {
+                double t = hooked_all[i] = burst(&cu, f, s, launches);
+
+                hooked = t < hooked ? t : hooked;
+                CU(cu.cuStreamSynchronize(s));
+                if (!direct)
+                        continue;
+                t = bare_all[i] = burst(direct, f, s, launches);
+                bare = t < bare ? t : bare;
+                CU(cu.cuStreamSynchronize(s));
+        }
+        if (direct)
+                printf("{\"name\":\"launch-bench\",\"unit\":\"ns\",\"hooked\":%.2f,\"bare\":%.2f,\"added\":%.2f,"
+                       "\"hooked_median\":%.2f,\"bare_median\":%.2f,\"launches\":%llu}\n",
+                       hooked, bare, hooked - bare, median(hooked_all, bursts), median(bare_all, bursts), (unsigned long long)(launches * bursts));
+        else
+                printf("{\"name\":\"launch-bench\",\"unit\":\"ns\",\"value\":%.2f,\"median\":%.2f,\"launches\":%llu}\n", hooked,
+                       median(hooked_all, bursts), (unsigned long long)(launches * bursts));
+        fflush(stdout);
+}
+
 int main(int argc, char **argv)
 {
         const char *bare_path = getenv("BERTH_BARE");
-        double hooked = 1e18, bare = 1e18, *hooked_all, *bare_all;
+        double *hooked_all, *bare_all;
         uint64_t launches, bursts, kernels;
         struct cu_base base;
         struct cu direct;
         CUstream s;
-        bool pairs;
+        bool pairs, told;
+        char line[64];
 
         (void)argc;
-        cu_known(argv, "--pairs --launches= --bursts= --graph=");
+        cu_known(argv, "--pairs --told --launches= --bursts= --graph=");
         kernels = cu_number(argv, "--graph", 0);
         launches = cu_number(argv, "--launches", kernels ? 20 : 200);
         bursts = cu_number(argv, "--bursts", kernels ? 500 : 2000);
         pairs = cu_flag(argv, "--pairs");
+        told = cu_flag(argv, "--told");
         if (launches == 0 || bursts == 0 || bursts > 1000000)
                 return 64;
         hooked_all = calloc(bursts, sizeof *hooked_all);
@@ -81,24 +109,9 @@ int main(int argc, char **argv)
         CU(cu.cuStreamCreate(&s, CU_STREAM_NON_BLOCKING));
         if (kernels)
                 capture(base.nop, s, kernels);
-        for (uint64_t i = 0; i < bursts; i++) {
-                double t = hooked_all[i] = burst(&cu, base.nop, s, launches);
-
-                hooked = t < hooked ? t : hooked;
-                CU(cu.cuStreamSynchronize(s));
-                if (!pairs)
-                        continue;
-                t = bare_all[i] = burst(&direct, base.nop, s, launches);
-                bare = t < bare ? t : bare;
-                CU(cu.cuStreamSynchronize(s));
-        }
-        if (pairs)
-                printf("{\"name\":\"launch-bench\",\"unit\":\"ns\",\"hooked\":%.2f,\"bare\":%.2f,\"added\":%.2f,"
-                       "\"hooked_median\":%.2f,\"bare_median\":%.2f,\"launches\":%llu}\n",
-                       hooked, bare, hooked - bare, median(hooked_all, bursts), median(bare_all, bursts), (unsigned long long)(launches * bursts));
-        else
-                printf("{\"name\":\"launch-bench\",\"unit\":\"ns\",\"value\":%.2f,\"launches\":%llu}\n", hooked,
-                       (unsigned long long)(launches * bursts));
+        do
+                measure(pairs ? &direct : NULL, base.nop, s, launches, bursts, hooked_all, bare_all);
+        while (told && fgets(line, sizeof line, stdin));
         free(hooked_all);
         free(bare_all);
         return 0;

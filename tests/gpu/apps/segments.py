@@ -4,7 +4,8 @@ run KIND N        N iterations, answers with the seconds they took
 timed KIND S      as many iterations as begin within S seconds; answers with the count and the seconds
 switch bare       from now on this process's libraries call the driver itself (switch.py); switch hooked: as it was. Needs BERTH_BARE=path of the driver
 turns KIND N R    R times N iterations hooked and N bare, which of them first is drawn; answers with the seconds of all. turns … same: all of them bare
-kinds: smallops (one small operation), graph (replays of 50 kernels), training (a step of a small transformer with AdamW)
+kinds: smallops (one small operation), graph (replays of 50 kernels), training (a step of a small transformer with AdamW), large (a step of one that keeps the device
+busy)
 --ballast GIB     holds so much memory besides
 """
 import argparse
@@ -40,6 +41,7 @@ with torch.cuda.graph(graph):
 layer = torch.nn.TransformerEncoderLayer(1024, 16, batch_first=True, device=dev, dtype=torch.bfloat16, dropout=0.0)
 model = torch.nn.TransformerEncoder(layer, 6, enable_nested_tensor=False)
 optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
+big = []
 z = torch.randn(8, 256, 1024, device=dev, dtype=torch.bfloat16)
 
 
@@ -53,7 +55,18 @@ def training():
     optimizer.step()
 
 
-KINDS = {'smallops': smallops, 'graph': graph.replay, 'training': training}
+def large():
+    if not big:
+        wide = torch.nn.TransformerEncoderLayer(2048, 16, batch_first=True, device=dev, dtype=torch.bfloat16, dropout=0.0)
+        big.append(torch.nn.TransformerEncoder(wide, 6, enable_nested_tensor=False))
+        big.append(torch.optim.AdamW(big[0].parameters(), lr=1e-4, fused=True))
+        big.append(torch.randn(16, 512, 2048, device=dev, dtype=torch.bfloat16))
+    big[1].zero_grad()
+    big[0](big[2]).float().pow(2).mean().backward()
+    big[1].step()
+
+
+KINDS = {'large': large, 'smallops': smallops, 'graph': graph.replay, 'training': training}
 
 
 def run(kind, n):
@@ -92,7 +105,8 @@ def turns(kind, n, rounds, same):
 
 
 for kind in KINDS:
-    run(kind, 20)
+    if kind != 'large':
+        run(kind, 20)
 switch = Switch(os.environ['BERTH_BARE']) if 'BERTH_BARE' in os.environ else None
 gc.collect()
 gc.disable()

@@ -26,7 +26,7 @@ def calls(s, program):
     return next((p['gpu_total'] for p in got['processes'] if p['pid'] == program.pid), {})
 
 
-def turn(s, program, state):
+def turn(s, program, state, work='run smallops 20'):
     """Probes off, on as they are by default, or on for every call; returns once the program's own calls are counted, or nobody's are."""
     for name, value in STATES[state].items():
         if value is None:
@@ -37,7 +37,7 @@ def turn(s, program, state):
         return
     s.wait(lambda st: (f := family(s)) and (f['rung'] or f['refused']), 'the probes are settled', 60)
     if family(s)['rung']:
-        s.wait(lambda st: program.ask('run smallops 20') and calls(s, program).get('waits'), 'the program is heard', 60)
+        s.wait(lambda st: program.ask(work) and calls(s, program).get('waits'), 'the program is heard', 60)
 
 
 def exact(s, program):
@@ -66,6 +66,36 @@ def by_turns(s, program, kind, guess, rounds, states):
     return seconds, n
 
 
+def uprobe(s, families):
+    """An empty kernel's launch, with a probe on each call and without, by turns."""
+    p = s.c('launch-bench', '--told', '--bursts', '400', bare=True, cores=CORES)
+    p.line()
+    pairs, values = [], {'off': [], 'all': []}
+    for i in range(s.options.rounds):
+        row = {}
+        for state in (('off', 'all') if i % 2 else ('all', 'off')):
+            turn(s, p, state, 'go')
+            row[state] = statistics.median(p.ask('go')['median'] for _ in range(3))
+            values[state].append(row[state])
+        pairs.append(row['all'] - row['off'])
+    turn(s, p, 'all', 'go')
+    p.end()
+    s.figure('uprobe_ns', round(statistics.median(pairs), 1), rounds=[round(x, 1) for x in pairs], families=families, call_ns=round(statistics.median(values['off']), 1),
+             said_ns=family(s)['hooked_cost_ns'],
+             method='the launch of an empty kernel in a bare program: with the probes on every call and off, by turns; median of three runs of 400 bursts each; median of pairs')
+
+
+def slowdown(s, p, kind, guess, rounds):
+    p.ask('switch hooked')
+    p.ask(f'run {kind} 4')
+    seconds, n = by_turns(s, p, kind, guess, rounds, (('off', 'bare'), ('on', 'hooked')))
+    value, low, high = percent([on / off for on, off in zip(seconds['on'], seconds['off'])])
+    turn(s, p, 'off')
+    same = [min(p.ask(f'run {kind} {n}')['seconds'] for _ in range(3)) for _ in range(rounds)]
+    return dict(pct=value, interval=[low, high], rounds=rounds, iterations=n, step_ms=round(statistics.median(seconds['off']) / n * 1e3, 3),
+                off_over_off=percent([b / a for a, b in zip(same[::2], same[1::2])]))
+
+
 def observe(s):
     """What the probes cost a call and a training on a GPU, and whether they count right."""
     p = s.python('apps/segments.py', cores=CORES, env={'BERTH_BARE': bare_driver(s)})
@@ -79,21 +109,15 @@ def observe(s):
         s.not_run.append(f'observe: the kernel takes no probe on the driver: {families["gpu"]}')
         return
     exact(s, p)
-    seconds, n = by_turns(s, p, 'smallops', 4000, s.options.rounds // 2, (('off', 'bare'), ('all', 'bare')))
-    added = [(on - off) / n * 1e9 for on, off in zip(seconds['all'], seconds['off'])]
-    f = family(s)
-    s.figure('uprobe_ns', round(statistics.median(added), 1), rounds=[round(x, 1) for x in added], iterations=n, families=families, call_us=round(statistics.median(seconds['off']) / n * 1e6, 3),
-             said_ns=f['hooked_cost_ns'] if f else None, method='a loop of small PyTorch operations, one launch each, bare: with the probes on every call and off, by turns; least of three segments each; median of pairs')
-    p.ask('switch hooked')
-    p.ask('run training 4')
-    seconds, n = by_turns(s, p, 'training', 6, s.options.rounds, (('off', 'bare'), ('on', 'hooked')))
-    value, low, high = percent([on / off for on, off in zip(seconds['on'], seconds['off'])])
-    turn(s, p, 'off')
-    same = [p.ask(f'run training {n}')['seconds'] for _ in range(2 * s.options.rounds)]
-    s.figure('training_slowdown_pct', value, interval=[low, high], rounds=s.options.rounds, iterations=n, step_ms=round(statistics.median(seconds['off']) / n * 1e3, 3),
-             off_over_off=percent([b / a for a, b in zip(same[::2], same[1::2])]), families=families,
-             method='training steps of a small transformer in PyTorch: hooked by Berth, with the probes of files and of the driver on and sampled each second, over bare and all of it off; '
-                    'by turns in one process, least of three segments each; median of pairs with the interval of 95 % (bootstrap); off_over_off: neighbours that are both off')
+    told = {}
+    uprobe(s, families)
+    for kind, guess, rounds in (('large', 4, s.options.rounds), ('training', 6, s.options.rounds)):
+        told[kind] = slowdown(s, p, kind, guess, rounds)
+        s.say(f'{kind}: {told[kind]}')
+    s.figure('training_slowdown_pct', told['large']['pct'], **told['large'], bound_by_calls=told['training'], families=families,
+             method='training steps of a transformer in PyTorch that keeps the device busy: hooked by Berth, with the probes of files and of the driver on and sampled each second, over '
+                    'bare and all of it off; by turns in one process, least of three segments each; median of pairs with the interval of 95 % (bootstrap); off_over_off: neighbours '
+                    'that are both off; bound_by_calls: the same with a small one, which waits for its own launches')
     turn(s, p, 'on')
     got = snapshot(s)
     s.say(f'own cost: {got["own"]}; gpu: window {family(s)["window_permille"]} permille')
