@@ -38,6 +38,7 @@ static void look_at(const struct record_look *l)
                 promise(text_is_clean(l->snapshot.clients[i].name, sizeof l->snapshot.clients[i].name), "a name");
         for (size_t i = 0; i < l->processes.count; i++)
                 promise(text_is_clean(l->processes.list[i].stat.name, sizeof l->processes.list[i].stat.name), "a name");
+        promise(!l->probes || (probes_check(l->probes, l->probes->bytes) == 0 && l->probes->processes <= RECORD_PROBED), "probes");
         promise(!l->has_machine || l->look->stat.cpus <= MACHINE_CPUS, "processors");
 }
 

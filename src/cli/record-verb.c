@@ -21,17 +21,19 @@ struct recorder {
         const char *path;
         uint64_t interval_ns, for_ns, limit, count, bytes, looks;
         int fd;
+        bool no_probes;
         struct top_sources sources;
         struct record_state state;
 };
 
-enum { KEY_FOR = 'f', KEY_LIMIT = 'l', KEY_COUNT = 'n' };
+enum { KEY_FOR = 'f', KEY_LIMIT = 'l', KEY_COUNT = 'n', KEY_NO_PROBES = 0x100 };
 
 static const struct argp_option options[] = {
         {"interval", 'i', "TIME", 0, "time between two looks (1s)", 0},
         {"for", KEY_FOR, "TIME", 0, "end after so long", 0},
         {"count", KEY_COUNT, "N", 0, "end after so many looks", 0},
         {"limit", KEY_LIMIT, "SIZE", 0, "bytes in all (256MiB): when half of it is full, the file becomes FILE.old and a new one begins", 0},
+        {"no-probes", KEY_NO_PROBES, NULL, 0, "without what the daemon's probes in the kernel count: asking keeps them attached", 0},
         {0},
 };
 
@@ -55,6 +57,9 @@ static int parse(int key, char *arg, struct argp_state *state)
         case KEY_LIMIT:
                 if (text_parse_bytes(arg, &r->limit) < 0 || r->limit < LIMIT_LEAST)
                         argp_error(state, "--limit: \"%s\" is no size of at least 1MiB", arg);
+                return 0;
+        case KEY_NO_PROBES:
+                r->no_probes = true;
                 return 0;
         case ARGP_KEY_ARG:
                 if (r->path)
@@ -118,7 +123,7 @@ static int open_file(struct recorder *r, char message[CLI_MESSAGE])
         struct stat st;
         int error = 0;
 
-        r->fd = open(r->path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0644);
+        r->fd = open(r->path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600); /* others' files are named in it */
         if (r->fd < 0 || fstat(r->fd, &st) < 0)
                 error = -errno;
         else if (!S_ISREG(st.st_mode))
@@ -129,8 +134,8 @@ static int open_file(struct recorder *r, char message[CLI_MESSAGE])
                 snprintf(message, CLI_MESSAGE, "%.300s: %s", r->path, error == -EBUSY ? "another `berth record' writes there" : error_text(error));
                 return error;
         }
+        record_head(&head);
         if (!st.st_size) {
-                record_head(&head);
                 error = head.failed ? -ENOMEM : write_all(r->fd, head.text, head.length);
                 r->bytes = RECORD_HEAD_BYTES;
         } else {
@@ -140,6 +145,9 @@ static int open_file(struct recorder *r, char message[CLI_MESSAGE])
                                  error == -E_VERSION ? "a record of another release" : "no record");
                         return error;
                 }
+                /* What an earlier release began is this one's from here on. */
+                if (error == 0 && (head.failed || pwrite(r->fd, head.text, head.length, 0) != (ssize_t)head.length))
+                        error = head.failed ? -ENOMEM : -EIO;
                 if (error == 0 && (ftruncate(r->fd, (off_t)r->bytes) < 0 || lseek(r->fd, 0, SEEK_END) < 0))
                         error = -errno;
         }
@@ -220,6 +228,7 @@ static int run(const struct verb *self, int argc, char **argv)
         sigaction(SIGINT, &action, NULL);
         error = open_file(r, message);
         top_sources_open(&r->sources, ANSWER_MS);
+        r->sources.ask_probes = !r->no_probes;
         for (next = clock_now_ns(); error == 0 && !ending; next += r->interval_ns) {
                 uint64_t now;
 

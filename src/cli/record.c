@@ -1,17 +1,18 @@
 /* record.c: looks as bytes and back; see record.h.
  *
- * Unpacked, a look is: fixed part, daemon's bodies, counters of the machine, processes. Packed, it is XORed with the look before (longer parts stand as they are)
+ * Unpacked, a look is: fixed part, daemon's bodies, counters of the machine, processes, what probes counted. Packed, it is XORed with the look before (longer parts stand as they are)
  * and runs of zeros are told by their length: pairs of two numbers, how many zeros, how many bytes as they are, then those bytes.
  */
 #include "cli/record.h"
 
 #include "base/error.h"
+#include "cli/record-probes.h"
 #include "base/text.h"
 
 #include <string.h>
 
 #define MAGIC UINT32_C(0x43455242) /* "BREC" */
-#define VERSION 1
+#define VERSION 2 /* 1: without probes */
 #define RECORD_MAGIC UINT32_C(0x4b4f4f4c)
 
 struct head {
@@ -30,7 +31,7 @@ _Static_assert(sizeof(struct record) == 24, "no padding");
 /* The fixed part of a look. */
 struct fixed {
         uint64_t unix_ns, taken_ns, machine_ns, processes_ns, hertz, page, unseen;
-        uint32_t devices, clients, processes, has; /* has: 1 daemon, 2 machine */
+        uint32_t devices, clients, processes, has; /* has: 1 daemon, 2 machine, 4 probes */
 };
 _Static_assert(sizeof(struct fixed) == 72, "no padding");
 
@@ -72,7 +73,7 @@ int record_check_head(const void *bytes, size_t count)
         memcpy(&head, bytes, sizeof head);
         if (head.magic != MAGIC)
                 return -E_MESSAGE;
-        return head.version == VERSION ? 0 : -E_VERSION;
+        return head.version >= 1 && head.version <= VERSION ? 0 : -E_VERSION;
 }
 
 void record_state_done(struct record_state *s)
@@ -86,6 +87,7 @@ void record_look_done(struct record_look *l)
         snapshot_done(&l->snapshot);
         machine_processes_done(&l->processes);
         free(l->look);
+        free(l->probes);
         *l = (struct record_look){0};
 }
 
@@ -153,7 +155,7 @@ static void unpacked(const struct top_world *w, uint64_t unix_ns, struct strbuf 
 {
         struct fixed f = {.unix_ns = unix_ns, .hertz = w->hertz, .page = w->page};
 
-        f.has = (w->now ? 1u : 0) | (w->look ? 2u : 0);
+        f.has = (w->now ? 1u : 0) | (w->look ? 2u : 0) | (w->probes ? 4u : 0);
         f.taken_ns = w->now ? w->now->taken_ns : 0;
         f.devices = w->now ? (uint32_t)w->now->device_count : 0;
         f.clients = w->now ? (uint32_t)w->now->client_count : 0;
@@ -169,6 +171,8 @@ static void unpacked(const struct top_world *w, uint64_t unix_ns, struct strbuf 
                 strbuf_put(b, (const char *)w->look, sizeof *w->look);
         f.processes = put_processes(w, b);
         f.unseen = w->processes ? w->processes->count - f.processes + w->processes->unseen : 0;
+        if (w->probes)
+                record_probes_put(w->probes, b);
         if (!b->failed)
                 memcpy(b->text, &f, sizeof f);
 }
@@ -382,7 +386,7 @@ static int look_of(const char *bytes, size_t count, struct record_look *ret)
 {
         struct record_look l = {0};
         struct fixed f;
-        bool good = take_part(&bytes, &count, &f, sizeof f) && f.has <= 3 && f.hertz > 0 && f.hertz <= 1000000 && f.page >= 512 && f.page <= 1 << 20;
+        bool good = take_part(&bytes, &count, &f, sizeof f) && f.has <= 7 && f.hertz > 0 && f.hertz <= 1000000 && f.page >= 512 && f.page <= 1 << 20;
 
         if (good) {
                 l.unix_ns = f.unix_ns;
@@ -400,7 +404,7 @@ static int look_of(const char *bytes, size_t count, struct record_look *ret)
                 if (good)
                         l.look->taken_ns = f.machine_ns;
         }
-        good = good && take_processes(&f, &bytes, &count, &l.processes) && !count;
+        good = good && take_processes(&f, &bytes, &count, &l.processes) && (!(f.has & 4) || record_probes_get(&bytes, &count, &l.probes)) && !count;
         if (!good) {
                 record_look_done(&l);
                 return -E_MESSAGE;

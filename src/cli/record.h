@@ -1,7 +1,7 @@
 /* record.h: what `berth top` saw, kept in a file for later: compact, bounded, versioned, whole after a crash. The codec is pure.
  *
- * A file is a head and records. A record is one look: time, the daemon's status as its own messages, the machine's counters, and processes that used something
- * since the look before. Each is a difference to the one before (bytes that did not change are not there), but every 60th stands alone, so that a
+ * A file is a head and records. A record is one look: time, the daemon's status as its own messages, the machine's counters, processes that used something
+ * since the look before, and what the kernel's probes counted of those that did most, with the files that they used most. Each is a difference to the one before (bytes that did not change are not there), but every 60th stands alone, so that a
  * reader can begin anywhere and a file can be cut. Each has its length and a sum; what follows the last whole record is no part of the file, and a writer that goes on
  * takes it away. What is read may be a stranger's: nothing is believed but what passes the checks of the messages and of the parsers' bounds.
  */
@@ -12,6 +12,8 @@
 
 #define RECORD_PROCESSES 512
 #define RECORD_KEY_EVERY 60
+#define RECORD_PROBED 32      /* processes that probes saw */
+#define RECORD_PROBED_FILES 5 /* of each */
 #define RECORD_BYTES (4 << 20) /* of one look, unpacked */
 
 /* What a record makes of a world: owned, whole. */
@@ -21,6 +23,7 @@ struct record_look {
         struct snapshot snapshot;
         struct machine_look *look;             /* with has_machine */
         struct machine_processes processes;
+        struct probes_snapshot *probes;        /* NULL: none; passed probes_check */
         uint64_t hertz, page;
 };
 void record_look_done(struct record_look *l);
@@ -28,7 +31,7 @@ void record_look_done(struct record_look *l);
 /* The head of a file: 16 bytes, appended. */
 #define RECORD_HEAD_BYTES 16
 void record_head(struct strbuf *b);
-/* 0; -E_MESSAGE: no record file; -E_VERSION: of another release. */
+/* 0; -E_MESSAGE: no record file; -E_VERSION: of another release. Version 1 had nothing of probes, and is read as ever. */
 must_check int record_check_head(const void *bytes, size_t count);
 
 /* Keeps the look before; zeroed at the begin. */

@@ -198,6 +198,7 @@ int replay_go(struct replay *r, size_t number, struct top_world *ret, uint64_t *
                 .page = r->now.page,
                 .history = r->history,
                 .history_ns = r->now.unix_ns,
+                .probes = r->now.probes,
                 .probes_why = "not recorded",
                 .status = {.uid = UINT32_MAX},
         };
