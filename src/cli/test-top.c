@@ -437,6 +437,54 @@ static void test_detail(void **state)
         free(text);
 }
 
+/* What probes counted of a process: its calls of the driver, its files with the most active first and the ends of long names, and how it went. */
+static void test_detail_of_probes(void **state)
+{
+        struct probes_snapshot *probes scoped_free = calloc(1, probes_bytes(1, 3, 3, 0, 0));
+        scoped(history_set_free) struct history_set *set = NULL;
+        struct snapshot s = test_world();
+        struct top_world w = whole(&s);
+        struct top_view view = {.mode = TOP_DETAIL, .target = {.pid = 4001, .start_ticks = 9, .name = "train"}};
+        struct probes_file *files;
+        struct probes_use *uses;
+        char *text;
+
+        (void)state;
+        assert_non_null(probes);
+        *probes = (struct probes_snapshot){.processes = 1, .files = 3, .uses = 3, .window_ns = 2000000000};
+        probes->families[PROBES_FILES] = (struct probes_family){.state = PROBES_ATTACHED, .rung = PROBES_SYS_EXIT};
+        probes->families[PROBES_GPU] = (struct probes_family){.state = PROBES_ATTACHED, .rung = PROBES_UPROBE, .window_permille = 1000};
+        *(struct probes_process *)(uintptr_t)probes_processes(probes) = (struct probes_process){
+                .pid = 4001, .alive = 1, .gpu_now = {.launches = 500, .in_bytes = 4 << 20}, .gpu_total = {.launches = 9000, .graphs = 3, .allocs = 7, .alloc_bytes = 1 << 30}};
+        files = (struct probes_file *)(uintptr_t)probes_files(probes);
+        uses = (struct probes_use *)(uintptr_t)probes_uses(probes);
+        strcpy(files[0].name, "/quiet");
+        memset(files[1].name, 'd', 120);
+        strcpy(files[1].name + 120, "/busy\x1b");
+        files[1].flags = PROBES_FILE_DELETED;
+        uses[0] = (struct probes_use){.file = 0, .total = {.opens = 2, .reads = 1, .read_bytes = 1 << 20}};
+        uses[1] = (struct probes_use){.file = 1, .now = {.writes = 1, .write_bytes = 8 << 10}, .total = {.writes = 1, .write_bytes = 8 << 10}};
+        uses[2] = (struct probes_use){.file = 2};
+        w.probes = probes;
+        assert_int_equal(history_set_new(history_usual, HISTORY_USUAL_LEVELS, 8, &set), 0);
+        w.history = set;
+        w.history_ns = UINT64_C(1000) * 1000000000;
+        for (uint64_t i = 900; i < 1000; i++)
+                assert_int_equal(history_set_put(set, TOP_TARGET_CPU, i * 1000000000, 1250), 0);
+        text = picture_of(&w, &view, 100, 40);
+        assert_non_null(strstr(text, "driver     launches 250/s (9000)  graphs 0/s (3)  waits 0/s\n"));
+        assert_non_null(strstr(text, "copies     in 2.0M/s (0 B)  out 0/s (0 B)  other 0/s (0 B)  asked for 1.0 GiB\n"));
+        assert_non_null(strstr(text, "processor up to 125%"));
+        assert_non_null(strstr(text, "counted by sys_exit since the probe began, 2 of them, most active first\n"));
+        assert_non_null(strstr(text, "/busy\\x1b"));
+        assert_true(strstr(text, "/busy") < strstr(text, "/quiet"));
+        free(text);
+        /* Without room for plots there are files. */
+        text = picture_of(&w, &view, 80, 24);
+        assert_non_null(strstr(text, "/quiet"));
+        free(text);
+}
+
 /* Known zeros have a dot, unknown times are blank; every picture of every mode is clean and within its edges. */
 static void test_plots_and_modes(void **state)
 {
@@ -479,6 +527,7 @@ int main(void)
                 cmocka_unit_test(test_processes),     cmocka_unit_test(test_cursor_stays_with_its_process),
                 cmocka_unit_test(test_tree),          cmocka_unit_test(test_filter),
                 cmocka_unit_test(test_keys),          cmocka_unit_test(test_detail),
+                cmocka_unit_test(test_detail_of_probes),
                 cmocka_unit_test(test_plots_and_modes),
         };
 

@@ -42,6 +42,10 @@ void top_machine(struct pen *p, const struct top_world *w, const struct top_view
 void top_devices(struct pen *p, const struct top_world *w, unsigned int least);
 /* top-plots.c: `lines` lines in all. */
 void top_plots(struct pen *p, const struct top_world *w, struct top_view *v, unsigned int lines);
+/* One series as an area of width × height from the pen's line and that column on, over the view's span. top: the value at the upper edge; 0: the greatest that there is,
+ * which is returned (0: nothing is known, and said). */
+double top_plot(struct pen *p, const struct top_world *w, const struct top_view *v, const char *series, double top, enum style style, unsigned int column, unsigned int width,
+                unsigned int height);
 /* top-list.c: up to the line `bottom`. */
 void top_list(struct pen *p, const struct top_world *w, struct top_view *v, unsigned int bottom);
 /* top-detail.c */

@@ -41,13 +41,14 @@ static void find_subject(const struct top_world *w, struct top_view *v, struct s
         machine_subject(w, ret);
 }
 
-static void draw_plot(struct pen *p, const struct top_world *w, const struct top_view *v, const char *series, float top, enum style style, unsigned int column,
-                      unsigned int width, unsigned int height)
+double top_plot(struct pen *p, const struct top_world *w, const struct top_view *v, const char *series, double top, enum style style, unsigned int column, unsigned int width,
+                unsigned int height)
 {
         const struct history *h = w->history ? history_set_find(w->history, series) : NULL;
         static struct history_point points[2 * TOP_WIDTH_MAX];
         static float values[2 * TOP_WIDTH_MAX];
         static uint16_t cells[TOP_HEIGHT_MAX * TOP_WIDTH_MAX];
+        double greatest = 0;
         bool any = false;
 
         if (h)
@@ -55,6 +56,7 @@ static void draw_plot(struct pen *p, const struct top_world *w, const struct top
         for (unsigned int i = 0; i < 2 * width; i++) {
                 values[i] = h ? points[i].mean : __builtin_nanf("");
                 any |= h && history_known(points[i]);
+                greatest = values[i] > greatest ? values[i] : greatest;
         }
         /* Looks that come a little later than once a second pass over a slot now and then: the look after it measured that time, too. */
         for (unsigned int i = 1; i + 1 < 2 * width; i++)
@@ -64,12 +66,14 @@ static void draw_plot(struct pen *p, const struct top_world *w, const struct top
                 struct pen note = {p->f, p->row + height / 2, column + 2};
 
                 top_put(&note, STYLE_WEAK, "unavailable");
-                return;
+                return 0;
         }
-        plot_area(values, top, width, height, v->unicode, cells);
+        top = top > 0 ? top : greatest > 0 ? greatest : 1;
+        plot_area(values, (float)top, width, height, v->unicode, cells);
         for (unsigned int y = 0; y < height && p->row + y < p->f->height; y++)
                 for (unsigned int x = 0; x < width && column + x < p->f->width; x++)
                         p->f->cells[p->row + y][column + x] = (struct cell){cells[y * width + x], (uint8_t)style};
+        return top;
 }
 
 void top_plots(struct pen *p, const struct top_world *w, struct top_view *v, unsigned int lines)
@@ -84,8 +88,8 @@ void top_plots(struct pen *p, const struct top_world *w, struct top_view *v, uns
         p->column = half;
         top_put(p, STYLE_WEAK, "memory of %s", s.memory_top > 0 ? text_bytes((uint64_t)s.memory_top, total, sizeof total) : "unavailable");
         top_next(p);
-        draw_plot(p, w, v, s.load, 1000, STYLE_USER, 0, half - 1, height);
-        draw_plot(p, w, v, s.memory, s.memory_top > 0 ? (float)s.memory_top : 1, STYLE_CACHE, half, p->f->width - half, height);
+        (void)top_plot(p, w, v, s.load, 1000, STYLE_USER, 0, half - 1, height);
+        (void)top_plot(p, w, v, s.memory, s.memory_top > 0 ? s.memory_top : 1, STYLE_CACHE, half, p->f->width - half, height);
         p->row += height;
         p->column = 0;
 }

@@ -60,6 +60,12 @@ struct top_view {
         const char *clock;   /* "14:03:22", or NULL */
 };
 
+/* Series of the process whose details are shown, in the world's history as long as they are: permille of one processor, bytes, per second, bytes per second. */
+#define TOP_TARGET_CPU "target.cpu"
+#define TOP_TARGET_MEMORY "target.memory"
+#define TOP_TARGET_LAUNCHES "target.launches"
+#define TOP_TARGET_FILES "target.files"
+
 /* Lengths of the plots, in seconds. */
 #define TOP_SPANS 4
 extern const uint64_t top_spans[TOP_SPANS];

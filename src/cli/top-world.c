@@ -162,6 +162,51 @@ static void keep(struct top_sources *s, bool fresh)
         }
 }
 
+/* How the process that is looked at goes: from when somebody began to look. */
+static void follow(struct top_sources *s, const struct top_target *target)
+{
+        static const char *const names[] = {TOP_TARGET_CPU, TOP_TARGET_MEMORY, TOP_TARGET_LAUNCHES, TOP_TARGET_FILES};
+        const struct probes_process *probed = NULL;
+        const struct machine_process *m = NULL;
+        double values[ARRAY_SIZE(names)] = {-1, -1, -1, -1};
+
+        if (s->followed.pid != target->pid || s->followed.start_ticks != target->start_ticks)
+                for (size_t i = 0; i < ARRAY_SIZE(names); i++)
+                        history_set_forget(s->history, names[i]);
+        s->followed = *target;
+        for (size_t i = 0; i < s->processes.count && !m; i++)
+                if ((uint32_t)s->processes.list[i].stat.pid == target->pid && s->processes.list[i].stat.start_ticks == target->start_ticks)
+                        m = &s->processes.list[i];
+        if (m) {
+                const struct machine_process *old = s->processes_before.taken_ns ? machine_process_find(&s->processes_before, m) : NULL;
+
+                values[0] = old ? machine_rate(m->stat.ticks, old->stat.ticks, s->processes.taken_ns - s->processes_before.taken_ns) * 1000 / (double)s->machine.hertz : -1;
+                values[1] = (double)(m->stat.resident_pages * s->machine.page);
+        }
+        for (uint32_t i = 0; s->probes && i < s->probes->processes; i++)
+                if (probes_processes(s->probes)[i].pid == target->pid && probes_processes(s->probes)[i].alive)
+                        probed = &probes_processes(s->probes)[i];
+        if (s->probes && s->probes->window_ns) {
+                double seconds = (double)s->probes->window_ns / 1e9;
+
+                if (s->probes->families[PROBES_GPU].state == PROBES_ATTACHED)
+                        values[2] = probed ? (double)(probed->gpu_now.launches + probed->gpu_now.graphs) / seconds : 0;
+                if (s->probes->families[PROBES_FILES].state == PROBES_ATTACHED)
+                        values[3] = probed ? (double)(probed->now.read_bytes + probed->now.write_bytes) / seconds : 0;
+        }
+        /* Of programs of Berth the interposer knows every launch, for less. */
+        for (size_t i = 0, first = 1; s->known && s->before.taken_ns && i < s->now.client_count; i++) {
+                const struct wire_STATUS_CLIENT *c = &s->now.clients[i], *old = c->pid == target->pid ? snapshot_client(&s->before, c) : NULL;
+
+                if (!old || c->launches < old->launches || s->now.taken_ns <= s->before.taken_ns)
+                        continue;
+                values[2] = (first ? 0 : values[2]) + (double)(c->launches - old->launches) * 1e9 / (double)(s->now.taken_ns - s->before.taken_ns);
+                first = 0;
+        }
+        for (size_t i = 0; i < ARRAY_SIZE(names); i++)
+                (void)history_set_put(s->history, names[i], clock_now_ns() + s->clock_offset, values[i] < 0 ? __builtin_nan("") : values[i]);
+}
+
 int top_look(struct top_sources *s, const struct top_target *detail)
 {
         int r = look_daemon(s);
@@ -173,6 +218,8 @@ int top_look(struct top_sources *s, const struct top_target *detail)
         if (s->ask_probes || (detail && detail->pid))
                 look_probes(s);
         keep(s, r >= 0);
+        if (s->history && detail && detail->pid)
+                follow(s, detail);
         s->world = (struct top_world){
                 .now = s->known ? &s->now : NULL,
                 .before = s->before.taken_ns ? &s->before : NULL,

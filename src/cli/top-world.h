@@ -26,6 +26,7 @@ struct top_sources {
         const struct probes_snapshot *probes;
         char probes_why[CLI_MESSAGE], command[512];
         struct machine_process_status status;
+        struct top_target followed; /* whose series are in history */
         struct top_world world; /* what the last look made */
 };
 

@@ -476,7 +476,8 @@ json_t *sight_json(const struct sight_view *v, uint32_t span_s)
         for (size_t i = 0; v->status && i < v->status->device_count; i++)
                 json_array_append_new(devices, device_json(&v->status->devices[i]));
         for (uint32_t i = 0; v->probes && i < PROBES_FAMILY_N; i++)
-                json_array_append_new(probes, probe_json(v, i));
+                if (v->probes->families[i].state != PROBES_NOT_ASKED)
+                        json_array_append_new(probes, probe_json(v, i));
         if (v->depth != SIGHT_FIGURES && v->processes) {
                 json_decref(processes);
                 processes = processes_json(v);
