@@ -23,6 +23,7 @@ void service_commit(struct service *s, const struct account_changes *changes, se
 /* The audit log. */
 struct audit_job {
         struct job job;
+        struct id account; /* all zero: of everybody */
         struct id after;
         size_t limit, count;
         bool more;
@@ -60,7 +61,7 @@ static void audit_run(struct job *job, struct store *store)
         int r = -E_UNAVAILABLE;
 
         if (store)
-                r = store_list(store, &(struct store_query){.table = STORE_AUDIT, .kind = -1, .after = a->after, .newest_first = true}, audit_row, a);
+                r = store_list(store, &(struct store_query){.table = STORE_AUDIT, .kind = -1, .after = a->after, .newest_first = true, .account = id_is_none(&a->account) ? NULL : &a->account}, audit_row, a);
         job->error = r > 0 ? 0 : r;
 }
 
@@ -96,7 +97,7 @@ void service_audit(struct service *s, const struct account_caller *caller, const
                 return;
         }
         a = calloc(1, sizeof(*a));
-        if (!a || (*a = (struct audit_job){.job = {.run = audit_run, .finish = audit_finish}, .after = list->after,
+        if (!a || (*a = (struct audit_job){.job = {.run = audit_run, .finish = audit_finish}, .after = list->after, .account = list->account,
                                            .limit = list->limit < 1 ? 1 : list->limit > 1000 ? 1000 : list->limit, .done = done, .context = context},
                    jobs_put(s->reader, &a->job) < 0)) {
                 free(a);

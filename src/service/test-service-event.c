@@ -430,6 +430,12 @@ static void what_the_pool_says_of_itself(void **state)
         test_until(&answer.came);
         assert_int_equal(answer.status, 200);
         test_answer_done(&answer);
+        /* Of one account only: here of one that did nothing. */
+        service_audit(service, &admin, &(struct service_list){.limit = 10, .account = {.bytes = {1}}}, test_answer_fn, &answer);
+        test_until(&answer.came);
+        assert_int_equal(answer.status, 200);
+        assert_int_equal(json_array_size(json_object_get(answer.json, "data")), 0);
+        test_answer_done(&answer);
         test_worker_close(&w);
 }
 
