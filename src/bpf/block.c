@@ -92,7 +92,7 @@ static int try(void *data, uint32_t rung, char text[120])
 
 void block_open(uint32_t forced, uint32_t refuse, struct probes_family *family, struct block **ret)
 {
-        static const char *const blind[] = {"time in the I/O scheduler's queue", "devices without requests (zram, dm, md)"};
+        static const char *const blind[] = {"the I/O scheduler's queue", "zram, dm, md"};
 
         *ret = NULL;
         if (!climb(family, forced, refuse, try, ret))

@@ -95,7 +95,7 @@ void sched_open(uint32_t forced, uint32_t refuse, uint32_t uid, struct probes_fa
         struct choice choice = {.uid = uid};
 
         if (climb(family, forced, refuse, try, &choice)) {
-                snprintf(family->blind[family->blind_count++], sizeof family->blind[0], "what waits since before the probes came");
+                snprintf(family->blind[family->blind_count++], sizeof family->blind[0], "what waited when the probes came");
                 family->programs = family->links = ARRAY_SIZE(choice.sched->links);
                 family->entries_max = bpf_map__max_entries(choice.sched->skeleton->maps.even);
         }

@@ -60,10 +60,10 @@ void latency_bars(const struct latency *l, struct strbuf *b)
 static bool without(const struct probes_family *f, const char *what, const char *setting, struct strbuf *b)
 {
         if (f->state == PROBES_ATTACHED) {
-                strbuf_add(b, "%s (%s", what, probes_rung_name(f->rung));
+                strbuf_add(b, "%s (%s)", what, probes_rung_name(f->rung));
                 for (uint32_t i = 0; i < f->blind_count; i++)
                         strbuf_add(b, "%s %s", i ? "," : "; not seen:", f->blind[i]);
-                strbuf_add(b, ")\n");
+                strbuf_add(b, "\n");
                 return false;
         }
         strbuf_add(b, "%s: unavailable: ", what);
@@ -200,6 +200,23 @@ static void show_processes(const struct probes_snapshot *now, const struct probe
                 strbuf_add(b, "\n");
                 table_print(&t, 0, b);
         }
+}
+
+void latency_pressure(const struct machine_look *look, struct strbuf *b)
+{
+        static const char *const resources[MACHINE_PRESSURE_N] = {"processors", "memory", "devices"};
+
+        strbuf_add(b, "stalled for lack of");
+        for (size_t i = 0; i < MACHINE_PRESSURE_N; i++) {
+                const struct machine_pressure *p = &look->pressure[i];
+
+                strbuf_add(b, "%s %s ", i ? "," : "", resources[i]);
+                if (look->pressure_error[i])
+                        strbuf_add(b, "unavailable (%s)", machine_missing(look->pressure_error[i]));
+                else
+                        strbuf_add(b, "%.1f %%", (double)p->some_permille / 10);
+        }
+        strbuf_add(b, "\n");
 }
 
 void latency_view(const struct probes_snapshot *now, const struct probes_snapshot *before, struct strbuf *b)

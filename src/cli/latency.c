@@ -5,6 +5,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/text.h"
+#include "machine/machine.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -80,6 +81,20 @@ static int fetch_after(struct connection *c, const struct options *o, const stru
         }
 }
 
+/* Beside what probes count, what the kernel tells everybody. */
+static void add_pressure(struct strbuf *b)
+{
+        struct machine *m scoped_free = calloc(1, sizeof *m);
+        struct machine_look *look scoped_free = calloc(1, sizeof *look);
+
+        if (!m || !look || machine_open(m, "") < 0)
+                return;
+        machine_look(m, clock_now_ns(), look);
+        machine_close(m);
+        strbuf_add(b, "\n");
+        latency_pressure(look, b);
+}
+
 static int show(const struct probes_snapshot *now, const struct probes_snapshot *before, const struct options *o)
 {
         __attribute__((cleanup(strbuf_done_at))) struct strbuf b = {0};
@@ -95,6 +110,7 @@ static int show(const struct probes_snapshot *now, const struct probes_snapshot 
                 if (o->watch && isatty(STDOUT_FILENO))
                         strbuf_add(&b, "\033[H\033[2J");
                 latency_view(now, before && before->pid == now->pid ? before : NULL, &b);
+                add_pressure(&b);
                 if (o->watch && !isatty(STDOUT_FILENO))
                         strbuf_add(&b, "\n");
         }
