@@ -4,6 +4,7 @@
 
 #define LAUNCH true
 #define COPY false
+#define AWAIT (lane_awaits(), false)
 
 #define GATED(symbol, parameters, arguments, kind)       \
         CUresult hook_##symbol parameters                \

@@ -1,6 +1,6 @@
 /* lane.c: lanes, closing and opening of the gate; see lane.h.
  *
- * Invariant: after lane_close() and a true lane_quiet() with no capture open, no gated driver call is running or will start before
+ * Invariant: after lane_close(), lane_draining(false) and a true lane_quiet() with no capture open, no gated driver call is running or will start before
  * lane_open(). It rests on: in_call is raised before the gate is read (lane_enter), membarrier orders that against the store of CLOSED.
  */
 #include "cuda/lane.h"
@@ -22,6 +22,7 @@
 static struct page first_page __attribute__((aligned(4096))) = {.gate = PAGE_OPEN};
 struct page *berth_page = &first_page;
 __thread struct page_lane *berth_lane __attribute__((tls_model("initial-exec")));
+static __thread unsigned int let_through __attribute__((tls_model("initial-exec"))); /* since the gate was closed */
 void (*lane_on_wait)(void);
 
 static pthread_key_t lane_key;
@@ -30,9 +31,13 @@ static bool key_made;
 static _Atomic bool barrier_missing;
 static _Atomic unsigned int captures, passed;
 
-static long futex(_Atomic uint32_t *word, int operation, uint32_t value)
+static _Atomic bool awaits, draining;
+
+static long futex(_Atomic uint32_t *word, int operation, uint32_t value, uint64_t ms)
 {
-        return syscall(SYS_futex, word, operation, value, NULL, NULL, 0);
+        struct timespec t = {.tv_sec = (time_t)(ms / 1000), .tv_nsec = (long)(ms % 1000) * 1000000};
+
+        return syscall(SYS_futex, word, operation, value, ms ? &t : NULL, NULL, 0);
 }
 
 static void lane_give_back(void *lane)
@@ -58,6 +63,7 @@ int lane_start(void)
         atomic_store(&barrier_missing,
                      syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0) != 0);
         atomic_store(&captures, 0);
+        atomic_store(&draining, false);
         berth_lane = NULL;
         if (fd >= 0 && (ftruncate(fd, PAGE_BYTES) < 0 || fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW) < 0)) {
                 close(fd);
@@ -95,10 +101,27 @@ static struct page_lane *take_lane(void)
         return lane;
 }
 
+/* How long it stands before it is let through for the nth time. */
+static uint64_t patience_ms(unsigned int times)
+{
+        return (uint64_t)(atomic_load(&awaits) ? LANE_AWAITS_MS : LANE_STANDS_MS) << (times < 8 ? times : 8);
+}
+
+/* Sleeps until the gate opens; false: it stood for that long, and the device is waited for. */
+static bool sleep_at_gate(unsigned int times)
+{
+        while (atomic_load(&berth_page->gate) == PAGE_CLOSED)
+                if (futex(&berth_page->gate, FUTEX_WAIT, PAGE_CLOSED, patience_ms(times)) < 0 && errno == ETIMEDOUT && atomic_load(&draining))
+                        return false;
+        return true;
+}
+
 /* Slow entries use locked instructions throughout: they serve the shared lane, too. */
 struct page_lane *lane_enter_slow(void)
 {
         struct page_lane *lane = berth_lane;
+        bool opened = true;
+        int saved;
 
         if (!lane) {
                 lane = take_lane();
@@ -108,9 +131,13 @@ struct page_lane *lane_enter_slow(void)
                 atomic_fetch_add(&lane->in_call, 1);
         }
         for (;;) {
-                if (atomic_load(&berth_page->gate) == PAGE_OPEN)
+                if (atomic_load(&berth_page->gate) == PAGE_OPEN) {
+                        let_through = 0;
                         return lane;
-                if (atomic_load(&captures)) {
+                }
+                /* The order is the same as with the gate: in_call is up before this is read, and down is waited for after it was set to false. */
+                if (atomic_load(&captures) || (!opened && atomic_load(&draining))) {
+                        let_through += !opened;
                         atomic_fetch_add(&passed, 1);
                         return lane;
                 }
@@ -119,11 +146,22 @@ struct page_lane *lane_enter_slow(void)
                 atomic_fetch_add(&berth_page->waiting, 1);
                 if (lane_on_wait)
                         lane_on_wait();
-                while (atomic_load(&berth_page->gate) == PAGE_CLOSED)
-                        futex(&berth_page->gate, FUTEX_WAIT, PAGE_CLOSED);
+                saved = errno;
+                opened = sleep_at_gate(let_through);
+                errno = saved;
                 atomic_fetch_sub(&berth_page->waiting, 1);
                 atomic_fetch_add(&lane->in_call, 1);
         }
+}
+
+void lane_draining(bool now)
+{
+        atomic_store(&draining, now);
+}
+
+void lane_awaits(void)
+{
+        atomic_store_explicit(&awaits, true, memory_order_relaxed);
 }
 
 void lane_leave_shared(struct page_lane *lane, bool launch)
@@ -152,7 +190,7 @@ bool lane_quiet(void)
 void lane_open(void)
 {
         atomic_store(&berth_page->gate, PAGE_OPEN);
-        futex(&berth_page->gate, FUTEX_WAKE, INT_MAX);
+        futex(&berth_page->gate, FUTEX_WAKE, INT_MAX, 0);
 }
 
 uint64_t lane_calls(void)

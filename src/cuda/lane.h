@@ -3,7 +3,8 @@
  * Every gated driver call stands between lane_enter() and lane_leave(). A thread owns a lane on the shared page, so nothing is locked. The
  * closer pays: it stores CLOSED, makes every running thread of the process pass a barrier (membarrier), and then waits until no lane is in a
  * call. A thread that finds the gate closed leaves its lane, sleeps on the word, and tries again. While a stream capture is open the gate lets
- * everything through (a capture runs nothing by itself and must not be torn), and closing does not complete.
+ * everything through (a capture runs nothing by itself and must not be torn), and closing does not complete. Nor does it while a thread is let through
+ * because the device seems to wait for it.
  */
 #pragma once
 
@@ -72,8 +73,16 @@ uint64_t lane_calls(void);
 void lane_capture_began(void);
 void lane_capture_ended(void);
 unsigned int lane_captures(void);
-/* Calls that passed the closed gate because of a capture: if it moved, work may have been issued. */
+/* Calls that passed the closed gate because of a capture, or of what the device waits for: if it moved, work may have been issued. */
 unsigned int lane_passed(void);
+
+/* What has been issued may wait for what the program issues next: a stream for a value, a kernel for another one, a host function for a thread. The closer
+ * says that it waits for the device. Meanwhile a thread that has stood at the gate for too long is let through with one call, which counts as
+ * passed: soon where the program is known to have streams wait for values, else after seconds; each time after twice as long. */
+#define LANE_AWAITS_MS 200
+#define LANE_STANDS_MS 10000
+void lane_draining(bool draining);
+void lane_awaits(void); /* it has streams wait for values */
 
 /* Called by a thread that is about to sleep at the gate; set by link.c. */
 extern void (*lane_on_wait)(void);

@@ -107,6 +107,40 @@ static void captures_pass_the_closed_gate(void **state)
         lane_open();
 }
 
+static _Atomic bool came_through;
+
+static void *one_call(void *argument)
+{
+        struct page_lane *lane = lane_enter();
+
+        atomic_store(&came_through, true);
+        lane_leave(lane, false);
+        return argument;
+}
+
+/* The device waits for what a thread at the gate would issue: with the closer waiting, it is let through, and the closer sees it. */
+static void one_that_is_waited_for_passes(void **state)
+{
+        unsigned int passed = lane_passed();
+        pthread_t thread;
+
+        (void)state;
+        lane_close();
+        lane_awaits();
+        assert_int_equal(pthread_create(&thread, NULL, one_call, NULL), 0);
+        while (!atomic_load(&berth_page->waiting))
+                sched_yield();
+        assert_int_equal(lane_passed(), passed);
+        assert_false(atomic_load(&came_through)); /* nobody waits for the device yet */
+        lane_draining(true);
+        pthread_join(thread, NULL);
+        lane_draining(false);
+        assert_true(lane_quiet());
+        assert_int_equal(lane_passed(), passed + 1);
+        assert_int_equal(atomic_load(&berth_page->waiting), 0);
+        lane_open();
+}
+
 static void a_child_has_its_own_page(void **state)
 {
         int status = -1;
@@ -134,6 +168,7 @@ int main(void)
                 cmocka_unit_test(nothing_runs_behind_a_closed_gate),
                 cmocka_unit_test(lanes_come_back),
                 cmocka_unit_test(captures_pass_the_closed_gate),
+                cmocka_unit_test(one_that_is_waited_for_passes),
                 cmocka_unit_test(a_child_has_its_own_page),
         };
 

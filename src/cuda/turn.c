@@ -76,6 +76,7 @@ bool turn_drain_step(void)
         if (lane_captures() || !lane_quiet())
                 return true;
         passed = lane_passed();
+        lane_draining(true);
         for (unsigned int i = 0; i < berth.devices_n; i++) {
                 for (unsigned int c = 0; c < berth.devices[i].contexts_n; c++) {
                         CUcontext context = berth.devices[i].contexts[c], popped;
@@ -89,6 +90,7 @@ bool turn_drain_step(void)
                         books_lock();
                 }
         }
+        lane_draining(false);
         if (lane_captures() || !lane_quiet() || lane_passed() != passed)
                 return true;
         for (unsigned int i = 0; i < berth.devices_n; i++) {

@@ -84,7 +84,6 @@ void sim_die(uint32_t i)
 static uint64_t copy_time(const struct actor *a, uint64_t bytes)
 {
         uint64_t ns = bytes / (w.rates[a->device] / 1000000 ? w.rates[a->device] / 1000000 : 1) * 1000;
-
         uint64_t most = w.rates[a->device] / UINT64_C(1500000000), slowness = w.slowness < most ? w.slowness : most ? most : 1;
 
         return (ns + sim_between(0, ns / 4)) * slowness + NS_PER_MS;

@@ -260,6 +260,33 @@ API(cuCtxDestroy, (CUcontext c), (c))
         return cuCtxDestroy_v2_body(c);
 }
 
+/* Users are counted: the last one to detach ends the context. */
+API(cuCtxAttach, (CUcontext *c, unsigned flags), (c, flags))
+{
+        CUcontext current;
+
+        TRY(need_context(&current));
+        if (!c || flags)
+                return CUDA_ERROR_INVALID_VALUE;
+        atomic_fetch_add(&current->attached, 1);
+        *c = current;
+        return CUDA_SUCCESS;
+}
+
+API(cuCtxDetach, (CUcontext c), (c))
+{
+        CUcontext current;
+
+        TRY(need_context(&current));
+        if (c != current || c->primary)
+                return CUDA_ERROR_INVALID_CONTEXT;
+        if (atomic_load(&c->attached)) {
+                atomic_fetch_sub(&c->attached, 1);
+                return CUDA_SUCCESS;
+        }
+        return cuCtxDestroy_v2_body(c);
+}
+
 API(cuCtxPushCurrent_v2, (CUcontext c), (c))
 {
         TRY(need_ready());

@@ -29,12 +29,13 @@ API(cuEventCreate, (CUevent *event, unsigned flags), (event, flags))
         e->recorded = false;
         e->capture_id = 0;
         e->stream = NULL;
+        e->page = NULL;
         e->mark = MARK_EVENT;
         *event = e;
         return CUDA_SUCCESS;
 }
 
-static CUresult event_check(CUevent e)
+CUresult event_check(CUevent e)
 {
         TRY(need_ready());
         return e && e->mark == MARK_EVENT ? CUDA_SUCCESS : CUDA_ERROR_INVALID_HANDLE;
@@ -68,6 +69,8 @@ API_STREAM(cuEventRecordWithFlags, (CUevent e, CUstream s, unsigned flags), (e, 
         TRY(stream_of(s, &s));
         if (s->legacy)
                 TRY(capture_implicit(s->context));
+        if (e->page)
+                return event_page_record(e, s);
         pthread_mutex_lock(&engine_lock);
         e->generation++;
         w.event.event = e;
@@ -122,6 +125,8 @@ API(cuEventQuery, (CUevent e), (e))
         bool done;
 
         TRY(event_observe(e));
+        if (e->page)
+                return event_page_done(e) ? CUDA_SUCCESS : CUDA_ERROR_NOT_READY;
         pthread_mutex_lock(&engine_lock);
         done = event_done(e);
         pthread_mutex_unlock(&engine_lock);
@@ -131,6 +136,10 @@ API(cuEventQuery, (CUevent e), (e))
 API(cuEventSynchronize, (CUevent e), (e))
 {
         TRY(event_observe(e));
+        if (e->page) {
+                event_page_synchronize(e);
+                return CUDA_SUCCESS;
+        }
         pthread_mutex_lock(&engine_lock);
         if (e->recorded)
                 stream_wait_for(e->stream, e->sequence);
@@ -177,6 +186,8 @@ API_STREAM(cuStreamWaitEvent, (CUstream s, CUevent e, unsigned flags), (s, e, fl
         TRY(stream_of(s, &s));
         if (s->legacy)
                 TRY(capture_implicit(s->context));
+        if (e->page)
+                return event_page_wait(e, s);
         pthread_mutex_lock(&engine_lock);
         if (e->capture_id || atomic_load(&s->capture)) {
                 r = capture_join(s, e);

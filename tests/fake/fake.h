@@ -129,6 +129,7 @@ enum {
 struct CUctx_st {
         uint32_t mark;
         int device;
+        _Atomic unsigned attached; /* users beside the first */
         bool primary, counted; /* counted: file holds the context's bytes */
         unsigned flags, version;
         _Atomic unsigned peers; /* devices whose plain memory its kernels may touch, a bit each */
@@ -374,8 +375,19 @@ struct CUevent_st {
         uint64_t sequence, generation;
         uint64_t time_ns;
         uint64_t capture_id, tail; /* recorded in this capture, at that point of stream; 0: in none */
+        struct event_page *page; /* of one that other processes have, too */
+        int page_fd;
         struct CUevent_st *next_free, *next;
 };
+CUresult event_check(CUevent e);
+
+/* ipc-event.c */
+CUresult event_page_record(CUevent e, CUstream s);
+CUresult event_page_wait(CUevent e, CUstream s);
+bool event_page_done(CUevent e);
+void event_page_synchronize(CUevent e);
+CUresult cuEventCreate(CUevent *event, unsigned flags);
+CUresult cuEventSynchronize(CUevent e);
 
 extern pthread_mutex_t engine_lock;
 extern _Atomic unsigned captures_active;

@@ -181,6 +181,23 @@ CUresult graph_append(CUgraph g, const struct work *w)
         return CUDA_SUCCESS;
 }
 
+struct work *graph_take(CUgraph g, CUgraph from)
+{
+        struct work *last = from->last;
+
+        for (struct work *w = from->first; w; w = w->next)
+                w->owner = g;
+        if (from->first) {
+                *g->end = from->first;
+                g->end = from->end;
+                g->last = last;
+                g->count += from->count;
+                from->first = NULL;
+        }
+        graph_end(from);
+        return last;
+}
+
 CUgraph graph_new(void)
 {
         CUgraph g = calloc(1, sizeof(*g));
@@ -208,7 +225,7 @@ void graph_end(CUgraph g)
         g->mark = MARK_GONE;
 }
 
-static CUresult graph_check(CUgraph g)
+CUresult graph_check(CUgraph g)
 {
         TRY(need_ready());
         return g && g->mark == MARK_GRAPH ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;
@@ -418,6 +435,35 @@ static int update(CUgraphExec e, CUgraph graph)
                 program_unref(fresh);
         }
         return result;
+}
+
+CUresult exec_replace(CUgraphExec e, CUgraphNode node, CUgraph instead)
+{
+        struct work *now = (struct work *)node;
+        struct program *fresh;
+        size_t i = 0;
+
+        if (!e || e->mark != MARK_EXEC || !now || !now->owner || now->owner->mark != MARK_GRAPH || instead->count != 1)
+                return CUDA_ERROR_INVALID_VALUE;
+        for (struct work *w = now->owner->first; w && w != now; w = w->next)
+                i++;
+        if (i >= e->program->count || e->program->work[i].kind != instead->first->kind)
+                return CUDA_ERROR_INVALID_VALUE;
+        fresh = calloc(1, sizeof(*fresh));
+        if (fresh)
+                fresh->work = calloc(e->program->count, sizeof(*fresh->work));
+        if (!fresh || !fresh->work) {
+                free(fresh);
+                return CUDA_ERROR_OUT_OF_MEMORY;
+        }
+        fresh->users = 1;
+        for (; fresh->count < e->program->count; fresh->count++) {
+                fresh->work[fresh->count] = fresh->count == i ? *instead->first : e->program->work[fresh->count];
+                node_ref(&fresh->work[fresh->count]);
+        }
+        program_unref(e->program);
+        e->program = fresh;
+        return CUDA_SUCCESS;
 }
 
 static CUresult exec_update(CUgraphExec e, CUgraph graph, CUgraphNode *node, int *result)

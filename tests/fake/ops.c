@@ -146,3 +146,27 @@ VALUE_OPS(32, )
 VALUE_OPS(32, _v2)
 VALUE_OPS(64, )
 VALUE_OPS(64, _v2)
+
+API_STREAM(cuStreamBatchMemOp_v2, (CUstream s, unsigned count, CUstreamBatchMemOpParams *list, unsigned flags), (s, count, list, flags))
+{
+        if (!count || count > 256 || !list || flags)
+                return CUDA_ERROR_INVALID_VALUE;
+        for (unsigned i = 0; i < count; i++) {
+                int operation = list[i].operation;
+                bool wide = operation == CU_STREAM_MEM_OP_WAIT_VALUE_64 || operation == CU_STREAM_MEM_OP_WRITE_VALUE_64;
+                bool write = operation == CU_STREAM_MEM_OP_WRITE_VALUE_32 || operation == CU_STREAM_MEM_OP_WRITE_VALUE_64;
+
+                if (operation == CU_STREAM_MEM_OP_BARRIER || operation == CU_STREAM_MEM_OP_FLUSH_REMOTE_WRITES)
+                        continue; /* all of it is in order */
+                if (!write && !wide && operation != CU_STREAM_MEM_OP_WAIT_VALUE_32)
+                        return CUDA_ERROR_INVALID_VALUE;
+                TRY(value_op(s, list[i].value.address, wide ? list[i].value.value : (uint32_t)list[i].value.value, list[i].value.flags, wide ? 8 : 4,
+                             write ? WORK_WRITE_VALUE : WORK_WAIT_VALUE));
+        }
+        return CUDA_SUCCESS;
+}
+
+API_STREAM(cuStreamBatchMemOp, (CUstream s, unsigned count, CUstreamBatchMemOpParams *list, unsigned flags), (s, count, list, flags))
+{
+        return cuStreamBatchMemOp_v2_body(s, count, list, flags);
+}

@@ -40,6 +40,7 @@
         X(cuMemGetAddressRange, cuMemGetAddressRange_v2, 3020, (CUdeviceptr *, size_t *, CUdeviceptr))                 \
         X(cuMemAllocManaged, cuMemAllocManaged, 6000, (CUdeviceptr *, size_t, unsigned))                               \
         X(cuMemHostAlloc, cuMemHostAlloc, 2020, (void **, size_t, unsigned))                                           \
+        X(cuMemAllocHost, cuMemAllocHost_v2, 3020, (void **, size_t))                                                  \
         X(cuMemFreeHost, cuMemFreeHost, 2000, (void *))                                                                \
         X(cuMemHostRegister, cuMemHostRegister_v2, 6050, (void *, size_t, unsigned))                                   \
         X(cuMemHostUnregister, cuMemHostUnregister, 4000, (void *))                                                    \
@@ -75,6 +76,8 @@
         X(cuIpcGetMemHandle, cuIpcGetMemHandle, 4010, (CUipcMemHandle *, CUdeviceptr))                                 \
         X(cuIpcOpenMemHandle, cuIpcOpenMemHandle_v2, 11000, (CUdeviceptr *, CUipcMemHandle, unsigned))                 \
         X(cuIpcCloseMemHandle, cuIpcCloseMemHandle, 4010, (CUdeviceptr))                                               \
+        X(cuIpcGetEventHandle, cuIpcGetEventHandle, 4010, (CUipcEventHandle *, CUevent))                               \
+        X(cuIpcOpenEventHandle, cuIpcOpenEventHandle, 4010, (CUevent *, CUipcEventHandle))                             \
         X(cuPointerGetAttribute, cuPointerGetAttribute, 4000, (void *, int, CUdeviceptr))                              \
         X(cuMemcpyHtoD, cuMemcpyHtoD_v2, 3020, (CUdeviceptr, const void *, size_t))                                    \
         X(cuMemcpyDtoH, cuMemcpyDtoH_v2, 3020, (void *, CUdeviceptr, size_t))                                          \
@@ -103,6 +106,9 @@
         X(cuStreamEndCapture, cuStreamEndCapture, 10000, (CUstream, CUgraph *))                                        \
         X(cuStreamIsCapturing, cuStreamIsCapturing, 10000, (CUstream, int *))                                          \
         X(cuLaunchHostFunc, cuLaunchHostFunc, 10000, (CUstream, void (*)(void *), void *))                             \
+        X(cuStreamWaitValue32, cuStreamWaitValue32_v2, 11070, (CUstream, CUdeviceptr, unsigned, unsigned))             \
+        X(cuStreamWriteValue32, cuStreamWriteValue32_v2, 11070, (CUstream, CUdeviceptr, unsigned, unsigned))           \
+        X(cuStreamBatchMemOp, cuStreamBatchMemOp_v2, 11070, (CUstream, unsigned, CUstreamBatchMemOpParams *, unsigned))\
         X(cuEventCreate, cuEventCreate, 2000, (CUevent *, unsigned))                                                   \
         X(cuEventDestroy, cuEventDestroy_v2, 4000, (CUevent))                                                          \
         X(cuEventRecord, cuEventRecord, 2000, (CUevent, CUstream))                                                     \
@@ -115,9 +121,29 @@
         X(cuGraphLaunch, cuGraphLaunch, 10000, (CUgraphExec, CUstream))                                                \
         X(cuGraphExecDestroy, cuGraphExecDestroy, 10000, (CUgraphExec))                                                \
         X(cuGraphDestroy, cuGraphDestroy, 10000, (CUgraph))                                                            \
+        X(cuGraphCreate, cuGraphCreate, 10000, (CUgraph *, unsigned))                                                  \
+        X(cuGraphAddKernelNode, cuGraphAddKernelNode_v2, 12000,                                                        \
+          (CUgraphNode *, CUgraph, const CUgraphNode *, size_t, const CUDA_KERNEL_NODE_PARAMS *))                      \
+        X(cuGraphAddMemcpyNode, cuGraphAddMemcpyNode, 10000,                                                           \
+          (CUgraphNode *, CUgraph, const CUgraphNode *, size_t, const CUDA_MEMCPY3D *, CUcontext))                     \
+        X(cuGraphAddMemsetNode, cuGraphAddMemsetNode, 10000,                                                           \
+          (CUgraphNode *, CUgraph, const CUgraphNode *, size_t, const CUDA_MEMSET_NODE_PARAMS *, CUcontext))           \
+        X(cuGraphAddMemAllocNode, cuGraphAddMemAllocNode, 11040,                                                       \
+          (CUgraphNode *, CUgraph, const CUgraphNode *, size_t, CUDA_MEM_ALLOC_NODE_PARAMS *))                         \
+        X(cuGraphAddMemFreeNode, cuGraphAddMemFreeNode, 11040,                                                         \
+          (CUgraphNode *, CUgraph, const CUgraphNode *, size_t, CUdeviceptr))                                          \
+        X(cuGraphAddNode, cuGraphAddNode, 12020,                                                                       \
+          (CUgraphNode *, CUgraph, const CUgraphNode *, size_t, CUgraphNodeParams *))                                  \
+        X(cuGraphExecKernelNodeSetParams, cuGraphExecKernelNodeSetParams_v2, 12000,                                    \
+          (CUgraphExec, CUgraphNode, const CUDA_KERNEL_NODE_PARAMS *))                                                 \
+        X(cuGraphExecMemcpyNodeSetParams, cuGraphExecMemcpyNodeSetParams, 10020,                                       \
+          (CUgraphExec, CUgraphNode, const CUDA_MEMCPY3D *, CUcontext))                                                \
+        X(cuGraphExecUpdate, cuGraphExecUpdate_v2, 12000, (CUgraphExec, CUgraph, CUgraphExecUpdateResultInfo *))       \
         X(cuThreadExchangeStreamCaptureMode, cuThreadExchangeStreamCaptureMode, 10010, (int *))                        \
         X(cuCtxCreate, cuCtxCreate_v2, 3020, (CUcontext *, unsigned, CUdevice))                                        \
         X(cuCtxDestroy, cuCtxDestroy_v2, 4000, (CUcontext))                                                            \
+        X(cuCtxAttach, cuCtxAttach, 2000, (CUcontext *, unsigned))                                                     \
+        X(cuCtxDetach, cuCtxDetach, 2000, (CUcontext))                                                                 \
         X(cuMemHostGetFlags, cuMemHostGetFlags, 2030, (unsigned *, void *))                                            \
         X(cuArrayCreate, cuArrayCreate_v2, 3020, (CUarray *, const CUDA_ARRAY_DESCRIPTOR *))                           \
         X(cuArray3DCreate, cuArray3DCreate_v2, 3020, (CUarray *, const CUDA_ARRAY3D_DESCRIPTOR *))                     \

@@ -2,7 +2,7 @@
  *
  * The first one allocates a large piece and two small ones, and starts the second (--child), which opens them: twice, in the middle, and
  * with one close too few until the end. Then both change what they share in turn, and their own memory meanwhile, for so many rounds or so long. At the end every
- * word of all of it is compared, and handles of freed memory, of one's own and of nobody's are refused. One line of JSON; status 0: all right.
+ * word of all of it is compared; with --events they wait for each other's work on the device, by events of both, not on the host. Handles of freed memory, of one's own and of nobody's are refused. One line of JSON; status 0: all right.
  */
 #include "cu.h"
 
@@ -18,6 +18,7 @@ enum kind { OPEN, STEP, CLOSE, REFUSED };
 
 struct message {
         CUipcMemHandle large, first, second;
+        CUipcEventHandle ready, done; /* the parent's, and the answer's: the child's */
         uint32_t kind, value, k;
 };
 
@@ -29,6 +30,8 @@ struct own {
 
 static struct cu_base base;
 static uint64_t wrong;
+static bool events;
+static CUevent ready, done; /* what the parent did is on the device, and what the child did */
 
 static void fail(const char *what)
 {
@@ -44,6 +47,21 @@ static uint32_t step(uint32_t value, uint32_t k)
 static void run_step(CUdeviceptr at, uint64_t bytes, uint32_t k)
 {
         CU(cu_words(base.step, at, bytes / 4, k, NULL));
+}
+
+/* Until here this process has done its part. */
+static void hand_over(CUevent event)
+{
+        if (events)
+                CU(cu.cuEventRecord(event, NULL));
+        else
+                CU(cu.cuCtxSynchronize());
+}
+
+static void take_over(CUevent event)
+{
+        if (events)
+                CU(cu.cuStreamWaitEvent(NULL, event, 0));
 }
 
 static void compare(CUdeviceptr at, uint64_t bytes, uint32_t value, const char *what)
@@ -89,6 +107,11 @@ static int child(uint64_t memory)
         while (read(STDIN_FILENO, &m, sizeof m) == sizeof m) {
                 switch (m.kind) {
                 case OPEN:
+                        if (events) {
+                                CU(cu.cuIpcOpenEventHandle(&ready, m.ready));
+                                CU(cu.cuEventCreate(&done, CU_EVENT_DISABLE_TIMING | CU_EVENT_INTERPROCESS));
+                                CU(cu.cuIpcGetEventHandle(&m.done, done));
+                        }
                         large = open_handle(m.large, LARGE);
                         second = open_handle(m.second, SMALL);
                         first = open_handle(m.first, SMALL);
@@ -100,10 +123,11 @@ static int child(uint64_t memory)
                         compare(second, SMALL, m.value + 2, "the second small memory is not what was written");
                         break;
                 case STEP:
+                        take_over(ready);
                         run_step(large, LARGE, m.k);
                         run_step(second, SMALL, m.k);
                         own_step(&own);
-                        CU(cu.cuCtxSynchronize());
+                        hand_over(done);
                         break;
                 case CLOSE:
                         CU(cu.cuIpcCloseMemHandle(second));
@@ -123,7 +147,7 @@ static int child(uint64_t memory)
                 default:
                         return 2;
                 }
-                if (write(STDOUT_FILENO, &wrong, sizeof wrong) != sizeof wrong)
+                if (write(STDOUT_FILENO, &wrong, sizeof wrong) != sizeof wrong || write(STDOUT_FILENO, &m.done, sizeof m.done) != sizeof m.done)
                         return 2;
         }
         CU(cu.cuMemFree(own.at));
@@ -147,7 +171,7 @@ static void start_child(char **argv, const char *memory)
                 dup2(out[1], STDOUT_FILENO);
                 for (int fd = 3; fd < 16; fd++)
                         close(fd);
-                execl("/proc/self/exe", argv[0], "--child", "--memory", memory, (char *)NULL);
+                execl("/proc/self/exe", argv[0], "--child", "--memory", memory, events ? "--events" : NULL, (char *)NULL);
                 _exit(127);
         }
         close(in[0]);
@@ -156,11 +180,12 @@ static void start_child(char **argv, const char *memory)
         from_child = out[0];
 }
 
-static void tell(const struct message *m)
+static void tell(struct message *m)
 {
         uint64_t failed;
 
-        if (write(to_child, m, sizeof *m) != sizeof *m || read(from_child, &failed, sizeof failed) != sizeof failed) {
+        if (write(to_child, m, sizeof *m) != sizeof *m || read(from_child, &failed, sizeof failed) != sizeof failed ||
+            read(from_child, &m->done, sizeof m->done) != sizeof m->done) {
                 fprintf(stderr, "ipc: the second process is gone\n");
                 exit(2);
         }
@@ -194,18 +219,27 @@ static uint64_t parent(char **argv)
                 fail("one allocation has two handles");
         if (cu.cuIpcOpenMemHandle(&other, m.large, CU_IPC_MEM_LAZY_ENABLE_PEER_ACCESS) == CUDA_SUCCESS)
                 fail("a handle was opened where it was made");
+        if (events) {
+                CU(cu.cuEventCreate(&ready, CU_EVENT_DISABLE_TIMING | CU_EVENT_INTERPROCESS));
+                CU(cu.cuIpcGetEventHandle(&m.ready, ready));
+        }
         tell(&m);
+        if (events)
+                CU(cu.cuIpcOpenEventHandle(&done, m.done));
         m.kind = STEP;
         for (cu_course_begin(&course, argv, 20); cu_course_goes_on(&course, rounds); rounds++) {
                 m.k = (uint32_t)rounds;
                 own_step(&own);
+                take_over(done);
                 run_step(large, LARGE, m.k + 1);
-                CU(cu.cuCtxSynchronize());
+                hand_over(ready);
                 value = step(value, m.k + 1);
                 tell(&m);
                 value = step(value, m.k);
                 second_value = step(second_value, m.k);
         }
+        take_over(done);
+        CU(cu.cuCtxSynchronize());
         m.kind = CLOSE;
         m.k = 5;
         tell(&m);
@@ -232,7 +266,8 @@ int main(int argc, char **argv)
         uint64_t rounds;
 
         (void)argc;
-        cu_known(argv, "--memory= --child " CU_COURSE);
+        cu_known(argv, "--memory= --child --events " CU_COURSE);
+        events = cu_flag(argv, "--events");
         if (!cu_flag(argv, "--child"))
                 start_child(argv, memory ? memory : "32MiB"); /* before the driver is used */
         cu_open(argv);

@@ -5,30 +5,17 @@
  * managed and pinned memory) it sets up before the first round and uses until the last. Ends after --rounds or
  * --seconds or when the file --until is there, whichever is latest, with one line of JSON.
  */
-#include "cu.h"
+#include "kinds.h"
 
 #include <pthread.h>
 #include <string.h>
 #include <unistd.h>
 
-#define MIB (UINT64_C(1) << 20)
+struct cu_base base;
+const char *failed;
+CUdeviceptr area;
 
-enum { AREA_WORDS = 1 << 16 }; /* what a kind plays with, beside the ordinary memory */
-
-static struct cu_base base;
-static const char *failed;
-static CUdeviceptr area; /* AREA_WORDS words of ordinary memory */
-
-#define WANT(condition)                                                                                                \
-        do {                                                                                                           \
-                if (!(condition)) {                                                                                    \
-                        fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #condition);                                \
-                        failed = #condition;                                                                           \
-                }                                                                                                      \
-        } while (0)
-
-/* All words of a range, by copying them out. */
-static bool all_are(CUdeviceptr at, uint64_t words, uint32_t value, CUstream s)
+bool all_are(CUdeviceptr at, uint64_t words, uint32_t value, CUstream s)
 {
         uint32_t *host = malloc(words * 4);
         bool same = host != NULL;
@@ -106,12 +93,13 @@ static void streams_end(void)
 
 /* --- host memory: pinned in each way there is, and registered --- */
 
-enum { HOST_WORDS = 1 << 14, HOST_KINDS = 4 };
+enum { HOST_WORDS = 1 << 14, HOST_KINDS = 5 };
 static uint32_t *pinned[HOST_KINDS], *registered;
 
 static void host_begin(void)
 {
-        for (unsigned i = 0; i < HOST_KINDS; i++) {
+        CU(cu.cuMemAllocHost((void **)&pinned[HOST_KINDS - 1], HOST_WORDS * 4));
+        for (unsigned i = 0; i < HOST_KINDS - 1; i++) {
                 unsigned wish = i < 3 ? i : 2 | 4, flags = 99; /* plain, portable, mapped, mapped and write-combined */
 
                 CU(cu.cuMemHostAlloc((void **)&pinned[i], HOST_WORDS * 4, wish));
@@ -138,6 +126,10 @@ static void host_round(uint32_t round)
                 CU(cu_words(base.add, mapped, HOST_WORDS, 3, NULL)); /* in place, over the link */
                 CU(cu.cuStreamSynchronize(NULL));
                 WANT(host[0] == round + i + 8 && host[HOST_WORDS - 1] == round + i + 8);
+        }
+        if (round % 3 == 2) { /* let go and registered anew, in whatever state the device memory is */
+                CU(cu.cuMemHostUnregister(registered));
+                CU(cu.cuMemHostRegister(registered, HOST_WORDS * 4, CU_MEMHOSTREGISTER_DEVICEMAP));
         }
 }
 
@@ -264,66 +256,6 @@ static void arrays_end(void)
         CU(cu.cuArrayDestroy(flat));
 }
 
-/* --- graphs, with memory of their own, too --- */
-
-static CUstream graph_stream;
-static CUgraphExec plain_graph, memory_graph;
-
-static CUgraphExec captured(void)
-{
-        CUgraphExec exec;
-        CUgraph graph;
-
-        CU(cu.cuStreamEndCapture(graph_stream, &graph));
-        CU(cu.cuGraphInstantiateWithFlags(&exec, graph, 0));
-        CU(cu.cuGraphDestroy(graph));
-        return exec;
-}
-
-static void graphs_begin(void)
-{
-        CUdeviceptr inside;
-
-        CU(cu.cuStreamCreate(&graph_stream, CU_STREAM_NON_BLOCKING));
-        CU(cu.cuMemsetD8(area, 0, AREA_WORDS * 4));
-        CU(cu.cuStreamBeginCapture(graph_stream, CU_STREAM_CAPTURE_MODE_GLOBAL));
-        CU(cu_words(base.add, area, 1024, 1, graph_stream));
-        CU(cu.cuMemcpyDtoDAsync(area + 4096, area, 4096, graph_stream));
-        CU(cu.cuMemsetD32Async(area + 8192, 5, 1024, graph_stream));
-        CU(cu_words(base.add, area + 8192, 1024, 2, graph_stream));
-        plain_graph = captured();
-        CU(cu.cuStreamBeginCapture(graph_stream, CU_STREAM_CAPTURE_MODE_GLOBAL));
-        CU(cu.cuMemAllocAsync(&inside, MIB, graph_stream));
-        CU(cu_words(base.fill, inside, MIB / 4, 40, graph_stream));
-        CU(cu_words(base.add, inside, MIB / 4, 2, graph_stream));
-        CU(cu.cuMemcpyDtoDAsync(area + 16384, inside + MIB - 4096, 4096, graph_stream));
-        CU(cu.cuMemFreeAsync(inside, graph_stream));
-        memory_graph = captured();
-}
-
-static void graphs_round(uint32_t round)
-{
-        CU(cu.cuGraphLaunch(plain_graph, graph_stream));
-        CU(cu.cuMemsetD8Async(area + 16384, 0, 4096, graph_stream));
-        CU(cu.cuGraphLaunch(memory_graph, graph_stream));
-        WANT(all_are(area + 4096, 1024, round + 1, graph_stream));
-        WANT(all_are(area + 8192, 1024, 7, graph_stream));
-        WANT(all_are(area + 16384, 1024, 42, graph_stream));
-}
-
-static void graphs_end(void)
-{
-        uint64_t used = 1;
-
-        CU(cu.cuGraphExecDestroy(plain_graph));
-        CU(cu.cuGraphExecDestroy(memory_graph));
-        CU(cu.cuStreamSynchronize(graph_stream));
-        CU(cu.cuDeviceGraphMemTrim(base.device));
-        CU(cu.cuDeviceGetGraphMemAttribute(base.device, CU_GRAPH_MEM_ATTR_USED_MEM_CURRENT, &used));
-        WANT(used == 0);
-        CU(cu.cuStreamDestroy(graph_stream));
-}
-
 /* --- cooperative launches --- */
 
 static void cooperative_begin(void)
@@ -341,8 +273,53 @@ static void cooperative_round(uint32_t round)
         WANT(all_are(area, words, round + 1, NULL));
 }
 
-static void nothing(void)
+void nothing(void)
 {
+}
+
+/* --- a context with several users --- */
+
+static CUcontext shared_context;
+static CUdeviceptr shared_at;
+
+static void attached_begin(void)
+{
+        CUcontext again, popped;
+
+        CU(cu.cuMemsetD8(area, 0, AREA_WORDS * 4));
+        CU(cu.cuCtxCreate(&shared_context, 0, base.device));
+        CU(cu.cuCtxAttach(&again, 0));
+        WANT(again == shared_context);
+        CU(cu.cuMemAlloc(&shared_at, 8 * MIB));
+        CU(cu.cuMemsetD32(shared_at, 11, 2 * MIB));
+        CU(cu.cuCtxDetach(shared_context)); /* the first user's: the context goes on */
+        CU(cu.cuCtxPopCurrent(&popped));
+}
+
+static void attached_round(uint32_t round)
+{
+        CUcontext again, popped;
+
+        CU(cu.cuCtxPushCurrent(shared_context));
+        CU(cu.cuCtxAttach(&again, 0));
+        WANT(all_are(shared_at + 4 * MIB, 1024, round + 11, NULL));
+        CU(cu.cuMemsetD32(shared_at, round + 12, 2 * MIB));
+        CU(cu.cuCtxDetach(again));
+        CU(cu.cuCtxPopCurrent(&popped));
+        CU(cu_words(base.add, area, AREA_WORDS, 1, NULL));
+        WANT(all_are(area, AREA_WORDS, round + 1, NULL));
+}
+
+/* With the last user the context goes, and what it had. */
+static void attached_end(void)
+{
+        CUcontext current = NULL;
+
+        CU(cu.cuCtxPushCurrent(shared_context));
+        CU(cu.cuCtxDetach(shared_context));
+        CU(cu.cuCtxGetCurrent(&current));
+        if (current != base.context)
+                CU(cu.cuCtxSetCurrent(base.context));
 }
 
 /* --- several contexts --- */
@@ -444,18 +421,16 @@ static void green_end(void)
         WANT(all_are(area, AREA_WORDS, 4, NULL));
 }
 
-static const struct kind {
-        const char *name;
-        void (*begin)(void);
-        void (*round)(uint32_t);
-        void (*end)(void);
-} kinds[] = {
+static const struct kind kinds[] = {
         {"streams", streams_begin, streams_round, streams_end},
         {"host", host_begin, host_round, host_end},
         {"managed", managed_begin, managed_round, managed_end},
         {"arrays", arrays_begin, arrays_round, arrays_end},
         {"graphs", graphs_begin, graphs_round, graphs_end},
+        {"nodes", nodes_begin, nodes_round, nodes_end},
+        {"values", values_begin, values_round, values_end},
         {"cooperative", cooperative_begin, cooperative_round, nothing},
+        {"attached", attached_begin, attached_round, attached_end},
         {"contexts", contexts_begin, contexts_round, contexts_end},
         {"green", green_begin, green_round, green_end},
 };

@@ -72,10 +72,11 @@ def test_handles_that_others_have_stay(machine):
 
 # Legacy IPC
 
-def test_two_programs_share_memory_by_handles(machine):
-    """Shared memory stays and is right in both, their own memory moves for a third program."""
+@pytest.mark.parametrize("waits", ["host", "events"])
+def test_two_programs_share_memory_by_handles(machine, waits):
+    """Shared memory stays and is right in both, their own memory moves for a third program; also when they wait for each other on the device."""
     node = started(machine(slice__min="300ms", device__software_memory="192MiB"))
-    sharing = node.run("ipc", "--memory", "50MiB", "--until", "end")
+    sharing = node.run("ipc", "--memory", "50MiB", "--until", "end", *(["--events"] if waits == "events" else []))
     shown = node.wait(lambda status: (node.client(sharing, status) or {}).get("pinned_bytes", 0) >= 28 * MIB, "what is shared is pinned")
     assert len(shown["clients"]) == 2
     other = work(node, 80, until="end")

@@ -242,6 +242,88 @@ enum { CU_GRAPH_MEM_ATTR_USED_MEM_CURRENT = 0, CU_GRAPH_MEM_ATTR_USED_MEM_HIGH =
 
 enum { CU_MEMORYTYPE_HOST = 1, CU_MEMORYTYPE_DEVICE = 2, CU_MEMORYTYPE_ARRAY = 3, CU_MEMORYTYPE_UNIFIED = 4 };
 
+/* What graph nodes that are added by hand are told. The first forms end before kern and ctx. */
+typedef struct {
+        CUfunction func;
+        unsigned int gridDimX, gridDimY, gridDimZ, blockDimX, blockDimY, blockDimZ, sharedMemBytes;
+        void **kernelParams, **extra;
+        void *kern;
+        CUcontext ctx;
+} CUDA_KERNEL_NODE_PARAMS;
+
+typedef struct {
+        CUdeviceptr dst;
+        size_t pitch;
+        unsigned int value, elementSize;
+        size_t width, height;
+        CUcontext ctx;
+} CUDA_MEMSET_NODE_PARAMS;
+
+typedef struct {
+        int allocType, handleTypes;
+        CUmemLocation location;
+        void *win32SecurityAttributes;
+        size_t maxSize;
+        unsigned short usage;
+        unsigned char reserved[54];
+} CUmemPoolProps;
+
+typedef struct {
+        CUmemPoolProps poolProps;
+        const CUmemAccessDesc *accessDescs;
+        size_t accessDescCount, bytesize;
+        CUdeviceptr dptr;
+} CUDA_MEM_ALLOC_NODE_PARAMS;
+
+typedef struct {
+        int type, reserved0[3];
+        union {
+                long long reserved1[29];
+                CUDA_KERNEL_NODE_PARAMS kernel;
+                struct {
+                        int flags, reserved;
+                        CUcontext copyCtx;
+                        CUDA_MEMCPY3D copyParams;
+                } memcpy;
+                CUDA_MEMSET_NODE_PARAMS memset;
+                CUDA_MEM_ALLOC_NODE_PARAMS alloc;
+                CUdeviceptr free;
+        };
+        long long reserved2;
+} CUgraphNodeParams;
+enum { CU_GRAPH_NODE_TYPE_KERNEL = 0, CU_GRAPH_NODE_TYPE_MEMCPY = 1, CU_GRAPH_NODE_TYPE_MEMSET = 2, CU_GRAPH_NODE_TYPE_EMPTY = 5,
+       CU_GRAPH_NODE_TYPE_MEM_ALLOC = 10, CU_GRAPH_NODE_TYPE_MEM_FREE = 11 };
+
+typedef struct {
+        int result;
+        CUgraphNode errorNode, errorFromNode;
+} CUgraphExecUpdateResultInfo;
+
+/* One of the operations of cuStreamBatchMemOp: waits and writes have the same form. */
+typedef union {
+        int operation;
+        struct {
+                int operation;
+                CUdeviceptr address;
+                unsigned long long value; /* or its lower half */
+                unsigned int flags;
+                CUdeviceptr alias;
+        } value;
+        unsigned long long pad[6];
+} CUstreamBatchMemOpParams;
+enum { CU_STREAM_MEM_OP_WAIT_VALUE_32 = 1, CU_STREAM_MEM_OP_WRITE_VALUE_32 = 2, CU_STREAM_MEM_OP_FLUSH_REMOTE_WRITES = 3,
+       CU_STREAM_MEM_OP_WAIT_VALUE_64 = 4, CU_STREAM_MEM_OP_WRITE_VALUE_64 = 5, CU_STREAM_MEM_OP_BARRIER = 6 };
+
+typedef struct {
+        char reserved[64];
+} CUipcEventHandle;
+
+static_assert(sizeof(CUDA_KERNEL_NODE_PARAMS) == 72, "CUDA_KERNEL_NODE_PARAMS layout");
+static_assert(sizeof(CUDA_MEMSET_NODE_PARAMS) == 48, "CUDA_MEMSET_NODE_PARAMS layout");
+static_assert(sizeof(CUmemPoolProps) == 88, "CUmemPoolProps layout");
+static_assert(sizeof(CUDA_MEM_ALLOC_NODE_PARAMS) == 120, "CUDA_MEM_ALLOC_NODE_PARAMS layout");
+static_assert(sizeof(CUgraphNodeParams) == 256, "CUgraphNodeParams layout");
+static_assert(sizeof(CUstreamBatchMemOpParams) == 48, "CUstreamBatchMemOpParams layout");
 static_assert(sizeof(CUmemAllocationProp) == 32, "CUmemAllocationProp layout");
 static_assert(sizeof(CUmemAccessDesc) == 12, "CUmemAccessDesc layout");
 static_assert(sizeof(CUlaunchConfig) == 56, "CUlaunchConfig layout");
