@@ -174,10 +174,12 @@ static enum probes_news news(struct probes_remote *m, uint64_t now)
 /* The process that runs, as a descriptor: it has said that it is there. */
 static int process(pid_t *ret)
 {
+        char bytes[sizeof *ret + 1]; /* one more: get ends it */
         int fd;
 
-        while (get("pid", (char *)ret, sizeof *ret + 1) != sizeof *ret) /* one more: get ends it */
+        while (get("pid", bytes, sizeof bytes) != sizeof *ret)
                 usleep(1000);
+        memcpy(ret, bytes, sizeof *ret);
         fd = (int)syscall(SYS_pidfd_open, *ret, 0);
         assert_true(fd >= 0);
         return fd;
