@@ -148,6 +148,9 @@ static struct probes_runner runner(const struct probes_runner *now, const struct
 
                 if (old->pid != now->pid || old->start_ns != now->start_ns)
                         continue;
+                /* It had fallen out of the list in between, and began anew. */
+                if (old->wait_total.times > now->wait_total.times || old->wait_total.sum_ns > now->wait_total.sum_ns || old->calls_total > now->calls_total)
+                        break;
                 r.wait_total.times -= old->wait_total.times;
                 r.wait_total.sum_ns -= old->wait_total.sum_ns;
                 r.calls_total -= old->calls_total;

@@ -69,6 +69,19 @@ static void a_look_shows_what_came_since_the_last(void **state)
         assert_non_null(strstr(total, "2500, 250 a second\n"));
 }
 
+/* A process that had fallen out of the list and came back has less than before. */
+static void who_came_back_is_no_negative_number(void **state)
+{
+        struct probes_snapshot *before scoped_free = made(5), *now scoped_free = made(7);
+        struct probes_runner *r = (struct probes_runner *)(uintptr_t)probes_runners(now);
+        char *text scoped_free = NULL;
+
+        r[0].wait_total = (struct probes_waits){2, 2000, 900};
+        text = text_of(now, before);
+        assert_null(strstr(text, "184467"));
+        assert_non_null(strstr(text, "2.00 us      2  1.00 us   900 ns     21  100  lazy\n"));
+}
+
 static void what_is_not_measured_says_why(void **state)
 {
         struct probes_snapshot *s scoped_free = made(1);
@@ -151,6 +164,7 @@ int main(void)
 {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(a_look_shows_what_came_since_the_last),
+                cmocka_unit_test(who_came_back_is_no_negative_number),
                 cmocka_unit_test(what_is_not_measured_says_why),
                 cmocka_unit_test(json_has_it_all),
                 cmocka_unit_test(times_are_short),
