@@ -70,7 +70,7 @@ static void engine(struct world *w, struct fuzz_input *in)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-        struct generate_settings settings = {.wait_ms = WAIT_MS, .delay_ms = 300, .drain_ms = 700, .age_ms = 900, .start_again_ms = 200, .waiting_max = 24, .waiting_per_account = 12};
+        struct generate_settings settings = {.wait_ms = WAIT_MS, .delay_ms = 300, .drain_ms = 700, .age_ms = 900, .start_again_ms = 200, .busy_ms = 150, .waiting_max = 24, .waiting_per_account = 12};
         struct fuzz_input in = {data, size};
         struct world w = {0};
         char text[160] = "";
@@ -103,7 +103,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
                         w.stage[i] = 0;
                         break;
                 case 3:
-                        if (w.stage[i] == 2) {
+                        if (w.stage[i] == 2 && what & 8) {
+                                w.stage[i] = 1;
+                                generate_busy(w.g, w.now, &w.requests[i]);
+                        } else if (w.stage[i] == 2) {
                                 w.stage[i] = 1;
                                 if (!generate_again(w.g, w.now, &w.requests[i]))
                                         w.stage[i] = 0;
@@ -116,6 +119,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
                 case 6:
                         if (what & 8)
                                 (void)!generate_site(w.g, w.now, which & 1, (which >> 1) % 130);
+                        else if (what & 32)
+                                generate_engine_free(w.g, w.now, w.engines[which % ENGINES]);
                         else
                                 generate_judge(w.g, which % ENGINES, what & 16);
                         break;

@@ -5,7 +5,7 @@
 #include <string.h>
 
 const struct generate_settings generate_default_settings = {
-        .wait_ms = 120000, .delay_ms = 3000, .drain_ms = 20000, .age_ms = 20000, .start_again_ms = 5000, .waiting_max = 8192, .waiting_per_account = 4096,
+        .wait_ms = 120000, .delay_ms = 3000, .drain_ms = 20000, .age_ms = 20000, .start_again_ms = 5000, .busy_ms = 2000, .waiting_max = 8192, .waiting_per_account = 4096,
 };
 
 int generate_new(const struct generate_settings *settings, struct generate **ret_generate)
@@ -217,10 +217,25 @@ int generate_engine(struct generate *g, uint64_t now_ms, const struct generate_e
         return 0;
 }
 
+void engine_not_full(struct generate *g, struct engine *e)
+{
+        g->full -= e->full_ms != 0;
+        e->full_ms = 0;
+}
+
+void generate_engine_free(struct generate *g, uint64_t now_ms, uint32_t number)
+{
+        if (number >= g->engine_count || !g->engines[number])
+                return;
+        engine_not_full(g, g->engines[number]);
+        settle(g, now_ms);
+}
+
 static void engine_drop(struct generate *g, struct engine *e)
 {
         struct generate_model *model = e->model;
 
+        engine_not_full(g, e);
         engine_leave(e);
         DL_DELETE2(model->engines, e, same_prev, same_next);
         model->engine_count--;
@@ -299,7 +314,7 @@ void refuse(struct generate *g, struct generate_request *q, enum generate_reason
         }
 }
 
-static void wait_for(struct generate *g, struct generate_request *q)
+static void wait_for(struct generate *g, struct generate_request *q, bool again)
 {
         struct generate_request *at;
 
@@ -315,10 +330,10 @@ static void wait_for(struct generate *g, struct generate_request *q)
                 DL_PREPEND2(g->oldest, q, older, newer);
         else
                 DL_APPEND_ELEM2(g->oldest, at, q, older, newer);
-        if (q->avoid == GENERATE_NONE)
-                DL_APPEND(q->share->bands[q->band], q);
-        else
+        if (again)
                 DL_PREPEND(q->share->bands[q->band], q);
+        else
+                DL_APPEND(q->share->bands[q->band], q);
 }
 
 void generate_ask(struct generate *g, uint64_t now_ms, const char *name, struct generate_request *q)
@@ -364,7 +379,7 @@ void generate_ask(struct generate *g, uint64_t now_ms, const char *name, struct 
                 dispatch(g, now_ms, q, e);
                 return;
         }
-        wait_for(g, q);
+        wait_for(g, q, false);
         settle(g, now_ms);
 }
 
@@ -420,6 +435,31 @@ void generate_end(struct generate *g, uint64_t now_ms, struct generate_request *
         settle(g, now_ms);
 }
 
+/* Out of its engine and into the queue again. */
+static void back(struct generate *g, uint64_t now_ms, struct generate_request *q)
+{
+        strike(g, q);
+        q->share->level -= q->charged < q->share->level ? q->charged : q->share->level;
+        leave_engine(g, now_ms, q);
+        wait_for(g, q, true);
+}
+
+void generate_busy(struct generate *g, uint64_t now_ms, struct generate_request *q)
+{
+        struct engine *e;
+
+        if (q->stage != GENERATE_SENT)
+                return;
+        e = g->engines[q->engine];
+        if (e->site) {
+                g->full += !e->full_ms;
+                e->full_ms = now_ms + g->settings.busy_ms;
+        }
+        g->counts.busy++;
+        back(g, now_ms, q);
+        settle(g, now_ms);
+}
+
 bool generate_again(struct generate *g, uint64_t now_ms, struct generate_request *q)
 {
         struct engine *e;
@@ -433,12 +473,9 @@ bool generate_again(struct generate *g, uint64_t now_ms, struct generate_request
                 generate_end(g, now_ms, q, 0);
                 return false;
         }
-        strike(g, q);
         q->avoid = q->engine;
-        q->share->level -= q->charged < q->share->level ? q->charged : q->share->level;
-        leave_engine(g, now_ms, q);
         g->counts.again++;
-        wait_for(g, q);
+        back(g, now_ms, q);
         settle(g, now_ms);
         return true;
 }

@@ -16,6 +16,9 @@
  * Who of a model's waiting. The highest band (a request rises one band each age_ms), then the account that was served least (virtual token counters as in
  * pool/fair.c: cost by weight, charged when dispatched, corrected at the end; an account that comes back is lifted to the least of those there), then the oldest.
  *
+ * Places that others have. Several servers may give requests to one engine, each as many as `parallel`; its worker has the last word and turns away what is over (generate_busy). Then the
+ * engine counts as without a place until its worker tells of one (generate_engine_free), at the latest for busy_ms, and the request waits again at its old place.
+ *
  * Bound. Whoever asked has an engine or a refusal (GENERATE_REFUSE with its reason) within wait_ms: no state, count or order of events makes it longer.
  *
  * Invariants (generate_check, after every step of the simulation and the fuzzer):
@@ -45,7 +48,7 @@ enum generate_state { GENERATE_COLD, GENERATE_STARTING, GENERATE_READY, GENERATE
 enum generate_resident { GENERATE_OUT, GENERATE_IN, GENERATE_UNKNOWN };
 
 struct generate_settings {
-        uint64_t wait_ms, delay_ms, drain_ms, age_ms, start_again_ms;
+        uint64_t wait_ms, delay_ms, drain_ms, age_ms, start_again_ms, busy_ms;
         uint32_t waiting_max, waiting_per_account;
 };
 extern const struct generate_settings generate_default_settings;
@@ -127,6 +130,10 @@ void generate_first(struct generate *g, uint64_t now_ms, struct generate_request
 void generate_end(struct generate *g, uint64_t now_ms, struct generate_request *request, uint64_t cost);
 /* Its engine failed it before the first byte: it waits again at its old place, and another engine is preferred. True: so it is; false: there is no other, and it is over. */
 bool generate_again(struct generate *g, uint64_t now_ms, struct generate_request *request);
+/* Its engine had no place for it: it waits again, at its old place. */
+void generate_busy(struct generate *g, uint64_t now_ms, struct generate_request *request);
+/* A place there has become free. */
+void generate_engine_free(struct generate *g, uint64_t now_ms, uint32_t engine);
 /* The engine failed a request, or answered one: those that failed last are taken last. */
 void generate_judge(struct generate *g, uint32_t engine, bool good);
 void generate_tick(struct generate *g, uint64_t now_ms);
@@ -148,7 +155,7 @@ bool generate_knows(const struct generate *g, const char *model);
 void generate_each_waiting(const struct generate *g, uint64_t now_ms, void (*each)(void *context, struct generate_request *request, uint32_t position, const char *why),
                            void *context);
 struct generate_counts {
-        uint64_t asked, dispatched, refused, ended, again, switches, starts;
+        uint64_t asked, dispatched, refused, ended, again, busy, switches, starts;
         uint32_t waiting, running;
         uint64_t longest_wait_ms;          /* of those dispatched, ever */
 };

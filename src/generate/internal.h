@@ -36,6 +36,7 @@ struct engine {
         bool in, leaving, failed, fresh; /* fresh: came in, and nothing was dispatched since */
         uint64_t sent;                   /* requests, ever */
         uint64_t in_ms, leave_ms, used_ms, start_ms, switch_ms;
+        uint64_t full_ms;                /* until then it has no place, whatever its count says; 0: as its count says */
 };
 
 struct site {
@@ -61,11 +62,13 @@ struct generate {
         size_t action_first, action_count, action_size;
         struct generate_counts counts;
         uint64_t expect_ms, now_ms;
+        uint32_t full;                   /* engines whose full_ms is set */
         uint64_t due_ms;                 /* of starts */
         bool told_soon;                  /* some site was told what comes */
 };
 
 /* books.c */
+void engine_not_full(struct generate *g, struct engine *engine);
 struct generate_model *model_find(const struct generate *g, const char *name);
 void model_drop(struct generate *g, struct generate_model *model);
 void act(struct generate *g, struct generate_action action);

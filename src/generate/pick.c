@@ -89,7 +89,7 @@ struct generate_request *pick_request(const struct generate *g, struct generate_
 
 bool engine_open(const struct engine *e)
 {
-        return e->spec.state == GENERATE_READY && e->outstanding < e->spec.parallel && (!e->site->contended || !e->spec.memory || (e->in && !e->leaving));
+        return e->spec.state == GENERATE_READY && !e->full_ms && e->outstanding < e->spec.parallel && (!e->site->contended || !e->spec.memory || (e->in && !e->leaving));
 }
 
 static bool better(const struct engine *a, const struct engine *b, uint32_t avoid)

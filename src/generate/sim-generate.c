@@ -123,6 +123,14 @@ static void step(struct history *h)
                         generate_judge(h->g, h->requests[i].engine, false);
                         h->stage[i] = generate_again(h->g, h->now, &h->requests[i]) ? 1 : 0;
                 }
+        } else if (what < 88) {
+                /* A worker says so at once; who was turned away after the bound would be refused after it. */
+                if (h->stage[i] == 2 && h->now < h->asked[i] + h->wait_ms) {
+                        h->stage[i] = 1;
+                        generate_busy(h->g, h->now, &h->requests[i]);
+                }
+        } else if (what < 90) {
+                generate_engine_free(h->g, h->now, h->engines[pick(h, ENGINES)]);
         } else if (what < 97) {
                 change_engine(h);
         } else if (what < 99) {
@@ -141,7 +149,7 @@ static void step(struct history *h)
 
 static int run_history(uint64_t seed, uint32_t steps)
 {
-        struct generate_settings settings = {.wait_ms = 20000, .delay_ms = 1000, .drain_ms = 3000, .age_ms = 5000, .start_again_ms = 700, .waiting_max = 150, .waiting_per_account = 60};
+        struct generate_settings settings = {.wait_ms = 20000, .delay_ms = 1000, .drain_ms = 3000, .age_ms = 5000, .start_again_ms = 700, .busy_ms = 300, .waiting_max = 150, .waiting_per_account = 60};
         struct history h = {.state = seed, .wait_ms = 20000};
         char text[160] = "";
         int r = 0;

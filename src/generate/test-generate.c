@@ -309,6 +309,46 @@ static void too_many_are_refused(void **state)
                 generate_end(g, now, &q[i], 0);
 }
 
+static void an_engine_whose_places_others_have_gets_nothing_until_one_is_free(void **state)
+{
+        struct generate_request q = of(1, 1), r = of(2, 1);
+        uint32_t e;
+
+        assert_int_equal(generate_site(g, now, 1, 0), 0);
+        e = engine("m", 1, GENERATE_READY, 4, 0);
+        generate_ask(g, now, "m", &q);
+        expect(GENERATE_DISPATCH, &q, e);
+        now += 10;
+        generate_ask(g, now, "m", &r);
+        expect(GENERATE_DISPATCH, &r, e);
+        generate_busy(g, now, &r);
+        expect_nothing();
+        generate_busy(g, now, &q);
+        expect_nothing();
+        /* A place: those that wait go there, who asked first is first. */
+        generate_engine_free(g, now, e);
+        expect(GENERATE_DISPATCH, &q, e);
+        expect(GENERATE_DISPATCH, &r, e);
+        generate_busy(g, now, &r);
+        expect_nothing();
+        /* Nobody tells of one: it is tried in time, not before. */
+        assert_true(generate_next_deadline(g) <= now + generate_default_settings.busy_ms);
+        now += generate_default_settings.busy_ms - 1;
+        generate_tick(g, now);
+        expect_nothing();
+        now++;
+        generate_tick(g, now);
+        expect(GENERATE_DISPATCH, &r, e);
+        /* The bound is from when it was asked, however often it was turned away. */
+        generate_busy(g, now, &r);
+        now = 1010 + generate_default_settings.wait_ms;
+        generate_tick(g, now);
+        assert_int_equal(next().reason, GENERATE_TOO_LONG);
+        generate_busy(g, now, &q);
+        generate_engine_gone(g, now, e);
+        assert_int_equal(next().kind, GENERATE_REFUSE);
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
@@ -316,7 +356,7 @@ int main(void)
                 TEST(an_unknown_model_is_refused_unless_it_is_expected), TEST(the_least_busy_engine_is_taken_and_the_rest_waits),
                 TEST(a_cold_engine_is_asked_to_start_once_a_while), TEST(nobody_waits_beyond_the_bound), TEST(accounts_take_turns), TEST(bands_go_first_and_age_raises),
                 TEST(models_take_turns_on_a_device), TEST(a_request_that_will_not_end_holds_the_device_so_long_only), TEST(a_failed_request_goes_to_another_engine_once),
-                TEST(too_many_are_refused),
+                TEST(too_many_are_refused), TEST(an_engine_whose_places_others_have_gets_nothing_until_one_is_free),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

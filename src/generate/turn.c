@@ -320,6 +320,21 @@ static void expire(struct generate *g, uint64_t now_ms)
         }
 }
 
+/* Nobody told of a place: they are tried. */
+static void try_full_ones(struct generate *g, uint64_t now_ms)
+{
+        for (uint32_t i = 0; i < g->engine_count; i++) {
+                struct engine *e = g->engines[i];
+
+                if (!e || !e->full_ms)
+                        continue;
+                if (now_ms >= e->full_ms)
+                        engine_not_full(g, e);
+                else if (e->full_ms < g->due_ms)
+                        g->due_ms = e->full_ms;
+        }
+}
+
 void settle(struct generate *g, uint64_t now_ms)
 {
         struct generate_model *model, *next;
@@ -331,6 +346,8 @@ void settle(struct generate *g, uint64_t now_ms)
                 return;
         g->told_soon = false;
         g->due_ms = GENERATE_NEVER;
+        if (g->full)
+                try_full_ones(g, now_ms);
         expire(g, now_ms);
         HASH_ITER(hh, g->models, model, next)
         {

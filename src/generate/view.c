@@ -68,7 +68,7 @@ static const char *why(const struct generate_model *model)
                 starting = starting || e->spec.state == GENERATE_STARTING;
                 if (e->spec.state != GENERATE_READY)
                         continue;
-                if (e->outstanding >= e->spec.parallel)
+                if (e->full_ms || e->outstanding >= e->spec.parallel)
                         place = true;
                 else
                         turn = true;
