@@ -195,6 +195,11 @@ static void on_end(void *context, int error, const char *text, bool any)
         struct generation *g = context;
 
         g->upstream = NULL;
+        if (error == -EBUSY && !g->status && g->request) {
+                service_generate_busy(g->all->server->service, &g->ask);
+                look_after_queue(g->all);
+                return;
+        }
         if (error && !g->status) {
                 engine_failed(g, text);
                 return;
@@ -212,7 +217,7 @@ static void on_dispatch(void *context, struct generate_request *ask, const struc
 {
         struct generation *g = (struct generation *)(void *)ask;
         struct server *server = g->all->server;
-        const struct upstream_request request = {.address = engine->address, .path = g->way->path, .key = engine->key, .id = g->request->id, .body = g->request->body,
+        const struct upstream_request request = {.address = engine->address, .worker = engine->worker, .model = g->model, .path = g->way->path, .key = engine->key, .id = g->request->id, .body = g->request->body,
                                                  .body_length = g->request->body_length, .first_ms = server->settings.generate_first_ns / 1000000,
                                                  .quiet_ms = server->settings.generate_quiet_ns / 1000000};
         int r;
@@ -388,6 +393,13 @@ void generations_metrics(struct generations *all, struct strbuf *b)
         strbuf_add(b, "# TYPE berth_engine_connections gauge\nberth_engine_connections{state=\"open\"} %zu\nberth_engine_connections{state=\"idle\"} %zu\n", u.open, u.idle);
         strbuf_add(b, "# TYPE berth_engine_connects_total counter\nberth_engine_connects_total %llu\n# TYPE berth_engine_failures_total counter\nberth_engine_failures_total %llu\n",
                    (unsigned long long)u.connects, (unsigned long long)u.failed);
+        strbuf_add(b, "# TYPE berth_tunnels gauge\nberth_tunnels %zu\n# TYPE berth_tunnel_streams gauge\nberth_tunnel_streams %zu\n# TYPE berth_tunnel_streams_total counter\nberth_tunnel_streams_total %llu\n",
+                   u.tunnels, u.streams, (unsigned long long)u.streams_ever);
+        strbuf_add(b, "# TYPE berth_tunnel_bytes_total counter\nberth_tunnel_bytes_total{direction=\"to_worker\"} %llu\nberth_tunnel_bytes_total{direction=\"from_worker\"} %llu\n",
+                   (unsigned long long)u.bytes_to_workers, (unsigned long long)u.bytes_from_workers);
+        strbuf_add(b, "# TYPE berth_tunnel_held_bytes gauge\nberth_tunnel_held_bytes %zu\n# TYPE berth_tunnel_turned_away_total counter\nberth_tunnel_turned_away_total %llu\n", u.held,
+                   (unsigned long long)u.turned_away);
+        strbuf_add(b, "# TYPE berth_tunnel_malformed_total counter\nberth_tunnel_malformed_total %llu\n", (unsigned long long)u.malformed);
         strbuf_add(b, "# TYPE berth_cache_requests_total counter\nberth_cache_requests_total{result=\"hit\"} %llu\nberth_cache_requests_total{result=\"miss\"} %llu\n# TYPE berth_cache_bytes gauge\nberth_cache_bytes %zu\n",
                    (unsigned long long)all->cache_hits, (unsigned long long)all->cache_misses, all->cache.bytes);
         meter_text(&all->meter, b);

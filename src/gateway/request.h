@@ -14,7 +14,7 @@ struct connection;
         X(HOST, "host") X(IDEMPOTENCY_KEY, "idempotency-key") X(IF_MATCH, "if-match") X(IF_NONE_MATCH, "if-none-match")                   \
         X(LAST_EVENT_ID, "last-event-id") X(ORIGIN, "origin") X(RANGE, "range") X(UPGRADE, "upgrade")                                     \
         X(WS_KEY, "sec-websocket-key") X(WS_PROTOCOL, "sec-websocket-protocol") X(WS_VERSION, "sec-websocket-version")            \
-        X(BERTH_CACHE, "x-berth-cache") X(BERTH_PRIORITY, "x-berth-priority")
+        X(BERTH_CACHE, "x-berth-cache") X(BERTH_PRIORITY, "x-berth-priority") X(BERTH_TUNNEL, "x-berth-tunnel")
 
 enum request_header {
 #define REQUEST_HEADER_ENUM(symbol, name) HEADER_##symbol,

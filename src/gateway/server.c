@@ -343,7 +343,7 @@ static int open_service(struct server *server, char message[SERVER_MESSAGE])
                 .store_url = s->store[0] ? s->store : NULL, .folder = s->folder, .server = own_address(server), .core = &core, .generate = &generate,
                 .pin = server->fingerprint[0] ? server->fingerprint : NULL,
                 .event_bytes = s->event_bytes, .keep_ms = s->keep_ns / NS_PER_MS, .artifact_keep_ms = s->artifact_keep_ns / NS_PER_MS, .log_bytes = s->log_bytes, .object_bytes = s->object_bytes, .payload_bytes = s->payload_bytes,
-                .memory_bytes = s->memory_bytes, .wake = wake, .context = server,
+                .memory_bytes = s->memory_bytes, .direct = (enum service_direct)s->generate_direct, .wake = wake, .context = server,
         };
 
         generate.wait_ms = s->generate_wait_ns / NS_PER_MS;

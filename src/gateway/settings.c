@@ -65,6 +65,9 @@ static const struct config_entry entries[] = {
         {"generate", "waiting", CONFIG_NUMBER, AT(generate_waiting), "8192", 1, 1000000, .help = "requests for models that wait at a time; more are refused"},
         {"generate", "waiting_per_account", CONFIG_NUMBER, AT(generate_waiting_per_account), "4096", 1, 1000000, .help = "the same of one account"},
 
+        {"generate", "direct", CONFIG_CHOICE, AT(generate_direct), "local", .choices = "local|any|none",
+         .help = "engines that are asked at the address that their worker tells, unencrypted, in place of its tunnel: those of workers on this machine, of all, none"},
+
         {"tasks", "lease", CONFIG_DURATION, AT(lease_ns), "60s", 100 * MS, DAY, .help = "a lease that its worker does not renew ends after this"},
         {"tasks", "suspect", CONFIG_DURATION, AT(suspect_ns), "30s", 100 * MS, DAY, .help = "a worker silent for this long gets no new tasks"},
         {"tasks", "drain", CONFIG_DURATION, AT(drain_ns), "90s", 100 * MS, DAY, .help = "after this its tasks are handed on"},

@@ -20,6 +20,7 @@ struct gateway_settings {
         uint64_t keep_ns, artifact_keep_ns, event_bytes, log_bytes, object_bytes, payload_bytes, memory_bytes;
 
         uint64_t generate_wait_ns, generate_delay_ns, generate_drain_ns, generate_first_ns, generate_quiet_ns, generate_waiting, generate_waiting_per_account, generate_cache;
+        uint32_t generate_direct; /* enum service_direct */
 
         uint64_t lease_ns, suspect_ns, drain_ns, gone_ns, age_ns, backoff_ns, backoff_max_ns;
         uint64_t attempts, poison_workers, max_tasks, max_tasks_per_account, max_leases_per_account;

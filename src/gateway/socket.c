@@ -59,7 +59,10 @@ static void socket_input(struct connection *c, uint8_t *data, size_t length)
                 }
                 switch (message.opcode) {
                 case FRAME_TEXT:
-                        s->user->message(c, message.text, message.length);
+                        if (s->user->message)
+                                s->user->message(c, message.text, message.length);
+                        else
+                                socket_close(c, FRAME_CLOSE_UNFIT, "binary messages are taken here");
                         break;
                 case FRAME_PING:
                         /* Answers to pings that pile up are no use to anybody. */
@@ -70,7 +73,10 @@ static void socket_input(struct connection *c, uint8_t *data, size_t length)
                         socket_close(c, FRAME_CLOSE_NORMAL, "");
                         break;
                 case FRAME_BINARY:
-                        socket_close(c, 1003, "text is taken here");
+                        if (s->user->binary)
+                                s->user->binary(c, (const uint8_t *)message.text, message.length);
+                        else
+                                socket_close(c, FRAME_CLOSE_UNFIT, "text is taken here");
                         break;
                 case FRAME_PONG:
                 case FRAME_MORE:
@@ -125,6 +131,18 @@ void socket_send(struct connection *c, const char *text, size_t bytes)
 
         if (!c->dead && !s->closing)
                 send_frame(c, FRAME_TEXT, text, bytes);
+}
+
+void socket_send_binary(struct connection *c, const void *first, size_t first_bytes, const void *second, size_t second_bytes)
+{
+        struct socket *s = c->data;
+        uint8_t head[FRAME_HEAD];
+
+        if (c->dead || s->closing)
+                return;
+        connection_write(c, head, frame_head(head, FRAME_BINARY, first_bytes + second_bytes));
+        connection_write(c, first, first_bytes);
+        connection_write(c, second, second_bytes);
 }
 
 /* The list names the protocol. */

@@ -33,27 +33,33 @@ static void exchange_free(struct upstream *u)
 {
         DL_DELETE(u->all->active, u);
         free(u->head);
+        free(u->held);
+        free(u->last_words);
         free(u);
 }
 
-static void end(struct upstream *u, int error, const char *text)
+void exchange_end(struct upstream *u, int error, const char *text)
 {
         const struct upstream_calls *calls = u->calls;
+        char *words = take(u->last_words); /* text may be this */
         void *context = u->context;
         bool any = u->any;
 
+        if (u->tunnel)
+                tunnel_leave(u);
         if (u->link && (error || !u->keep))
                 link_close(u->link);
         else if (u->link)
                 link_keep(u->link);
-        u->all->counts.failed += error != 0;
+        u->all->counts.failed += error && error != -EBUSY;
         exchange_free(u);
         calls->end(context, error, text, any);
+        free(words);
 }
 
 void exchange_fail(struct upstream *u, const char *text)
 {
-        end(u, -EPIPE, text);
+        exchange_end(u, -EPIPE, text);
 }
 
 static void on_later(uv_idle_t *handle)
@@ -66,10 +72,13 @@ static void on_later(uv_idle_t *handle)
                 more = false;
                 DL_FOREACH(all->active, u)
                 {
-                        if (u->stage != UPSTREAM_FAILED)
+                        if (u->stage != UPSTREAM_FAILED && !tunnel_is_due(u))
                                 continue;
                         /* What the call does may end others: begin anew. */
-                        exchange_fail(u, u->failure);
+                        if (u->stage == UPSTREAM_FAILED)
+                                exchange_fail(u, u->failure);
+                        else
+                                tunnel_go_on(u);
                         more = true;
                         break;
                 }
@@ -77,11 +86,16 @@ static void on_later(uv_idle_t *handle)
         uv_idle_stop(handle);
 }
 
-static void fail_later(struct upstream *u, const char *text)
+void exchange_later(struct upstreams *all)
+{
+        uv_idle_start(&all->later, on_later);
+}
+
+void exchange_fail_later(struct upstream *u, const char *text)
 {
         u->stage = UPSTREAM_FAILED;
         u->failure = text;
-        uv_idle_start(&u->all->later, on_later);
+        exchange_later(u->all);
 }
 
 /* ---- sending ---- */
@@ -157,14 +171,14 @@ void exchange_go(struct upstream *u)
         if (r == 0)
                 r = link_take(u, false);
         if (r < 0) {
-                fail_later(u, r == -EMFILE || r == -ENFILE ? "too many open connections here" : "the engine can't be reached");
+                exchange_fail_later(u, r == -EMFILE || r == -ENFILE ? "too many open connections here" : "the engine can't be reached");
                 return;
         }
         if (u->link->connecting)
                 return;
         u->due_ms = server_now(u->all->server) + u->first_ms;
         if (write_more(u) < 0 && !again_on_a_fresh_one(u))
-                fail_later(u, "the engine closed the connection");
+                exchange_fail_later(u, "the engine closed the connection");
 }
 
 /* ---- the answer ---- */
@@ -284,7 +298,7 @@ void exchange_input(struct link *l, const char *data, size_t length)
         if (u->complete) {
                 http_parser_pause(&l->parser, 0);
                 u->keep = u->keep && used == length;
-                end(u, 0, "");
+                exchange_end(u, 0, "");
         } else if (HTTP_PARSER_ERRNO(&l->parser) != HPE_OK) {
                 exchange_fail(u, length ? "the engine's answer is not HTTP" : "the engine closed the connection in the middle of its answer");
         } else if (!length) {
@@ -296,9 +310,9 @@ void exchange_input(struct link *l, const char *data, size_t length)
 
 int upstream_begin(struct upstreams *all, const struct upstream_request *q, const struct upstream_calls *calls, void *context, struct upstream **ret)
 {
-        struct target *t;
+        struct target *t = NULL;
         struct upstream *u;
-        int n, r = target_get(all, q->address, &t);
+        int n, r = q->address ? target_get(all, q->address, &t) : 0;
 
         if (r < 0)
                 return r;
@@ -307,6 +321,12 @@ int upstream_begin(struct upstreams *all, const struct upstream_request *q, cons
                 return -ENOMEM;
         *u = (struct upstream){.all = all, .target = t, .calls = calls, .context = context, .body = q->body, .body_length = q->body_length, .first_ms = q->first_ms,
                                .quiet_ms = q->quiet_ms, .keep = true};
+        if (!t) {
+                DL_APPEND(all->active, u);
+                *ret = u;
+                tunnel_begin(u, q);
+                return 0;
+        }
         n = asprintf(&u->head, "POST %s%s HTTP/1.1\r\nHost: %s%s%s:%s\r\nContent-Type: application/json\r\nContent-Length: %zu\r\nX-Request-Id: %s\r\n%s%s%s\r\n", t->prefix, q->path,
                      strchr(t->host, ':') ? "[" : "", t->host, strchr(t->host, ':') ? "]" : "", t->port, q->body_length, q->id, q->key ? "Authorization: Bearer " : "",
                      q->key ? q->key : "", q->key ? "\r\n" : "");
@@ -325,6 +345,8 @@ void upstream_cancel(struct upstream *u)
 {
         if (u->link)
                 link_close(u->link);
+        if (u->tunnel)
+                tunnel_leave(u);
         exchange_free(u);
 }
 
@@ -333,6 +355,8 @@ void upstream_pause(struct upstream *u, bool pause)
         if (u->paused == pause)
                 return;
         u->paused = pause;
+        if (tunnel_is_due(u))
+                exchange_later(u->all);
         if (u->link && !u->link->connecting)
                 look(u, u->link->watched & UV_WRITABLE);
 }

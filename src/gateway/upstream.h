@@ -1,6 +1,6 @@
-/* upstream.h: requests to engines: plain HTTP/1.1 over connections that are kept and used again, on the gateway's loop.
+/* upstream.h: requests to engines, on the gateway's loop: over plain HTTP/1.1 on connections that are kept and used again, or as streams of the tunnel that the engine's worker holds open (tunnel.c).
  *
- * One exchange at a time on a connection. What is sent is borrowed until the first byte of the answer or its end (nothing is copied but the head); what comes is handed to the
+ * One exchange at a time on a connection, many in a tunnel. What is sent is borrowed until the first byte of the answer or its end (nothing is copied but the head); what comes is handed to the
  * calls as it comes, and no more is read while the receiver says that it is full (upstream_pause). An exchange ends once: `end` is its last call, never from
  * inside upstream_begin, and after upstream_cancel there is none. A kept connection that turns out closed before any byte of the answer is replaced by a fresh one, once.
  */
@@ -20,12 +20,14 @@ struct upstream_calls {
         void (*head)(void *context, const struct upstream_answer *answer);
         /* Part of the body. */
         void (*body)(void *context, const char *data, size_t length);
-        /* error 0: the answer is complete; else what broke: text says it. any: bytes of an answer had come. */
+        /* error 0: the answer is complete; -EBUSY: its worker says that the engine has no place; else what broke: text says it. any: bytes of an answer had come. */
         void (*end)(void *context, int error, const char *text, bool any);
 };
 
 struct upstream_request {
-        const char *address;      /* "http://HOST:PORT", may have a path that goes before `path` */
+        const char *address;      /* "http://HOST:PORT", may have a path that goes before `path`; NULL: through the tunnel of `worker`, for its engine of `model` */
+        struct id worker;
+        const char *model;
         const char *path;         /* "/v1/chat/completions" */
         const char *key;          /* bearer secret; NULL: none */
         const char *id;           /* X-Request-Id */
@@ -48,5 +50,8 @@ void upstream_pause(struct upstream *upstream, bool pause);
 struct upstream_counts {
         uint64_t connects, reused, failed, replaced;
         size_t open, idle;
+        /* of tunnels */
+        size_t tunnels, streams, held;   /* held: bytes that came and wait for slow clients */
+        uint64_t streams_ever, turned_away, malformed, bytes_to_workers, bytes_from_workers;
 };
 void upstreams_counts(const struct upstreams *all, struct upstream_counts *ret_counts);

@@ -91,6 +91,8 @@ static void put_resident(struct strbuf *b, bool known, bool in)
 static int put_engine(void *context, const struct served *e)
 {
         struct strbuf *b = context;
+        bool no_road = e->state == GENERATE_READY && e->worker->connection && engine_state_seen(e->worker->connection->service, e) == GENERATE_STARTING;
+        const char *text = no_road && !e->text[0] ? "its worker's tunnel is not open" : e->text;
 
         if (b->text[b->length - 1] == '}')
                 put_literal(b, ",");
@@ -100,12 +102,12 @@ static int put_engine(void *context, const struct served *e)
         put_string(b, e->worker->name, strlen(e->worker->name));
         put_literal(b, ",\"kind\":");
         put_string(b, e->kind, strlen(e->kind));
-        strbuf_add(b, ",\"state\":\"%s\",\"resident\":", engine_state_names[e->state]);
+        strbuf_add(b, ",\"state\":\"%s\",\"resident\":", engine_state_names[no_road ? GENERATE_STARTING : e->state]);
         put_resident(b, e->resident != GENERATE_UNKNOWN, e->resident == GENERATE_IN);
         strbuf_add(b, ",\"parallel\":%u,\"context\":%u,\"memory_bytes\":%llu,\"revision\":", e->parallel, e->context, (unsigned long long)e->memory);
         put_string(b, e->revision, strlen(e->revision));
         put_literal(b, ",\"text\":");
-        put_string(b, e->text, strlen(e->text));
+        put_string(b, text, strlen(text));
         put_literal(b, "}");
         return 0;
 }

@@ -71,8 +71,8 @@ static const char *wrong_engine(const json_t *e)
                 return "model: a name of 1 to 127 printable characters without blanks and quotes";
         if (state_parse(text_of(e, "state"), &state) < 0)
                 return "state: cold, starting, ready, stopping or failed";
-        if (state == GENERATE_READY && strncmp(text_of(e, "address"), "http://", 7))
-                return "address: http://HOST:PORT of an engine that is ready";
+        if (text_of(e, "address")[0] && strncmp(text_of(e, "address"), "http://", 7))
+                return "address: http://HOST:PORT, or none where only the tunnel leads";
         if (!is_plain(text_of(e, "address"), 200) || !is_plain(text_of(e, "key"), 512) || !is_plain(text_of(e, "kind"), 16))
                 return "address, key or kind: too long, or with characters that don't belong there";
         if (tasks && (!json_is_array(tasks) || json_array_size(tasks) > 16))
@@ -134,7 +134,7 @@ static void tell_changed(struct service *s, const char *model)
 
 static int to_generate(struct service *s, struct served *e)
 {
-        const struct generate_engine spec = {.model = e->model, .site = e->worker->site, .state = e->state, .resident = e->resident, .parallel = e->parallel,
+        const struct generate_engine spec = {.model = e->model, .site = e->worker->site, .state = engine_state_seen(s, e), .resident = e->resident, .parallel = e->parallel,
                                              .memory = e->memory, .startable = strcmp(e->kind, "url") != 0, .context = e};
 
         return generate_engine(s->generate, s->now_ms, &spec, &e->number);
@@ -262,6 +262,14 @@ void engines_take(struct service *s, struct worker *worker, const json_t *m)
         engines_drain(s);
 }
 
+void engines_again(struct service *s, struct worker *worker)
+{
+        for (struct served *e = worker->served; e; e = e->next)
+                if (e->number != GENERATE_NONE)
+                        (void)!to_generate(s, e);
+        engines_drain(s);
+}
+
 void engines_away(struct service *s, struct worker *worker)
 {
         for (struct served *e = worker->served; e; e = e->next) {
@@ -294,6 +302,9 @@ static uint32_t requests_of(const struct service *s, const struct served *e, uin
         *ret_sent = e->told_sent;
         if (e->number != GENERATE_NONE)
                 outstanding = generate_engine_load(s->generate, e->number, ret_sent);
+        /* What waits for a worker that is to end goes to another, or waits until it is back. */
+        if (e->worker->leaving)
+                return outstanding;
         return outstanding + (generate_model_view(s->generate, s->now_ms, e->model, &v) ? v.waiting : 0);
 }
 
@@ -396,7 +407,7 @@ void engines_drain(struct service *s)
                 case GENERATE_DISPATCH:
                         if (e && s->generate_calls.dispatch) {
                                 const struct service_engine engine = {.number = a.engine, .worker = e->worker->id, .worker_name = e->worker->name, .model = e->model,
-                                                                      .kind = e->kind, .address = e->address, .key = e->key, .revision = e->revision,
+                                                                      .kind = e->kind, .address = engine_is_direct(s, e) ? e->address : NULL, .key = e->key, .revision = e->revision,
                                                                       .context = e->context, .tasks = e->tasks};
 
                                 s->generate_calls.dispatch(s->generate_context, a.request, &engine);
@@ -459,6 +470,13 @@ void service_generate_end(struct service *s, struct generate_request *request, u
 {
         service_time(s);
         generate_end(s->generate, s->now_ms, request, cost);
+        engines_drain(s);
+}
+
+void service_generate_busy(struct service *s, struct generate_request *request)
+{
+        service_time(s);
+        generate_busy(s->generate, s->now_ms, request);
         engines_drain(s);
 }
 

@@ -17,7 +17,7 @@ struct strbuf;
 struct service_engine {
         uint32_t number;
         struct id worker;
-        const char *worker_name, *model, *kind, *address, *key, *revision; /* key: NULL: none */
+        const char *worker_name, *model, *kind, *address, *key, *revision; /* address: NULL: through its worker's tunnel; key: NULL: none */
         uint32_t context;
         unsigned tasks;                  /* enum service_engine_task's bits */
 };
@@ -33,11 +33,21 @@ void service_generate_ask(struct service *service, const char *model, struct gen
 void service_generate_first(struct service *service, struct generate_request *request);
 void service_generate_end(struct service *service, struct generate_request *request, uint64_t cost);
 bool service_generate_again(struct service *service, struct generate_request *request);
+/* The engine's worker says that all its places are taken: the request waits again. */
+void service_generate_busy(struct service *service, struct generate_request *request);
 void service_generate_judge(struct service *service, uint32_t engine, bool good);
 bool service_generate_waiting(const struct service *service);
 /* Once a second: tells workers which of their engines are used. */
 void service_engines_tick(struct service *service);
 const struct generate *service_generate(const struct service *service);
+
+/* A worker's tunnel. credential: "WORKER:SECRET" as its welcome told it. 0 and whose it is; -EINVAL, -EACCES. */
+must_check int service_tunnel_whose(struct service *service, const struct account_caller *caller, const char *credential, struct id *ret_worker);
+/* It can be used (dispatches may follow from inside); it can't any more. */
+void service_tunnel_opened(struct service *service, const struct id *worker);
+void service_tunnel_closed(struct service *service, const struct id *worker);
+/* An engine that was busy has a place. */
+void service_tunnel_free(struct service *service, const struct id *worker, const char *model);
 
 /* What a request used, added up by day, account and model, and stored every ten seconds: what a crash takes away is less than that. */
 struct service_usage {

@@ -139,6 +139,9 @@ struct worker {
         uint32_t number;                      /* the core's, or CORE_NONE */
         uint32_t state;                       /* enum core_worker_state, as last told */
         bool drained, private_pool;
+        bool leaving;                         /* its owner ends it */
+        bool tunnelled;                       /* its tunnel is open */
+        char tunnel_secret[33];               /* what opens it; "": nothing does */
         char name[CORE_TEXT], instance[LABEL_BYTES], version[LABEL_BYTES], address[64];
         uint32_t slots;
         json_t *abilities;                    /* types, devices, models, labels, host_memory_bytes, as it said */
@@ -497,6 +500,14 @@ void engines_gone(struct service *s, struct worker *worker);
 void engine_want(struct served *engine, bool ready);
 /* Carries out what generate decided. */
 void engines_drain(struct service *s);
+
+/* They are seen otherwise: what generate knows of them is told anew. */
+void engines_again(struct service *s, struct worker *worker);
+
+/* tunnel.c */
+void tunnel_secret(struct worker *worker);
+bool engine_is_direct(const struct service *s, const struct served *engine);
+enum generate_state engine_state_seen(const struct service *s, const struct served *engine);
 
 /* usage.c: what became known since the last time goes to the store, every while; all: now. */
 void usage_turn(struct service *s, bool all);

@@ -38,6 +38,8 @@ struct service_clock {
         void *context;
 };
 
+enum service_direct { SERVICE_DIRECT_LOCAL, SERVICE_DIRECT_ANY, SERVICE_DIRECT_NONE }; /* local: of workers that connect from this machine */
+
 struct service_options {
         const char *store_url;           /* as store_open takes it; NULL: FOLDER/pool.db */
         const char *folder;              /* logs/, objects/, secrets; made with mode 0700 when missing */
@@ -55,6 +57,7 @@ struct service_options {
         void *context;
         const struct service_clock *clock;
         const struct generate_settings *generate; /* NULL: the defaults; used until service_open returns */
+        enum service_direct direct;      /* which engines requests go to at the address that they tell, in place of their worker's tunnel */
 };
 
 /* Opens the store, loads what has not ended, claims queues. message says what and what to do. */

@@ -388,6 +388,8 @@ static int on_drain(struct service_worker *c, const json_t *m)
                 return message_malformed(c, "on: true or false");
         if (json_is_true(on) || !c->worker->drained)
                 (void)!core_worker_drain(c->service->core, c->service->now_ms, c->worker->number, json_is_true(on));
+        c->worker->leaving = json_is_true(on);
+        engines_again(c->service, c->worker);
         return 0;
 }
 

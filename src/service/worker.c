@@ -226,6 +226,7 @@ static void worker_drained(struct service *s, struct worker *worker, bool on)
         worker->version_number++;
         if (worker->number != CORE_NONE)
                 (void)!core_worker_drain(s->core, s->now_ms, worker->number, on);
+        engines_again(s, worker);
         if (worker->connection) {
                 strbuf_add(&b, "{\"m\":\"drain\",\"on\":%s}", on ? "true" : "false");
                 connection_send(worker->connection, &b);
@@ -477,7 +478,11 @@ static void welcome(struct service_worker *c, const struct strbuf *lost, const s
                 put_literal(&b, "],\"elsewhere\":[");
                 strbuf_put(&b, elsewhere->text, elsewhere->length);
         }
-        put_literal(&b, "]}");
+        put_literal(&b, "]");
+        tunnel_secret(c->worker);
+        if (c->worker->tunnel_secret[0])
+                strbuf_add(&b, ",\"tunnel\":\"%s\"", c->worker->tunnel_secret);
+        put_literal(&b, "}");
         op->text = b.text;
         op->bytes = b.length;
         op->connection = c;
@@ -525,6 +530,7 @@ int worker_join(struct service_worker *c, const json_t *hello, struct worker *wo
                 json_decref(worker->resident);
                 worker->resident = json_incref(json_object_get(hello, "resident"));
         }
+        worker->leaving = false;
         worker->seen = s->unix_ms;
         worker->seen_ns = s->now_ns;
         r = worker_to_core(s, worker, true);
