@@ -13,7 +13,8 @@
 
 static const struct config_entry settings[] = {
         {"model", "kind", CONFIG_CHOICE, AT(kind), "command", .choices = "llama|command|url", .help = "llama: the server that comes with Berth, for a GGUF file; command: any program; url: a server that is there anyway"},
-        {"model", "url", CONFIG_STRING, AT(url), "", .help = "kind url: http://HOST:PORT"},
+        {"model", "url", CONFIG_STRING, AT(url), "", .help = "kind url: http://HOST:PORT or https://HOST:PORT"},
+        {"model", "ca_file", CONFIG_STRING, AT(ca_file), "", .help = "kind url, https: file of certificates that may have signed its own; empty: the system's"},
         {"model", "key_file", CONFIG_STRING, AT(key_file), "", .help = "kind url: file that holds the key which that server asks for"},
         {"model", "port", CONFIG_NUMBER, AT(port), "0", 0, 65535, .help = "that the server is to listen on; 0: a free one"},
         {"model", "health", CONFIG_STRING, AT(health), "/health", .help = "path that answers 2xx once it can work"},
@@ -187,14 +188,15 @@ static void close_up(char *list)
 
 static int check_url(char *url)
 {
-        size_t n = strlen(url), host;
+        size_t n = strlen(url), scheme = !strncmp(url, "https://", 8) ? 8 : 7, host;
 
         while (n && url[n - 1] == '/')
                 url[--n] = 0;
-        if (strncmp(url, "http://", 7) != 0 || !text_is_clean(url, CONFIG_TEXT))
+
+        if ((scheme == 7 && strncmp(url, "http://", 7) != 0) || !text_is_clean(url, CONFIG_TEXT))
                 return -EINVAL;
-        host = strcspn(url + 7, "/?#@ \"'\\<>{}");
-        return !host || url[7 + host] ? -EINVAL : 0;
+        host = strcspn(url + scheme, "/?#@ \"'\\<>{}");
+        return !host || url[scheme + host] ? -EINVAL : 0;
 }
 
 /* What fits together, of one whole section. */
@@ -214,8 +216,8 @@ static int check_entry(struct catalogue_entry *e, const char *path, char message
                 return refuse(message, "%s[model %s] health \"%.60s\": a path, such as /health", where, e->name, e->health);
         if (!e->device[0])
                 snprintf(e->device, sizeof e->device, "auto");
-        if (e->kind != CATALOGUE_URL && (e->url[0] || e->key_file[0]))
-                return refuse(message, "%s[model %s] url and key_file are for kind = url", where, e->name);
+        if (e->kind != CATALOGUE_URL && (e->url[0] || e->key_file[0] || e->ca_file[0]))
+                return refuse(message, "%s[model %s] url, key_file and ca_file are for kind = url", where, e->name);
         switch (e->kind) {
         case CATALOGUE_LLAMA:
                 if (!e->file[0])
@@ -239,7 +241,9 @@ static int check_entry(struct catalogue_entry *e, const char *path, char message
         }
         default:
                 if (check_url(e->url) < 0)
-                        return refuse(message, "%s[model %s] kind url needs url = http://HOST:PORT, without a path", where, e->name);
+                        return refuse(message, "%s[model %s] kind url needs url = http://HOST:PORT or https://HOST:PORT, without a path", where, e->name);
+                if (e->ca_file[0] && strncmp(e->url, "https://", 8) != 0)
+                        return refuse(message, "%s[model %s] ca_file is for a url of https", where, e->name);
                 if (e->command[0] || e->file[0] || e->port || e->environment[0] || e->memory || e->always)
                         return refuse(message, "%s[model %s] kind url: command, file, port, environment, memory and always are of servers that are started here", where, e->name);
         }

@@ -29,7 +29,7 @@ struct catalogue_entry {
         char command[CATALOGUE_LONG];    /* words as a shell splits them, with {port} {host} {model} {file} {folder} */
         char file[CATALOGUE_LONG];       /* of the model; relative to the catalogue's folder */
         char environment[CATALOGUE_LONG]; /* NAME=VALUE lines, each ended by '\n' */
-        char url[CONFIG_TEXT], key_file[CONFIG_TEXT], health[CONFIG_TEXT], labels[CONFIG_TEXT], tasks[CONFIG_TEXT], revision[CONFIG_TEXT], device[CONFIG_TEXT];
+        char url[CONFIG_TEXT], key_file[CONFIG_TEXT], ca_file[CONFIG_TEXT], health[CONFIG_TEXT], labels[CONFIG_TEXT], tasks[CONFIG_TEXT], revision[CONFIG_TEXT], device[CONFIG_TEXT];
         uint64_t port, memory, host_memory, idle, start, stop, parallel, context; /* idle, start, stop: ns */
         bool always;                     /* started without being asked for, and never idle */
 };

@@ -336,7 +336,11 @@ void handle_worker_tunnel(struct request *r)
         struct tunnel *t, *before;
         struct id worker;
 
-        if (!credential || service_tunnel_whose(server->service, &r->caller, credential, &worker) < 0) {
+        if (!credential) {
+                reply_problem(r, "request.upgrade", NULL, "A WebSocket handshake with X-Berth-Tunnel is needed.");
+                return;
+        }
+        if (service_tunnel_whose(server->service, &r->caller, credential, &worker) < 0) {
                 reply_problem(r, "auth.forbidden", NULL, "A tunnel is opened with what the worker's welcome told.");
                 return;
         }

@@ -390,6 +390,15 @@ static int on_drain(struct service_worker *c, const json_t *m)
                 (void)!core_worker_drain(c->service->core, c->service->now_ms, c->worker->number, json_is_true(on));
         c->worker->leaving = json_is_true(on);
         engines_again(c->service, c->worker);
+        /* It hears which requests it still has, then that this was all. */
+        if (c->worker->leaving && c->worker->connection) {
+                struct strbuf b = {0};
+
+                service_engines_tick(c->service);
+                put_literal(&b, "{\"m\":\"drain\",\"on\":true}");
+                connection_send(c, &b);
+                strbuf_done(&b);
+        }
         return 0;
 }
 

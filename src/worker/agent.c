@@ -12,6 +12,7 @@
 #define BACKOFF_FIRST_MS 1000
 #define BACKOFF_LAST_MS 60000
 #define RETRY_AFTER_LAST_MS 3600000
+#define DRAIN_HEARD_MS 2000 /* a pool says within this which requests it still has here */
 
 void agent_say(struct agent *a, int level, const char *format, ...)
 {
@@ -119,6 +120,8 @@ void agent_closed(struct agent *a, uint64_t now, uint32_t server, const char *wh
                 a->counters.reconnects++;
                 if (a->ops->engine)
                         a->ops->engine(a->context, server, &(const struct message){.kind = MESSAGE_UNKNOWN});
+                if (a->ops->tunnel)
+                        a->ops->tunnel(a->context, server, l->url, NULL);
         }
         wait_again(a, now, server, retry_after_ms);
         agent_say(a, l->backoff_ms > 4 * BACKOFF_FIRST_MS ? LOG_INFO_N : LOG_WARNING_N, "%s: %s; again in %llu ms", l->url, why,
@@ -278,6 +281,12 @@ static void welcomed(struct agent *a, uint64_t now, uint32_t server, const struc
         for (i = 0; i < m->server_count; i++)
                 if ((!a->settings.secure || !strncmp(m->servers[i], "wss://", 6)) && agent_add(a, now, m->servers[i], true) == 0)
                         agent_say(a, LOG_INFO_N, "%s tells of %s", l->url, m->servers[i]);
+        if (a->ops->tunnel && m->tunnel[0]) {
+                char credential[ID_TEXT + MESSAGE_TUNNEL + 1];
+
+                snprintf(credential, sizeof credential, "%s:%s", a->worker, m->tunnel);
+                a->ops->tunnel(a->context, server, l->url, credential);
+        }
         send_change(a, now, server);
         agent_flush(a, now, server);
         agent_offer(a, now);
@@ -336,7 +345,7 @@ int agent_received(struct agent *a, uint64_t now, uint32_t server, const char *t
                 about_lease(a, now, server, &m);
                 break;
         case MESSAGE_DRAIN:
-                if (l->draining != m.on)
+                if (l->draining != m.on && !a->draining)
                         agent_say(a, LOG_NOTICE_N, "%s: %s", l->url, m.on ? "the pool drains this worker: no new work" : "the pool gives work again");
                 l->draining = m.on;
                 break;
@@ -404,6 +413,20 @@ uint32_t agent_running(const struct agent *a)
         return n;
 }
 
+static uint32_t agent_requests(const struct agent *a)
+{
+        return a->ops->requests ? a->ops->requests(a->context) : 0;
+}
+
+uint32_t agent_connected(const struct agent *a)
+{
+        uint32_t n = 0;
+
+        for (uint32_t i = 0; i < AGENT_SERVERS; i++)
+                n += a->links[i].state == AGENT_READY || a->links[i].state == AGENT_GREETING;
+        return n;
+}
+
 void agent_drain(struct agent *a, uint64_t now)
 {
         if (a->draining && !a->at_once) {
@@ -413,7 +436,8 @@ void agent_drain(struct agent *a, uint64_t now)
         } else if (!a->draining) {
                 a->draining = true;
                 a->drain_until = now + a->settings.drain_ms;
-                agent_say(a, LOG_NOTICE_N, "draining: %u task%s left, at most %llu s", agent_running(a), agent_running(a) == 1 ? "" : "s",
+                a->drain_heard_by = now + DRAIN_HEARD_MS;
+                agent_say(a, LOG_NOTICE_N, "draining: %u task%s and %u request%s left, at most %llu s", agent_running(a), agent_running(a) == 1 ? "" : "s", agent_requests(a), agent_requests(a) == 1 ? "" : "s",
                           (unsigned long long)(a->settings.drain_ms / 1000));
                 for (uint32_t i = 0; i < AGENT_SERVERS; i++)
                         if (a->links[i].state == AGENT_READY)
@@ -470,9 +494,23 @@ static uint64_t link_tick(struct agent *a, uint64_t now, uint32_t server)
         return l->state == AGENT_UNUSED || (l->state == AGENT_WAITING && a->bye_until) ? UINT64_MAX : l->at;
 }
 
+static bool all_heard(const struct agent *a)
+{
+        for (uint32_t i = 0; i < AGENT_SERVERS; i++)
+                if (a->links[i].state == AGENT_READY && !a->links[i].draining)
+                        return false;
+        return true;
+}
+
 /* All is done, or the bound is over: what still runs is ended, results get their time to be acknowledged, then everybody hears bye. */
 static uint64_t drain_tick(struct agent *a, uint64_t now)
 {
+        uint64_t heard_by = a->drain_heard_by < a->drain_until ? a->drain_heard_by : a->drain_until;
+
+        if (a->ops->requests && now < heard_by && !all_heard(a))
+                return heard_by;
+        if (agent_requests(a) && now < a->drain_until)
+                return a->drain_until;
         if (agent_running(a)) {
                 if (now < a->drain_until)
                         return a->drain_until;

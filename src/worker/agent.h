@@ -53,6 +53,10 @@ struct agent_ops {
         void (*engine)(void *context, uint32_t server, const struct message *words);
         /* That server wants to see this machine in full, with the last span_s seconds; agent_seen answers. NULL: it can't be seen. */
         void (*look)(void *context, uint32_t server, uint32_t span_s);
+        /* What opens a tunnel to that server from now on ("WORKER:SECRET"); NULL: it is not connected any more. The call may be NULL. */
+        void (*tunnel)(void *context, uint32_t server, const char *url, const char *credential);
+        /* Requests for models that run here, which the end waits for as for tasks; NULL: none do. */
+        uint32_t (*requests)(void *context);
 };
 
 struct agent_settings {
@@ -73,7 +77,7 @@ struct agent_link {
         uint64_t lease_ms, heartbeat_ms, payload_bytes, renew_at, beat_at;
         uint32_t credit;       /* slots offered and not used yet */
         bool told;             /* by a welcome, not by the owner */
-        bool draining;         /* the pool says so */
+        bool draining;         /* the pool says so, or that it heard of our own end: what it has told of requests by now is all */
         uint64_t node_ms, node_at; /* node reports: how far apart, when the next may be sent */
         bool node_due;         /* it does not know the latest */
         json_t *change;        /* members of a change that found its buffer full, or NULL */
@@ -117,7 +121,7 @@ struct agent {
         struct agent_kept *kept, **kept_end;
         uint32_t kept_count;
         bool draining, at_once, ended;
-        uint64_t drain_until, bye_until;
+        uint64_t drain_until, drain_heard_by, bye_until;
         struct agent_counters counters;
 };
 
@@ -162,3 +166,5 @@ static inline bool agent_is_over(const struct agent *a)
         return a->ended;
 }
 uint32_t agent_running(const struct agent *a);
+/* Servers that it is connected to, welcomed or not yet. */
+uint32_t agent_connected(const struct agent *a);

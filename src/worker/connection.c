@@ -27,7 +27,8 @@ struct link {
         struct lws *wsi;       /* NULL: not connected and not connecting */
         bool open, muted;      /* muted: its end interests nobody */
         bool overrun;          /* a message longer than allowed */
-        bool asked;            /* someone was told -EAGAIN */
+        size_t asked;          /* someone waits until less than that is left to be sent; 0: nobody */
+        char credential[ID_TEXT + MESSAGE_TUNNEL + 1]; /* of a tunnel */
         struct piece *first, **last;
         size_t waiting;
         char *text;            /* what came of a message so far */
@@ -38,7 +39,7 @@ struct connections {
         struct connections_options options;
         struct lws_context *context;
         struct lws_vhost *vhost;
-        struct link links[AGENT_SERVERS];
+        struct link links[CONNECTIONS];
         struct timer {
                 lws_sorted_usec_list_t list; /* first: the callback gets its address */
                 struct connections *all;
@@ -59,7 +60,8 @@ static void forget(struct link *l)
         l->text = NULL;
         l->length = l->size = l->waiting = 0;
         l->wsi = NULL;
-        l->open = l->overrun = l->asked = false;
+        l->open = l->overrun = false;
+        l->asked = 0;
 }
 
 static void on_timer(lws_sorted_usec_list_t *list)
@@ -89,6 +91,11 @@ static void ended(struct link *l, const char *why, uint64_t retry_after_ms)
         connections_hurry(c);
 }
 
+static bool is_tunnel(const struct link *l)
+{
+        return l->number >= AGENT_SERVERS;
+}
+
 /* Header lines of our own, once TLS stands: the key goes to nobody else than the one expected. */
 static int add_headers(struct link *l, struct lws *wsi, unsigned char **at, unsigned char *end)
 {
@@ -103,14 +110,16 @@ static int add_headers(struct link *l, struct lws *wsi, unsigned char **at, unsi
         n = snprintf(line, sizeof line, "Bearer %s", o->token);
         if (n < 0 || n >= (int)sizeof line)
                 return -1;
-        return lws_add_http_header_by_name(wsi, (const unsigned char *)"authorization:", (const unsigned char *)line, n, at, end) ? -1 : 0;
+        if (lws_add_http_header_by_name(wsi, (const unsigned char *)"authorization:", (const unsigned char *)line, n, at, end))
+                return -1;
+        return is_tunnel(l) && lws_add_http_header_by_name(wsi, (const unsigned char *)"x-berth-tunnel:", (const unsigned char *)l->credential, (int)strlen(l->credential), at, end) ? -1 : 0;
 }
 
 static int receive(struct link *l, struct lws *wsi, const void *data, size_t bytes)
 {
         struct connections *c = l->all;
 
-        if (lws_frame_is_binary(wsi) || l->length + bytes > MESSAGE_BYTES) {
+        if (!lws_frame_is_binary(wsi) == is_tunnel(l) || l->length + bytes > MESSAGE_BYTES) {
                 l->overrun = true;
                 return -1;
         }
@@ -141,7 +150,7 @@ static int write_one(struct link *l, struct lws *wsi)
         struct piece *p = l->first;
 
         if (p) {
-                if (lws_write(wsi, p->data + LWS_PRE, p->bytes, LWS_WRITE_TEXT) < (int)p->bytes)
+                if (lws_write(wsi, p->data + LWS_PRE, p->bytes, is_tunnel(l) ? LWS_WRITE_BINARY : LWS_WRITE_TEXT) < (int)p->bytes)
                         return -1;
                 l->waiting -= p->bytes;
                 l->first = p->next;
@@ -151,8 +160,8 @@ static int write_one(struct link *l, struct lws *wsi)
                 if (l->first)
                         lws_callback_on_writable(wsi);
         }
-        if (l->asked && l->waiting < SEND_BYTES / 2) {
-                l->asked = false;
+        if (l->asked && l->waiting < l->asked) {
+                l->asked = 0;
                 c->options.writable(c->options.context, l->number);
         }
         return 0;
@@ -215,7 +224,7 @@ static int on_event(struct lws *wsi, enum lws_callback_reasons reason, void *use
                 failed(l, wsi, in, bytes);
                 return 0;
         case LWS_CALLBACK_CLIENT_CLOSED:
-                ended(l, l->overrun ? "it sent what is no text message of up to 1 MiB" : "the connection ended", 0);
+                ended(l, l->overrun ? "it sent what is no message of up to 1 MiB that belongs there" : "the connection ended", 0);
                 return 0;
         case LWS_CALLBACK_RAW_RX_FILE: {
                 struct epoll_event events[64];
@@ -237,6 +246,7 @@ static int on_event(struct lws *wsi, enum lws_callback_reasons reason, void *use
 
 static const struct lws_protocols protocols[] = {
         {"berth.worker.v1", on_event, 0, 65536, 0, NULL, 0},
+        {"berth.tunnel.v1", on_event, 0, 65536, 0, NULL, 0},
         {"berth-descriptors", on_event, 0, 0, 0, NULL, 0},
         {NULL, NULL, 0, 0, 0, NULL, 0},
 };
@@ -272,7 +282,7 @@ int connections_open(const struct connections_options *options, struct connectio
                 return -ENOMEM;
         c->options = *options;
         c->timer.all = c;
-        for (uint32_t i = 0; i < AGENT_SERVERS; i++) {
+        for (uint32_t i = 0; i < CONNECTIONS; i++) {
                 c->links[i] = (struct link){.all = c, .number = i};
                 c->links[i].last = &c->links[i].first;
         }
@@ -293,29 +303,29 @@ int connections_open(const struct connections_options *options, struct connectio
 
 void connections_close(struct connections *c)
 {
-        for (uint32_t i = 0; i < AGENT_SERVERS; i++)
+        for (uint32_t i = 0; i < CONNECTIONS; i++)
                 c->links[i].muted = true;
         lws_sul_cancel(&c->timer.list);
         lws_context_destroy(c->context);
-        for (uint32_t i = 0; i < AGENT_SERVERS; i++)
+        for (uint32_t i = 0; i < CONNECTIONS; i++)
                 forget(&c->links[i]);
         free(c);
 }
 
-int connections_begin(struct connections *c, uint32_t server, const char *url)
+static int begin(struct link *l, const char *url)
 {
-        struct link *l = &c->links[server];
+        struct connections *c = l->all;
         bool secure = !strncmp(url, "wss://", 6);
         char host[MESSAGE_URL], name[MESSAGE_URL];
         const char *colon, *bracket;
         uint64_t port = secure ? 443 : 80;
         struct lws_client_connect_info info = {
                 .context = c->context,
-                .path = "/worker/v1",
+                .path = is_tunnel(l) ? "/worker/v1/tunnel" : "/worker/v1",
                 .host = host,
                 .origin = NULL,
-                .protocol = "berth.worker.v1",
-                .local_protocol_name = "berth.worker.v1",
+                .protocol = is_tunnel(l) ? "berth.tunnel.v1" : "berth.worker.v1",
+                .local_protocol_name = is_tunnel(l) ? "berth.tunnel.v1" : "berth.worker.v1",
                 .ssl_connection = secure ? LCCSCF_USE_SSL : 0,
                 .ietf_version_or_minus_one = -1,
                 .userdata = l,
@@ -352,6 +362,19 @@ int connections_begin(struct connections *c, uint32_t server, const char *url)
         return 0;
 }
 
+int connections_begin(struct connections *c, uint32_t server, const char *url)
+{
+        return begin(&c->links[server], url);
+}
+
+int connections_begin_tunnel(struct connections *c, uint32_t server, const char *url, const char *credential)
+{
+        struct link *l = &c->links[TUNNEL_OF(server)];
+
+        snprintf(l->credential, sizeof l->credential, "%s", credential);
+        return begin(l, url);
+}
+
 void connections_end(struct connections *c, uint32_t server)
 {
         struct link *l = &c->links[server];
@@ -370,7 +393,7 @@ int connections_send(struct connections *c, uint32_t server, const char *text, s
         if (!l->open || l->muted)
                 return -ENOTCONN;
         if (l->waiting + bytes > SEND_BYTES) {
-                l->asked = true;
+                l->asked = SEND_BYTES / 2;
                 return -EAGAIN;
         }
         p = malloc(sizeof *p + LWS_PRE + bytes);
@@ -386,11 +409,21 @@ int connections_send(struct connections *c, uint32_t server, const char *text, s
         return 0;
 }
 
+bool connections_has_room(struct connections *c, uint32_t server, size_t most)
+{
+        struct link *l = &c->links[server];
+
+        if (l->waiting < most)
+                return true;
+        l->asked = most / 2;
+        return false;
+}
+
 size_t connections_waiting(const struct connections *c)
 {
         size_t n = 0;
 
-        for (uint32_t i = 0; i < AGENT_SERVERS; i++)
+        for (uint32_t i = 0; i < CONNECTIONS; i++)
                 n += c->links[i].waiting;
         return n;
 }

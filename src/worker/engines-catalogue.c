@@ -106,7 +106,7 @@ static void begin(struct engines *e, uint64_t now, struct engines_slot *s, const
         s->entry = *entry;
         s->leaving = false;
         s->resident = -1;
-        s->address[0] = s->key[0] = 0;
+        s->address[0] = s->key[0] = s->ca[0] = 0;
         engine_init(&s->engine, &rules);
         if (entry->always)
                 engine_want(&s->engine, now, ENGINE_SERVERS, true, -1, false);
@@ -115,6 +115,8 @@ static void begin(struct engines *e, uint64_t now, struct engines_slot *s, const
         if (entry->kind == CATALOGUE_URL) {
                 snprintf(s->address, sizeof s->address, "%s", entry->url);
                 read_key(e, s);
+                if (entry->ca_file[0])
+                        snprintf(s->ca, sizeof s->ca, "%.3800s%s%.255s", entry->ca_file[0] == '/' ? "" : e->folder, entry->ca_file[0] == '/' ? "" : "/", entry->ca_file);
         }
         engines_revise(e, s);
         e->dirty = true;

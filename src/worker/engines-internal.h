@@ -28,6 +28,7 @@ struct engines_slot {
         char how[ENGINE_TEXT];            /* what the keeper said of its end */
         bool hopeless;
         /* what pools are told */
+        char ca[PATH_MAX];                /* kind url: of certificates; "": the system's */
         char address[ENGINES_ADDRESS], key[ENGINES_KEY], revision[CONFIG_TEXT], job[48];
         uint32_t port;
         bool gated, coming;               /* it runs under `berth run'; the node daemon was told that its memory comes next */
@@ -42,7 +43,7 @@ struct engines {
         int inotify;
         char folder[PATH_MAX], catalogue[PATH_MAX], file[NAME_MAX + 1], logs[PATH_MAX]; /* folder, file: of the catalogue */
         struct engines_slot *slots[ENGINES_MOST];
-        bool dirty, ending;
+        bool dirty, ending, direct;       /* direct: pools may go to engines by their addresses */
 };
 
 /* engines-catalogue.c: reads the file, and makes slots what it says. */

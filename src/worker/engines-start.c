@@ -281,8 +281,6 @@ int engines_start(struct engines *e, struct engines_slot *s, char why[ENGINE_TEX
 
         if (!c)
                 return snprintf(why, ENGINE_TEXT, "out of memory"), -ENOMEM;
-        if (e->options.refusal)
-                return snprintf(why, ENGINE_TEXT, "%s", e->options.refusal), -EPERM;
         gated = s->entry.memory && e->options.berth[0] && node_link_find(socket, sizeof socket) == 0;
         s->port = (uint32_t)s->entry.port;
         r = s->port ? 0 : free_port(e->options.address, &s->port);

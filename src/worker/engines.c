@@ -46,7 +46,8 @@ static json_t *words(const char *list)
         return o;
 }
 
-static json_t *describe_one(const struct engines_slot *s)
+/* Where only tunnels lead, neither address nor key leave this machine. */
+static json_t *describe_one(const struct engines_slot *s, bool direct)
 {
         const struct catalogue_entry *c = &s->entry;
         json_t *o = json_pack("{s:s, s:s, s:s, s:I, s:I, s:o, s:o, s:I, s:s}", "model", c->name, "kind", catalogue_kind_name(c->kind), "state",
@@ -54,10 +55,11 @@ static json_t *describe_one(const struct engines_slot *s)
                               words(c->labels), "memory_bytes", (json_int_t)c->memory, "revision", s->revision);
 
         json_object_set_new(o, "resident", s->resident < 0 ? json_null() : json_boolean(s->resident));
-        if (s->address[0] && (s->engine.state == ENGINE_READY || c->kind == CATALOGUE_URL))
+        if (direct && s->address[0] && (s->engine.state == ENGINE_READY || c->kind == CATALOGUE_URL) && !strncmp(s->address, "http://", 7)) {
                 json_object_set_new(o, "address", json_string(s->address));
-        if (s->key[0] && (s->engine.state == ENGINE_READY || c->kind == CATALOGUE_URL))
-                json_object_set_new(o, "key", json_string(s->key));
+                if (s->key[0])
+                        json_object_set_new(o, "key", json_string(s->key));
+        }
         if (s->engine.text[0] || s->note[0])
                 json_object_set_new(o, "text", json_string(s->engine.text[0] ? s->engine.text : s->note));
         return o;
@@ -81,7 +83,7 @@ static void tell(struct engines *e)
         list = json_array();
         for (uint32_t i = 0; i < ENGINES_MOST; i++)
                 if (e->slots[i])
-                        json_array_append_new(list, describe_one(e->slots[i]));
+                        json_array_append_new(list, describe_one(e->slots[i], e->direct));
         e->options.changed(e->options.context, list);
 }
 
@@ -108,7 +110,7 @@ static void look_at(struct engines *e, struct engines_slot *s, uint64_t now)
         char url[ENGINES_ADDRESS + CONFIG_TEXT];
 
         snprintf(url, sizeof url, "%s%s", s->address, s->entry.health);
-        if (health_begin(e->health, s->index, url, s->key) < 0)
+        if (health_begin(e->health, s->index, url, s->key, s->ca) < 0)
                 engine_checked(&s->engine, now, false, "no memory for a look");
 }
 
@@ -292,6 +294,44 @@ void engines_end(struct engines *e, uint64_t now)
                         engine_retire(&e->slots[i]->engine, now);
                         act(e, e->slots[i], now);
                 }
+}
+
+void engines_direct(struct engines *e, bool direct)
+{
+        e->dirty |= e->direct != direct;
+        e->direct = direct;
+        tell(e);
+}
+
+bool engines_find(const struct engines *e, const char *model, struct tunnel_target *ret)
+{
+        for (uint32_t i = 0; i < ENGINES_MOST; i++) {
+                const struct engines_slot *s = e->slots[i];
+
+                if (!s || s->engine.state != ENGINE_READY || strcmp(s->entry.name, model) != 0)
+                        continue;
+                *ret = (struct tunnel_target){.number = i, .parallel = (uint32_t)s->entry.parallel, .url = s->address, .key = s->key, .ca = s->ca};
+                return true;
+        }
+        return false;
+}
+
+const char *engines_name(const struct engines *e, uint32_t number, uint32_t *ret_parallel)
+{
+        const struct engines_slot *s = number < ENGINES_MOST ? e->slots[number] : NULL;
+
+        *ret_parallel = s ? (uint32_t)s->entry.parallel : 0;
+        return s ? s->entry.name : NULL;
+}
+
+uint32_t engines_requests(const struct engines *e)
+{
+        uint32_t n = 0;
+
+        for (uint32_t i = 0; i < ENGINES_MOST && e->direct; i++)
+                for (uint32_t server = 0; e->slots[i] && server < ENGINE_SERVERS; server++)
+                        n += e->slots[i]->engine.state == ENGINE_READY ? e->slots[i]->engine.requests[server] : 0;
+        return n;
 }
 
 uint32_t engines_alive(const struct engines *e)

@@ -6,6 +6,7 @@
 #pragma once
 
 #include "worker/message.h"
+#include "worker/tunnel.h"
 
 #include <jansson.h>
 #include <limits.h>
@@ -17,7 +18,6 @@ struct engines_options {
         const char *catalogue;   /* full path of models.conf; need not exist */
         const char *folder;      /* of the worker: logs go to FOLDER/engines */
         const char *address;     /* numeric: engines listen there, and are told so */
-        const char *refusal;     /* why nothing is started here, or NULL */
         const char *berth;       /* the program `berth', or "" */
         uint64_t log_bytes;      /* of one log file; two are kept for each engine */
         /* The memory of that job's programs will be wanted within so long, 0: not any more. */
@@ -46,5 +46,12 @@ void engines_node(struct engines *e, const json_t *node);
 bool engines_gated(const struct engines *e);
 /* All are to end. */
 void engines_end(struct engines *e, uint64_t now);
+/* Whether pools are told where engines listen, so that they go there by themselves; else all of it goes through tunnels. */
+void engines_direct(struct engines *e, bool direct);
+/* The engine of that name, if it is ready. */
+bool engines_find(const struct engines *e, const char *model, struct tunnel_target *ret_target);
+const char *engines_name(const struct engines *e, uint32_t number, uint32_t *ret_parallel);
+/* Requests that connected servers said they have on them directly. */
+uint32_t engines_requests(const struct engines *e);
 /* Programs that run. */
 uint32_t engines_alive(const struct engines *e);

@@ -112,7 +112,7 @@ void health_cancel(struct health *h, uint32_t number)
         forget(h, &h->looks[number]);
 }
 
-int health_begin(struct health *h, uint32_t number, const char *url, const char *key)
+int health_begin(struct health *h, uint32_t number, const char *url, const char *key, const char *ca)
 {
         struct look *l = &h->looks[number];
         char header[600];
@@ -126,7 +126,9 @@ int health_begin(struct health *h, uint32_t number, const char *url, const char 
                 l->headers = curl_slist_append(NULL, header);
         }
         curl_easy_setopt(l->curl, CURLOPT_URL, url);
-        curl_easy_setopt(l->curl, CURLOPT_PROTOCOLS_STR, "http");
+        curl_easy_setopt(l->curl, CURLOPT_PROTOCOLS_STR, "http,https");
+        if (ca[0])
+                curl_easy_setopt(l->curl, CURLOPT_CAINFO, ca);
         curl_easy_setopt(l->curl, CURLOPT_PROXY, "");
         curl_easy_setopt(l->curl, CURLOPT_NOSIGNAL, 1L);
         curl_easy_setopt(l->curl, CURLOPT_TIMEOUT_MS, (long)h->options.timeout_ms);

@@ -24,8 +24,8 @@ struct health_options {
 
 must_check int health_open(const struct health_options *options, struct health **ret);
 void health_close(struct health *h);
-/* A look at url; key: its bearer key, or "". `done` follows, not from inside. number: the caller's, below 256; one look at a time for each. */
-must_check int health_begin(struct health *h, uint32_t number, const char *url, const char *key);
+/* A look at url; key: its bearer key, or ""; ca: file of certificates for https, or "": the system's. `done` follows, not from inside. number: the caller's, below 256; one look at a time for each. */
+must_check int health_begin(struct health *h, uint32_t number, const char *url, const char *key, const char *ca);
 /* Its result interests nobody any more. */
 void health_cancel(struct health *h, uint32_t number);
 /* Something happened at that descriptor. */

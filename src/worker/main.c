@@ -6,6 +6,7 @@
 #include "worker/sight.h"
 #include "worker/options.h"
 #include "worker/runners.h"
+#include "worker/tunnel-links.h"
 #include "worker/watch.h"
 
 #define LOG_ROOM "worker"
@@ -43,6 +44,7 @@ struct worker {
         struct runners runners;
         struct connections *connections;
         struct engines *engines; /* NULL: not yet */
+        struct tunnel_links tunnels;
         struct node_watch *node;
         struct sight *sight;
         char socket[256], known_as[ID_TEXT], instance[33];
@@ -136,24 +138,63 @@ static void do_look(void *context, uint32_t server, uint32_t span_s)
                 sight_ask(w->sight, now_ms(), server, span_s);
 }
 
-static const struct agent_ops ops = {do_connect, do_disconnect, do_send, do_start, do_stop, do_named, do_say, do_chance, do_engine, do_look};
+static void do_tunnel(void *context, uint32_t server, const char *url, const char *credential)
+{
+        tunnel_links_want(&((struct worker *)context)->tunnels, now_ms(), server, url, credential);
+}
+
+static uint32_t do_requests(void *context)
+{
+        struct worker *w = context;
+
+        return tunnels_running(w->tunnels.tunnels) + engines_requests(w->engines);
+}
+
+static const struct agent_ops ops = {do_connect, do_disconnect, do_send, do_start, do_stop, do_named, do_say, do_chance, do_engine, do_look, do_tunnel, do_requests};
 
 /* What happens to it. */
 
+/* Pools go to engines themselves where they can; not when there are several: their requests add up here, where their places are counted. */
+static void choose_road(struct worker *w, uint32_t more)
+{
+        const struct options *o = &w->options;
+        bool reached = !o->far || o->engine_address[0];
+
+        engines_direct(w->engines, o->engine_road == ROAD_DIRECT || (o->engine_road == ROAD_AUTO && reached && agent_connected(&w->agent) + more <= 1));
+}
+
 static void on_opened(void *context, uint32_t server)
 {
-        agent_opened(&((struct worker *)context)->agent, now_ms(), server);
+        struct worker *w = context;
+
+        if (server >= AGENT_SERVERS) {
+                tunnel_links_opened(&w->tunnels, server);
+                return;
+        }
+        choose_road(w, 1);
+        agent_opened(&w->agent, now_ms(), server);
 }
 
 static void on_closed(void *context, uint32_t server, const char *why, uint64_t retry_after_ms)
 {
-        agent_closed(&((struct worker *)context)->agent, now_ms(), server, why, retry_after_ms);
+        struct worker *w = context;
+
+        if (server >= AGENT_SERVERS) {
+                tunnel_links_closed(&w->tunnels, now_ms(), server, why, retry_after_ms);
+                return;
+        }
+        agent_closed(&w->agent, now_ms(), server, why, retry_after_ms);
+        choose_road(w, 0);
 }
 
 static void on_received(void *context, uint32_t server, const char *text, size_t bytes)
 {
         struct worker *w = context;
 
+        if (server >= AGENT_SERVERS) {
+                tunnel_links_received(&w->tunnels, now_ms(), server, text, bytes);
+                return;
+        }
         if (agent_received(&w->agent, now_ms(), server, text, bytes) < 0)
                 return;
         if (!w->told_ready && w->agent.links[server].state == AGENT_READY) {
@@ -167,7 +208,12 @@ static void on_received(void *context, uint32_t server, const char *text, size_t
 
 static void on_writable(void *context, uint32_t server)
 {
-        agent_writable(&((struct worker *)context)->agent, now_ms(), server);
+        struct worker *w = context;
+
+        if (server >= AGENT_SERVERS)
+                tunnels_writable(w->tunnels.tunnels, now_ms(), server - AGENT_SERVERS);
+        else
+                agent_writable(&w->agent, now_ms(), server);
 }
 
 static void on_event(void *context, uint64_t number)
@@ -177,6 +223,10 @@ static void on_event(void *context, uint64_t number)
 
         if (number >= ENGINES_EVENTS && number < ENGINES_EVENTS_END) {
                 engines_event(w->engines, now_ms(), number);
+                return;
+        }
+        if (number >= TUNNEL_EVENTS && number < TUNNEL_EVENTS_END) {
+                tunnels_event(w->tunnels.tunnels, now_ms(), (int)(number - TUNNEL_EVENTS));
                 return;
         }
         if (number == NODE_EVENT) {
@@ -194,6 +244,7 @@ static void on_event(void *context, uint64_t number)
         while (read(w->signals, &info, sizeof info) == sizeof info) {
                 log_notice("signal %u (%s)", info.ssi_signo, strsignal((int)info.ssi_signo));
                 agent_drain(&w->agent, now_ms());
+                tunnels_drain(w->tunnels.tunnels);
         }
 }
 
@@ -226,7 +277,9 @@ static uint64_t on_tick(void *context)
                 agent_load(&w->agent, describe_load(agent_running(&w->agent)));
                 w->load_at = now + 5000;
         }
+        next = tunnel_links_tick(&w->tunnels, now);
         due = engines_tick(w->engines, now);
+        due = next < due ? next : due;
         next = node_watch_tick(w->node, now, node_every(w));
         due = next < due ? next : due;
         next = sight_tick(w->sight, now);
@@ -264,7 +317,6 @@ static int open_engines(struct worker *w)
         const struct options *o = &w->options;
         const struct engines_options engines = {.epoll = w->runners.epoll, .catalogue = o->catalogue, .folder = o->folder,
                                                 .address = o->engine_address[0] ? o->engine_address : "127.0.0.1", .berth = w->settings.confine.berth, .log_bytes = o->engine_log,
-                                                .refusal = o->far && !o->engine_address[0] ? "its pool is on another machine: give --engine-address, where that one reaches engines of this one" : NULL,
                                                 .changed = on_engines, .prefetch = on_prefetch, .context = w};
 
         return engines_open(&engines, now_ms(), &w->engines);
@@ -413,7 +465,9 @@ static int open_all(struct worker *w)
                 log_error("engines, %s: %s", o->catalogue, error_text(r));
                 return r;
         }
-        r = connections_open(&with_epoll, &w->connections);
+        r = tunnel_links_open(&w->tunnels, w->runners.epoll, w->engines);
+        r = r < 0 ? r : connections_open(&with_epoll, &w->connections);
+        w->tunnels.connections = w->connections;
         for (uint32_t i = 0; r >= 0 && i < o->url_count; i++)
                 r = agent_add(&w->agent, now_ms(), o->urls[i], false) == -ENOSPC ? -ENOSPC : 0;
         return r;
@@ -464,6 +518,7 @@ int main(int argc, char **argv)
         /* The last words leave. */
         for (until = now_ms() + LAST_WORDS_MS; r >= 0 && connections_waiting(w->connections) && now_ms() < until;)
                 r = connections_turn(w->connections);
+        tunnel_links_close(&w->tunnels);
         connections_close(w->connections);
         engines_close(w->engines);
         node_watch_close(w->node);

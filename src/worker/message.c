@@ -97,6 +97,8 @@ static int welcome(const json_t *o, struct message *m, char why[MESSAGE_WHY])
                 return -E_MESSAGE;
         if (s)
                 text_copy_clean(m->server, sizeof m->server, s);
+        if (json_object_get(o, "tunnel") && name(o, "tunnel", m->tunnel, sizeof m->tunnel, true, why) < 0)
+                return -E_MESSAGE;
         if (servers && !json_is_null(servers) && !json_is_array(servers))
                 return bad(why, "servers is no list");
         /* More than we connect to, or addresses of a kind that we do not know, are no reason to refuse the pool. */

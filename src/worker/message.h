@@ -20,6 +20,7 @@
 #define MESSAGE_UPCOMING 8
 #define MESSAGE_URL 256
 #define MESSAGE_WHY 256
+#define MESSAGE_TUNNEL 65
 
 enum message_kind {
         MESSAGE_WELCOME,
@@ -45,6 +46,7 @@ struct message {
         char servers[MESSAGE_SERVERS][MESSAGE_URL];
         uint32_t server_count;
         uint64_t lease_ms, heartbeat_ms, payload_bytes, node_ms; /* lease_ms: of a lease, too */
+        char tunnel[MESSAGE_TUNNEL];                    /* what opens a tunnel to that server; "": it takes none */
         json_t *lost, *elsewhere;                       /* borrowed from json: ids (strings) */
         /* lease */
         char type[64];

@@ -47,12 +47,13 @@ static const struct config_entry entries[] = {
         {"task", "log_rate", CONFIG_BYTES, AT(log_rate), "1MiB", 1 << 10, UINT64_C(1) << 32, .help = "the same for a second"},
         {"cache", "size", CONFIG_BYTES, AT(cache), "20GiB", 0, UINT64_C(1) << 50, .help = "artifacts kept on this machine"},
         {"engine", "catalogue", CONFIG_STRING, AT(catalogue), "", .help = "file of the models that are served here; empty: models.conf in the worker's folder"},
-        {"engine", "address", CONFIG_STRING, AT(engine_address), "", .help = "numeric address of this machine where engines listen and pools reach them, unencrypted; empty: 127.0.0.1, for pools on this machine"},
+        {"engine", "address", CONFIG_STRING, AT(engine_address), "", .help = "numeric address of this machine where engines listen; empty: 127.0.0.1"},
         {"engine", "log_bytes", CONFIG_BYTES, AT(engine_log), "8MiB", 64 << 10, UINT64_C(1) << 32, .help = "of one log file of an engine; two are kept for each"},
         /* At the end: the options below go by place. */
         {"task", "hang_after", CONFIG_DURATION, AT(hang_after), "45s", 0, DAY, .help = "a task that has made no progress for so long hangs, which its followers are told; 0: never"},
         {"task", "on_hang", CONFIG_CHOICE, AT(on_hang), "report", .choices = "report|end", .help = "what is done about one that hangs: its last state goes into its log; end: and it is ended, to be tried again"},
         {"worker", "show", CONFIG_CHOICE, AT(show), "files", .choices = "figures|processes|files", .help = "what operators of the pool may look at: figures of the machine, also its processes, also their files"},
+        {"engine", "road", CONFIG_CHOICE, AT(engine_road), "auto", .choices = "auto|direct|tunnel", .help = "how requests come to engines: direct: pools go to their address, unencrypted; tunnel: over this worker's own connection; auto: direct if the only pool is on this machine or an address is given, else tunnel"},
 };
 
 const struct config_table options_table = {entries, ARRAY_SIZE(entries), sizeof(struct options)};
@@ -96,7 +97,8 @@ static const struct argp_option argp_options[] = {
         {"wall", KEY_FIRST + 19, "TIME", 0, "run time of one task at most", 0},
         {"cache", KEY_FIRST + 25, "SIZE", 0, "artifacts kept on this machine", 0},
         {"models", KEY_FIRST + 26, "FILE", 0, "the models that are served here (models.conf in --folder)", 0},
-        {"engine-address", KEY_FIRST + 27, "ADDRESS", 0, "where their engines listen and pools reach them, unencrypted", 0},
+        {"engine-address", KEY_FIRST + 27, "ADDRESS", 0, "where their engines listen", 0},
+        {"engine-road", KEY_FIRST + 32, "auto|direct|tunnel", 0, "whether pools go to that address themselves, unencrypted, or over this worker's connection", 0},
         {"hang-after", KEY_FIRST + 29, "TIME", 0, "a task that has made no progress for so long hangs (45s); 0: never", 0},
         {"on-hang", KEY_FIRST + 30, "report|end", 0, "what is done about it", 0},
         {"show", KEY_FIRST + 31, "figures|processes|files", 0, "what the pool's operators may look at on this machine (files)", 0},
@@ -269,6 +271,8 @@ static int check_engines(struct options *o, char message[CONFIG_MESSAGE])
                         return wrong(message, "engine address \"%.200s\": %s", o->engine_address, "one numeric address of this machine, such as 192.168.1.5");
                 freeaddrinfo(list);
         }
+        if (o->engine_road == ROAD_DIRECT && o->far && !o->engine_address[0])
+                return wrong(message, "engine road %s: %s", "direct", "a pool on another machine can't reach 127.0.0.1 here; give --engine-address, too");
         if (o->catalogue[0] && o->catalogue[0] != '/')
                 return wrong(message, "models \"%.200s\": %s", o->catalogue, "give its full path");
         if (!o->catalogue[0] && snprintf(o->catalogue, sizeof o->catalogue, "%.240s/models.conf", o->folder) >= (int)sizeof o->catalogue - 12)

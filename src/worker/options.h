@@ -5,6 +5,8 @@
 #include "worker/confine.h"
 #include "worker/message.h"
 
+enum options_road { ROAD_AUTO, ROAD_DIRECT, ROAD_TUNNEL };
+
 struct options {
         char pool[CONFIG_TEXT], pin[CONFIG_TEXT], ca[CONFIG_TEXT], token_file[CONFIG_TEXT], name[CONFIG_TEXT], labels[CONFIG_TEXT], types[CONFIG_TEXT], models[CONFIG_TEXT];
         char catalogue[CONFIG_TEXT], engine_address[CONFIG_TEXT];
@@ -14,6 +16,7 @@ struct options {
         uint64_t engine_log, memory, disk, wall, cpu, processes, cache, log_bytes, log_rate, drain, grace, hang_after;
         uint32_t on_hang; /* 0 report, 1 end */
         uint32_t show;    /* 0 figures, 1 processes, 2 files: as enum sight_depth */
+        uint32_t engine_road; /* enum options_road */
         /* Not settings of the file */
         char token[1024];
         int ready_fd;           /* -1: none */

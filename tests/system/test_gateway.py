@@ -292,7 +292,7 @@ def test_every_route_was_asked(pool):
     """Runs last: this file asks everything that there is, and got a good answer each time (streams and the worker's socket elsewhere)."""
     good = {(way, path) for way, path, status in ASKED if status < 400}
     all_routes = {(way.upper(), path) for path, ways in pool.document["paths"].items() for way in ways}
-    elsewhere = {("GET", "/worker/v1"), ("GET", "/events"), ("GET", "/api/v1/events"), ("POST", "/api/v1/events"), ("GET", "/api/v1/tasks/{task}/events"),
+    elsewhere = {("GET", "/worker/v1"), ("GET", "/worker/v1/tunnel"), ("GET", "/events"), ("GET", "/api/v1/events"), ("POST", "/api/v1/events"), ("GET", "/api/v1/tasks/{task}/events"),
                  ("POST", "/api/v1/tickets"), ("GET", "/api/v1/snapshot"), ("GET", "/openapi.json"),
                  # test_openai.py
                  *((way, path) for way, path in all_routes if path.startswith(("/v1/", "/api/v1/models", "/api/v1/usage"))), ("GET", "/"), ("GET", "/icon.svg"), ("GET", "/assets/{file}")}

@@ -91,6 +91,16 @@ class WebSocket:
             elif opcode == TEXT:
                 return json.loads(data)
 
+    def binary(self):
+        """The next binary message."""
+        while True:
+            opcode, data = self.receive_frame()
+            if opcode == PING:
+                self.frame(PONG, data)
+            else:
+                assert opcode == BINARY, (opcode, data)
+                return data
+
     def close(self):
         self.sock.close()
 
