@@ -13,8 +13,9 @@
 #include <string.h>
 
 static const uint32_t rungs[] = {PROBES_FEXIT, PROBES_KPROBE, PROBES_CALL_EXIT, PROBES_SYS_EXIT, PROBES_RAW_EXIT, PROBES_TRACEPOINTS};
-/* A program that is asked at each call, and mostly says no, costs a call of a file less than an event of its own does, and all others more. */
-static const uint32_t rungs_sampled[] = {PROBES_FEXIT, PROBES_KPROBE, PROBES_SYS_EXIT, PROBES_CALL_EXIT, PROBES_RAW_EXIT, PROBES_TRACEPOINTS};
+/* A program that is asked at each call, and mostly says no, costs a call of a file less than an event of its own does, and all others more. And it is off at once: the kernel
+ * waits for a while with each event that it takes off, one after the other. */
+static const uint32_t rungs_other[] = {PROBES_FEXIT, PROBES_KPROBE, PROBES_SYS_EXIT, PROBES_CALL_EXIT, PROBES_RAW_EXIT, PROBES_TRACEPOINTS};
 
 /* Numbers of x86-64, with the names of their tracepoints. */
 static const struct call {
@@ -30,10 +31,10 @@ static const struct call {
         {40, FILE_SEND, "sendfile64"},    {326, FILE_COPY, "copy_file_range"}, {275, FILE_COPY, "splice"},
 };
 
-const uint32_t *file_rungs(uint32_t one_in, size_t *ret_count)
+const uint32_t *file_rungs(bool sampled_or_part_of_time, size_t *ret_count)
 {
         *ret_count = ARRAY_SIZE(rungs);
-        return one_in > 1 ? rungs_sampled : rungs;
+        return sampled_or_part_of_time ? rungs_other : rungs;
 }
 
 static void blind(struct probes_family *f, const char *what)

@@ -4,6 +4,8 @@
 #include "bpf/file-map.h"
 #include "bpf/probes.h"
 
+#include <stdbool.h>
+
 struct file_bpf;
 struct bpf_link;
 
@@ -15,8 +17,8 @@ struct file_links {
         char text[120]; /* what went wrong */
 };
 
-/* The kinds, best first: where most calls are of files and few of them are looked at, that is another order. */
-const uint32_t *file_rungs(uint32_t one_in, size_t *ret_count);
+/* The kinds, best first: that is another order where few calls are looked at, or the probes come off and on all the time. */
+const uint32_t *file_rungs(bool sampled_or_part_of_time, size_t *ret_count);
 /* Which program is loaded, and what they are to know of system calls. Before the load. 0; -EOPNOTSUPP: this kernel lacks what the kind takes. */
 must_check int file_rung_choose(struct file_bpf *skeleton, uint32_t rung);
 /* What this kernel lacks goes to the family's blind list. 0, or -errno with a text, and nothing is attached. */

@@ -140,7 +140,7 @@ void files_open(const struct file_options *o, struct probes_family *family, stru
         struct ladder l = {.forced = o->forced, .refuse = o->refuse};
         uint32_t rung;
 
-        l.rungs = file_rungs(o->one_in, &l.count);
+        l.rungs = file_rungs(o->one_in > 1 || o->part_of_time, &l.count);
         family->refused_count = family->blind_count = 0;
         family->state = PROBES_UNAVAILABLE;
         family->rung = PROBES_RUNG_NONE;

@@ -11,7 +11,7 @@
 struct file_options {
         uint32_t forced, refuse; /* as struct ladder has them */
         uint32_t one_in, entries, uid; /* uid: UINT32_MAX: everybody */
-        bool without_closes;
+        bool without_closes, part_of_time; /* part_of_time: they will be taken off and put back again and again */
 };
 
 struct files;

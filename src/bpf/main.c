@@ -45,7 +45,8 @@ static void open_files(struct state *s)
 {
         struct probes_family *f = &s->head.families[PROBES_FILES];
         const struct file_options o = {.forced = s->options.files_forced, .refuse = s->options.refuse, .one_in = s->options.one_in,
-                                       .entries = s->options.entries, .uid = s->options.uid, .without_closes = s->options.without_closes != 0};
+                                       .entries = s->options.entries, .uid = s->options.uid, .without_closes = s->options.without_closes != 0,
+                                       .part_of_time = s->options.duty_percent < 100};
         struct cost without, with;
 
         files_free(s->files);
@@ -89,7 +90,9 @@ static int read_files(struct state *s)
                 return 0;
         r = files_read(s->files, each_file, s);
         files_family(s->files, f);
-        f->cost_ns = (f->hooked * f->hooked_cost_ps + (f->hits - f->hooked) * f->other_cost_ps) / 1000;
+        /* Where all calls reach the program, what is not counted is mostly calls of other kinds; elsewhere it is calls of files, and those of other kinds are in no sum. */
+        f->cost_ns = f->rung == PROBES_SYS_EXIT || f->rung == PROBES_RAW_EXIT ? (f->hooked * f->hooked_cost_ps + (f->hits - f->hooked) * f->other_cost_ps) / 1000
+                                                                              : f->hits * f->hooked_cost_ps / 1000;
         f->window_permille = s->options.duty_percent * 10;
         return r;
 }
@@ -182,7 +185,7 @@ static int apply(struct state *s, const struct probes_options *o)
         uint32_t fresh = s->opened ? s->options.asked ^ o->asked : PROBES_EVERY;
         bool files = fresh & 1U << PROBES_FILES || s->options.files_off != o->files_off || s->options.files_forced != o->files_forced ||
                      s->options.refuse != o->refuse || s->options.one_in != o->one_in || s->options.entries != o->entries || s->options.uid != o->uid ||
-                     s->options.without_closes != o->without_closes;
+                     s->options.without_closes != o->without_closes || (s->options.duty_percent < 100) != (o->duty_percent < 100);
         bool gpu = fresh & 1U << PROBES_GPU || s->options.gpu_off != o->gpu_off || s->options.gpu_forced != o->gpu_forced || s->options.refuse != o->refuse ||
                    s->options.launch_permille != o->launch_permille || s->options.period_ns != o->period_ns || s->options.uid != o->uid;
 
