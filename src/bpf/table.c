@@ -3,6 +3,7 @@
 
 #include "base/clock.h"
 
+#include <malloc.h>
 #include <string.h>
 
 /* Of an ended process the row is kept for so long. */
@@ -11,6 +12,7 @@
 #define MOST_PROCESSES (2 * PROBES_MAX_PROCESSES)
 #define MOST_FILES (2 * PROBES_MAX_FILES)
 #define MOST_USES (2 * PROBES_MAX_USES)
+#define MANY_ROWS 2048
 
 static void add(struct probes_sums *to, const struct probes_sums *from)
 {
@@ -255,6 +257,7 @@ void table_sweep(struct table *t, uint64_t now)
         struct process_row *p, *next_p;
         struct file_row *f, *next_f;
         struct use_row *u, *next_u;
+        size_t before = HASH_COUNT(t->processes) + HASH_COUNT(t->uses);
 
         MARK(t, t->processes, struct process_row, MOST_PROCESSES);
         MARK(t, t->files, struct file_row, MOST_FILES);
@@ -274,6 +277,9 @@ void table_sweep(struct table *t, uint64_t now)
                         HASH_DEL(t->files, f);
                         free(f);
                 }
+        /* After a window with more rows than stay, which a busy machine may well have, their memory goes back. */
+        if (HASH_COUNT(t->processes) + HASH_COUNT(t->uses) + MANY_ROWS < before)
+                malloc_trim(0);
         t->caches[PROBES_CACHE_PROCESS].entries = t->caches[PROBES_CACHE_CGROUP].entries = HASH_COUNT(t->processes);
         t->caches[PROBES_CACHE_PATH].entries = HASH_COUNT(t->files);
 }
