@@ -436,7 +436,7 @@ int pool_print_of(const struct pool_ask *ask, bool json, pool_words_fn words, co
 
 int pool_print_json(const json_t *value)
 {
-        char *text scoped_free = json_dumps(value, JSON_INDENT(2) | JSON_ENCODE_ANY);
+        char *text scoped_free = json_dumps(value, JSON_INDENT(2) | JSON_ENCODE_ANY | JSON_REAL_PRECISION(15));
 
         if (!text) {
                 cli_error("out of memory");

@@ -26,7 +26,7 @@ static const struct argp_option options[] = {
         {"type", 't', "TYPE", 0, "kind of task (command)", 0},
         {"payload", 'p', "JSON|@FILE", 0, "what the task's type asks for; a command needs none", 0},
         {"batch", KEY_BATCH, "FILE", 0, "one task a line, as JSON, \"-\": standard input; all or none are taken, 1000 at a time", 0},
-        {"name", 'n', "NAME", 0, "a name for people", 0},
+        {"name", 'n', "NAME", 0, "a name for lists (the program and its file)", 0},
         {"priority", 'P', "urgent|high|normal|low|idle", 0, "band (normal); waiting tasks rise with time", 0},
         {"device", 'd', "KIND", 0, "needs a device: gpu, cpu, npu …", 0},
         {"memory", 'm', "SIZE", 0, "memory of that device", 0},
@@ -235,9 +235,28 @@ static int send_files(struct pool_client *c, const struct ask *a, json_t *payloa
         return r;
 }
 
+/* What a task of a command is called when nobody gave it a name: the program, and its first word where that is a plain file's name or the like. The rest may hold what is
+ * not meant for lists. */
+static const char *name_of(int argc, char **argv, char *name, size_t size)
+{
+        static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-";
+        const char *slash = strrchr(argv[0], '/'), *program = slash && slash[1] ? slash + 1 : argv[0], *word = argc > 1 ? argv[1] : "";
+        size_t length;
+
+        slash = strrchr(word, '/');
+        word = slash ? slash + 1 : word;
+        length = strlen(word);
+        if (length && length <= 30 && word[0] != '-' && strspn(word, plain) == length)
+                snprintf(name, size, "%.30s %s", program, word);
+        else
+                snprintf(name, size, "%.30s", program);
+        return name;
+}
+
 static json_t *one_task(const struct verb *self, struct pool_client *c, struct ask *a, int argc, char **argv, int *ret, char message[CLI_MESSAGE])
 {
         json_t *payload = payload_of(self, a), *words;
+        char name[64];
 
         *ret = CLI_USAGE;
         if (!payload)
@@ -265,6 +284,8 @@ static json_t *one_task(const struct verb *self, struct pool_client *c, struct a
                 return NULL;
         }
         need(&a->task);
+        if (a->words && !json_object_get(a->task, "name"))
+                json_object_set_new(a->task, "name", json_string(name_of(argc - a->words, argv + a->words, name, sizeof name)));
         json_object_set_new(a->task, "type", json_string(a->type ? a->type : "command"));
         json_object_set_new(a->task, "payload", payload);
         if (a->labels)
@@ -353,7 +374,8 @@ static int show(const struct ask *a, const json_t *answer)
         if (a->json)
                 return pool_print_json(answer);
         if (a->dry_run) {
-                strbuf_add(&b, "it would be taken: %" JSON_INTEGER_FORMAT " workers could run it\n", json_integer_value(json_object_get(answer, "workers")));
+                strbuf_add(&b, "it would be taken: %" JSON_INTEGER_FORMAT " worker%s could run it\n", json_integer_value(json_object_get(answer, "workers")),
+                           json_integer_value(json_object_get(answer, "workers")) == 1 ? "" : "s");
         } else if (json_is_array(list)) {
                 json_array_foreach(list, i, one) strbuf_add(&b, "%s\n", pool_text(one, "id"));
         } else {

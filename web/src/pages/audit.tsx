@@ -93,9 +93,9 @@ export function AuditPage({ route }: { route: Route }): JSX.Element {
                 {asked.value?.data.map((row) => (
                   <tr key={row.id}>
                     <td class="lead"><span class="main-text">{row.data.name ?? "somebody"}</span></td>
-                    <td data-label="did">{WORDS[row.data.verb] ?? row.data.verb} {row.data.object && row.data.object !== row.data.name && <b>{row.data.object}</b>}</td>
+                    <td data-label="did"><span>{WORDS[row.data.verb] ?? row.data.verb} {row.data.object && row.data.object !== row.data.name && <b>{row.data.object}</b>}</span></td>
                     <td data-label="outcome"><Outcome outcome={row.data.outcome} /></td>
-                    <td data-label="from" class="dim mono">{row.data.address || "the pool itself"}</td>
+                    <td data-label="from" class="dim">{row.data.address ? <span class="mono">{row.data.address}</span> : "itself"}</td>
                     <td data-label="when" class="right dim"><time class="nowrap" dateTime={row.time} title={row.time}>{clock(row.time, now)}</time></td>
                   </tr>
                 ))}
