@@ -159,7 +159,8 @@ static void put_device(struct metric_writer *w, const struct wire_STATUS_DEVICE 
 struct group {
         const struct wire_STATUS_CLIENT *like;
         uint32_t members, measured;
-        double owned, resident, peak, launches, copies, waited;
+        double owned, resident, peak, launches, copies, waited, ipc_refused;
+        bool ipc_known;
 };
 
 static int by_owned(const void *a, const void *b)
@@ -198,6 +199,10 @@ static void put_programs(struct metric_writer *w, const struct top_world *world)
                 g->owned += (double)snapshot_owned(c);
                 g->resident += (double)snapshot_resident(c);
                 g->peak = (double)c->peak_bytes > g->peak ? (double)c->peak_bytes : g->peak;
+                if (c->ipc_refused != UINT32_MAX) {
+                        g->ipc_refused += c->ipc_refused;
+                        g->ipc_known = true;
+                }
                 if (!old || !elapsed || c->launches < old->launches || c->copies < old->copies || c->waited_ns < old->waited_ns)
                         continue;
                 g->measured++;
@@ -216,6 +221,8 @@ static void put_programs(struct metric_writer *w, const struct top_world *world)
                 metric_put(w, METRIC_PROGRAM_OWNED, g->owned, LABELS);
                 metric_put(w, METRIC_PROGRAM_RESIDENT, g->resident, LABELS);
                 metric_put(w, METRIC_PROGRAM_PEAK, g->peak, LABELS);
+                if (g->ipc_known)
+                        metric_put(w, METRIC_PROGRAM_IPC_REFUSED, g->ipc_refused, LABELS);
                 if (!g->measured)
                         continue;
                 metric_put(w, METRIC_PROGRAM_LAUNCHES, g->launches, LABELS);

@@ -356,6 +356,7 @@ json_t *status_client_json(const struct wire_STATUS_CLIENT *c)
         PUT("age_ns", number(c->age_ns));
         PUT("ran_ns", number(c->ran_ns));
         PUT("waits", number(c->waits));
+        PUT("ipc_refused", number_if(c->ipc_refused != UINT32_MAX, c->ipc_refused));
         PUT("waited_ns", number(c->waited_ns));
         PUT("position", number_if(waits, c->position));
         PUT("reason", waits ? json_string(wire_reason_name(c->reason)) : json_null());

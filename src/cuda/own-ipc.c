@@ -110,6 +110,7 @@ static CUresult fetch(const struct share_ticket *ticket, struct opened **ret)
         o->share = ticket->share;
         r = share_fetch(ticket, &o->address, &o->answer);
         if (r < 0) {
+                share_refused();
                 say("an IPC handle of another program's could not be opened: %s", r == -ENOENT ? "its memory is freed" : strerror(-r));
                 free(o);
                 return CUDA_ERROR_MAP_FAILED;

@@ -47,6 +47,11 @@ static bool same_user(int fd)
         return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &bytes) == 0 && peer.uid == geteuid();
 }
 
+void share_refused(void)
+{
+        atomic_fetch_add_explicit(&berth_page->ipc_refused, 1, memory_order_relaxed);
+}
+
 static struct block *find(uint64_t share)
 {
         for (size_t i = 0; share && i < berth.blocks_n; i++)
@@ -83,8 +88,10 @@ static void serve(int fd)
 
         be_patient(fd);
         n = fd_receive(fd, &request, sizeof request, 0, NULL);
-        if (n <= 0 || !same_user(fd) || !share_request_ok(&request, (size_t)n, secret))
+        if (n <= 0 || !same_user(fd) || !share_request_ok(&request, (size_t)n, secret)) {
+                share_refused();
                 return;
+        }
         books_lock();
         block = find(request.share);
         if (block) {
@@ -94,6 +101,8 @@ static void serve(int fd)
                 answer.unit_bytes = block->units[0].bytes;
         }
         books_unlock();
+        if (answer.status < 0)
+                share_refused(); /* its memory is freed */
         if (fd_send(fd, &answer, sizeof answer, -1, 0) < 0)
                 return;
         for (uint32_t i = 0; i < answer.units_n;) {

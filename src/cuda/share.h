@@ -13,6 +13,8 @@
 int share_give(CUdeviceptr address, struct share_ticket *ret);
 /* Is it one of this process's own? */
 bool share_is_own(const struct share_ticket *ticket);
+/* A request, or a handle, was refused: counted on the page. */
+void share_refused(void);
 /* Asks the owner for the memory and maps it at an address of this process's, open to nobody yet. 0, -errno. Books not held. */
 int share_fetch(const struct share_ticket *ticket, CUdeviceptr *ret_address, struct share_answer *ret);
 /* Takes such a mapping away. */

@@ -34,6 +34,12 @@ static uint64_t at_most(uint64_t value, uint64_t most)
         return value < most ? value : most;
 }
 
+/* Libraries of before page 3 don't count. */
+static uint32_t ipc_refused(const struct page *page)
+{
+        return page->version >= 3 ? (uint32_t)at_most(atomic_load_explicit(&page->ipc_refused, memory_order_relaxed), UINT32_MAX - 1) : UINT32_MAX;
+}
+
 void dump_client(struct client *c, const struct client_device *d, uint64_t now, struct wire_STATUS_CLIENT *ret)
 {
         uint64_t total = c->node->devices[d->device].info.total_bytes;
@@ -73,6 +79,7 @@ void dump_client(struct client *c, const struct client_device *d, uint64_t now, 
                 .reason = v.reason,
                 .stuck = v.stuck,
                 .storage = v.storage,
+                .ipc_refused = ipc_refused(d->page),
         };
         for (size_t i = 0; i < PAGE_LANES; i++) {
                 ret->launches += atomic_load_explicit(&d->page->lanes[i].launches, memory_order_relaxed);
@@ -271,6 +278,8 @@ static json_t *client_json(struct client *c, uint64_t now)
                 put(d, "launches", s.launches);
                 put(d, "copies", s.copies);
                 put(d, "waits", s.waits);
+                if (s.ipc_refused != UINT32_MAX)
+                        put(d, "ipc_refused", s.ipc_refused);
                 put(d, "waited_ns", s.waited_ns);
                 put(d, "wait_ns", s.wait_ns);
                 put(d, "wait_bound_ns", s.wait_bound_ns);

@@ -12,7 +12,7 @@
 #include <stdint.h>
 
 #define PAGE_MAGIC UINT32_C(0x47504842) /* "BHPG" */
-#define PAGE_VERSION 2
+#define PAGE_VERSION 3 /* what came with which is said at the field; older pages have zeros there, which mean nothing */
 #define PAGE_LANES 62
 #define PAGE_WINDOWS 16
 #define PAGE_BYTES 8192
@@ -64,7 +64,8 @@ struct page {
         _Atomic uint64_t used_sum;           /* its integral from the one to the other, MiB × µs */
         _Atomic uint32_t windows_active;     /* a bit each */
         uint32_t reserved1;
-        uint64_t reserved2[3];
+        _Atomic uint64_t ipc_refused; /* since 3, of the process: requests for its memory by IPC handles that it refused, and handles it could not open */
+        uint64_t reserved2[2];
         /* Lines 65 … 80. Client and daemon write. */
         struct page_window windows[PAGE_WINDOWS];
         uint8_t unused[3008];

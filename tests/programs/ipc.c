@@ -2,7 +2,7 @@
  *
  * The first one allocates a large piece and two small ones, and starts the second (--child), which opens them: twice, in the middle, and
  * with one close too few until the end. Then both change what they share in turn, and their own memory meanwhile, for so many rounds or so long. At the end every
- * word of all of it is compared; with --events they wait for each other's work on the device, by events of both, not on the host. Handles of freed memory, of one's own and of nobody's are refused. One line of JSON; status 0: all right.
+ * word of all of it is compared; with --events they wait for each other's work on the device, by events of both, not on the host. With --hold they stay until FILE is there. Handles of freed memory, of one's own and of nobody's are refused. One line of JSON; status 0: all right.
  */
 #include "cu.h"
 
@@ -201,6 +201,7 @@ static uint64_t parent(char **argv)
         uint64_t rounds = 0;
         struct own own;
         struct cu_course course;
+        const char *hold = cu_option(argv, "--hold");
         int status;
 
         own_begin(&own, cu_size(argv, "--memory", 32 * MIB), 17);
@@ -254,6 +255,8 @@ static uint64_t parent(char **argv)
         m.kind = REFUSED;
         memset(&m.first, 17, sizeof m.first);
         tell(&m);
+        while (hold && access(hold, F_OK) < 0)
+                usleep(10000);
         close(to_child);
         if (waitpid(child_pid, &status, 0) != child_pid || !WIFEXITED(status) || WEXITSTATUS(status) != 0)
                 fail("the second process did not end well");
@@ -266,7 +269,7 @@ int main(int argc, char **argv)
         uint64_t rounds;
 
         (void)argc;
-        cu_known(argv, "--memory= --child --events " CU_COURSE);
+        cu_known(argv, "--memory= --child --events --hold= " CU_COURSE);
         events = cu_flag(argv, "--events");
         if (!cu_flag(argv, "--child"))
                 start_child(argv, memory ? memory : "32MiB"); /* before the driver is used */

@@ -89,6 +89,17 @@ def test_two_programs_share_memory_by_handles(machine, waits):
     nothing_is_left(node)
 
 
+def test_refused_handles_are_counted(node):
+    """A handle of memory that its owner freed: one refused by the owner, one that could not be opened by the other."""
+    sharing = node.run("ipc", "--memory", "8MiB", "--rounds", 2, "--hold", node.folder / "go")
+    node.wait(lambda status: [c["ipc_refused"] for c in status["clients"]] == [1, 1], "both count it")
+    metrics = node.berth("metrics").stdout
+    counted = [line for line in metrics.splitlines() if line.startswith("berth_program_ipc_refused{")]
+    assert [line[line.index("}"):] for line in counted] == ["} 1", "} 1"], counted
+    (node.folder / "go").touch()
+    assert result(sharing)["ok"]
+
+
 @pytest.mark.parametrize("road", ["link", "dlsym", "proc"])
 def test_handles_on_every_road(node, road):
     assert result(node.run("ipc", "--memory", "8MiB", "--rounds", 20, environment={"BERTH_ROAD": road}))["ok"]
