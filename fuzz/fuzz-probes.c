@@ -42,9 +42,19 @@ static void snapshot(const uint8_t *data, size_t size)
         if (r == 0) {
                 for (uint32_t i = 0; i < s->files; i++)
                         promise(strlen(probes_escape(text, sizeof text, probes_files(s)[i].name, sizeof probes_files(s)[i].name)) < sizeof text, "not ended");
+                for (uint32_t i = 0; i < s->blocks; i++) {
+                        const struct probes_block *b = &probes_blocks(s)[i];
+                        double half = latency_quantile(&b->total.time, 500), most = latency_quantile(&b->total.time, 1000);
+
+                        promise(strlen(probes_escape(text, sizeof text, b->name, sizeof b->name)) < sizeof text, "not ended");
+                        promise(probes_request_kind_name(b->kind)[0] != '?', "%u", b->kind);
+                        promise(half >= -1 && most >= -1 && most <= (double)latency_from_ns(LATENCY_BUCKETS - 1), "%f, %f", half, most);
+                }
+                for (uint32_t i = 0; i < s->runners; i++)
+                        promise(strlen(probes_escape(text, sizeof text, probes_runners(s)[i].comm, sizeof probes_runners(s)[i].comm)) < sizeof text, "not ended");
                 fd = probes_for_user(s, 1);
                 promise(fd >= 0 && probes_map(fd, &own) == 0, "what is cut down is whole");
-                promise(own->processes <= s->processes && own->files <= s->files && own->uses <= s->uses, "no more than there was");
+                promise(own->processes <= s->processes && own->files <= s->files && own->uses <= s->uses && own->runners <= s->runners && own->blocks == s->blocks, "no more than there was");
                 probes_unmap(own);
                 close(fd);
         }

@@ -17,17 +17,23 @@ uint64_t latency_from_ns(uint32_t bucket)
 
 double latency_quantile(const struct latency *l, unsigned int permille)
 {
-        uint64_t count = latency_count(l), before = 0;
-        double rank = (double)count * permille / 1000;
+        double count = 0, before = 0, rank;
 
-        if (!count)
+        /* Not as whole numbers: whatever another process tells, nothing wraps around. */
+        for (uint32_t i = 0; i < LATENCY_BUCKETS; i++)
+                count += (double)l->buckets[i];
+        if (count <= 0)
                 return -1;
+        rank = count * permille / 1000;
         for (uint32_t i = 0; i < LATENCY_BUCKETS - 1; i++) {
-                double from = (double)latency_from_ns(i), to = (double)latency_from_ns(i + 1);
+                double from = (double)latency_from_ns(i), to = (double)latency_from_ns(i + 1), here = (double)l->buckets[i];
 
-                if (l->buckets[i] && rank <= (double)(before + l->buckets[i]))
-                        return from + (to - from) * (rank - (double)before) / (double)l->buckets[i];
-                before += l->buckets[i];
+                if (here > 0 && rank <= before + here) {
+                        double share = (rank - before) / here;
+
+                        return from + (to - from) * (share < 0 ? 0 : share > 1 ? 1 : share);
+                }
+                before += here;
         }
         return (double)latency_from_ns(LATENCY_BUCKETS - 1);
 }

@@ -106,6 +106,27 @@ static void quantiles_lie_in_their_bucket(void **state)
         assert_true(latency_quantile(&l, 500) < latency_quantile(&l, 950) && latency_quantile(&l, 950) < latency_quantile(&l, 999));
 }
 
+static void numbers_that_cannot_be_give_none_that_cannot_be(void **state)
+{
+        struct latency l;
+
+        for (uint32_t seed = 1; seed < 20000; seed++) {
+                uint64_t x = seed * UINT64_C(0x9e3779b97f4a7c15);
+
+                for (uint32_t i = 0; i < LATENCY_BUCKETS; i++) {
+                        x ^= x << 13;
+                        x ^= x >> 7;
+                        x ^= x << 17;
+                        l.buckets[i] = x;
+                }
+                for (unsigned int permille = 0; permille <= 1000; permille += 100) {
+                        double q = latency_quantile(&l, permille);
+
+                        assert_true(q >= 0 && q <= (double)latency_from_ns(LATENCY_BUCKETS - 1));
+                }
+        }
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
@@ -113,6 +134,7 @@ int main(void)
                 cmocka_unit_test(buckets_meet_where_they_say),
                 cmocka_unit_test(sums_are_exact),
                 cmocka_unit_test(of_nothing_nothing_is_said),
+                cmocka_unit_test(numbers_that_cannot_be_give_none_that_cannot_be),
                 cmocka_unit_test(quantiles_lie_in_their_bucket),
         };
 
