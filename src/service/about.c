@@ -215,6 +215,7 @@ void service_metrics(struct service *s, struct strbuf *b)
         metric(b, "pool_store_commits_total", "counter", "Commits.", w->commits);
         metric(b, "pool_store_rows_total", "counter", "Rows in them.", w->rows);
         metric(b, "pool_store_failures_total", "counter", "Commits that failed and were tried again.", w->failures);
+        metric(b, "pool_usage_unsettled", "gauge", "Requests for models whose usage is not durable yet.", usage_unsettled(s));
         metric(b, "pool_store_waiting_bytes", "gauge", "Waiting to be committed.", w->waiting_bytes);
         strbuf_add(b, "# HELP pool_store_commit_seconds Time of commits.\n# TYPE pool_store_commit_seconds summary\npool_store_commit_seconds_sum %.6f\n"
                       "pool_store_commit_seconds_count %llu\n",

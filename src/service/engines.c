@@ -440,6 +440,7 @@ int engines_open(struct service *s)
 {
         int r = generate_new(s->options.generate ? s->options.generate : &generate_default_settings, &s->generate);
 
+        s->usage_due_ms = GENERATE_NEVER;
         if (r == 0 && HASH_CNT(by_id, s->workers))
                 generate_expect(s->generate, s->now_ms + EXPECT_MS);
         return r;

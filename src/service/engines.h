@@ -49,7 +49,7 @@ void service_tunnel_closed(struct service *service, const struct id *worker);
 /* An engine that was busy has a place. */
 void service_tunnel_free(struct service *service, const struct id *worker, const char *model);
 
-/* What a request used, added up by day, account and model, and stored every ten seconds: what a crash takes away is less than that. */
+/* What a request used, added up by day, account and model, and stored within a second: what a crash takes away is less than that. */
 struct service_usage {
         uint64_t requests, prompt_tokens, completion_tokens, cancelled, failed, cached, estimated;
 };

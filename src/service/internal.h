@@ -294,7 +294,8 @@ struct service {
         void *generate_context;
         uint32_t sites;
         struct usage_row *usage;
-        uint64_t usage_due_ms;
+        uint64_t usage_due_ms;             /* GENERATE_NEVER: nothing is left to be stored */
+        uint64_t usage_counted, usage_stored, usage_batch; /* requests counted and not stored yet; stored with that batch */
         bool generate_draining;
         struct service_worker *connections;
         struct answer_entry *answers;
@@ -509,8 +510,10 @@ void tunnel_secret(struct worker *worker);
 bool engine_is_direct(const struct service *s, const struct served *engine);
 enum generate_state engine_state_seen(const struct service *s, const struct served *engine);
 
-/* usage.c: what became known since the last time goes to the store, every while; all: now. */
+/* usage.c: what became known since the last time goes to the store, when it is due or others go there; all: now. */
 void usage_turn(struct service *s, bool all);
+/* Requests whose usage is not durable yet. */
+uint64_t usage_unsettled(const struct service *s);
 void usage_free(struct service *s);
 
 /* event.c */

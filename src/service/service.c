@@ -455,7 +455,7 @@ uint64_t service_turn(struct service *s)
                 return 0;
         core_due = core_next_deadline(s->core);
         due = generate_next_deadline(s->generate);
-        due = s->usage && s->usage_due_ms < due ? s->usage_due_ms : due;
+        due = s->usage_due_ms < due ? s->usage_due_ms : due;
         due = core_due < due ? core_due : due;
         due = s->waits_due_ms < due ? s->waits_due_ms : due;
         due = s->sweep_due_ms < due ? s->sweep_due_ms : due;

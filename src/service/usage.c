@@ -1,12 +1,14 @@
-/* usage.c: tokens by day, account and model: added up in memory, stored every while as one row each of this start, so that nothing must be read back to go on counting. A page adds the
- * rows of all starts up. */
+/* usage.c: tokens by day, account and model: added up in memory, stored as one row each of this start, so that nothing must be read back to go on counting. A page adds the rows of all starts up.
+ *
+ * What changed goes with the next commit that happens anyway, and within STORE_WITHIN_MS by one of its own: a crash takes away less than that. */
 #include "base/error.h"
 #include "service/internal.h"
 
 #include <stdio.h>
 #include <time.h>
 
-#define STORE_EVERY_MS 10000
+#define STORE_WITHIN_MS 1000
+#define STORE_APART_MS 100      /* with others' commits no more often: they may be a thousand a second */
 #define ROWS 65536              /* in memory: accounts × models of a day */
 #define SHOWN 10000
 #define KEPT_DAYS 400
@@ -41,10 +43,6 @@ void service_usage_add(struct service *s, const struct id *account, const char *
                         return;
                 row->key = key;
                 row->id = service_new_id(s);
-                if (!s->usage) {
-                        s->usage_due_ms = s->now_ms + STORE_EVERY_MS;
-                        service_want_turn(s);
-                }
                 HASH_ADD(hh, s->usage, key, sizeof(row->key), row);
         }
         row->usage.requests += u->requests;
@@ -55,6 +53,16 @@ void service_usage_add(struct service *s, const struct id *account, const char *
         row->usage.cached += u->cached;
         row->usage.estimated += u->estimated;
         row->changed = true;
+        s->usage_counted += u->requests;
+        if (s->usage_due_ms == GENERATE_NEVER) {
+                s->usage_due_ms = s->now_ms + STORE_WITHIN_MS;
+                service_want_turn(s);
+        }
+}
+
+uint64_t usage_unsettled(const struct service *s)
+{
+        return s->usage_counted + (s->durable < s->usage_batch ? s->usage_stored : 0);
 }
 
 static void put_usage(struct strbuf *b, const struct service_usage *u)
@@ -89,13 +97,20 @@ void usage_turn(struct service *s, bool all)
 {
         struct usage_row *row, *next;
 
-        if (!s->usage || (!all && s->now_ms < s->usage_due_ms))
+        if (s->usage_due_ms == GENERATE_NEVER)
                 return;
-        s->usage_due_ms = s->now_ms + STORE_EVERY_MS;
+        if (!all && s->now_ms < s->usage_due_ms && (!s->pending_count || s->now_ms + STORE_WITHIN_MS - STORE_APART_MS < s->usage_due_ms))
+                return;
+        s->usage_stored = s->usage_counted + (s->durable < s->usage_batch ? s->usage_stored : 0);
+        s->usage_counted = 0;
+        s->usage_batch = s->batch;
+        s->usage_due_ms = GENERATE_NEVER;
         HASH_ITER(hh, s->usage, row, next)
         {
                 if (row->changed && store_row(s, row))
                         row->changed = false;
+                if (row->changed)
+                        s->usage_due_ms = s->now_ms + STORE_WITHIN_MS;
                 /* A day that is over is in the store. */
                 if (!row->changed && row->key.day < s->unix_ms / DAY_MS && !all) {
                         HASH_DEL(s->usage, row);

@@ -551,6 +551,12 @@ def test_usage_is_kept(tmp_path, engine):
         assert used(pool, token=key)["m"]["requests"] == 5
         assert chat(pool, token=key).status == 200
         assert used(pool)["m"]["requests"] == 6, "those of both starts"
+        # Killed: what was settled is there.
+        wait_until(lambda: "\npool_usage_unsettled 0\n" in pool.ask("GET", "/metrics").body.decode(), "it is durable")
+        pool.stop(signal.SIGKILL)
+        pool.start()
+        worker = join(pool, engine_of(engine), worker=worker.id)
+        assert used(pool)["m"]["requests"] == 6 and used(pool, token=key)["m"]["failed"] == 1
         leave(pool, worker)
 
 

@@ -13,6 +13,8 @@ import time
 import pytest
 from berthpool import Pool
 from conftest import PATIENCE, SANITIZER, Process, built, wait_until
+from openai_double import Engine
+from test_openai import Stream, pool_as
 
 TOOLS = pathlib.Path(__file__).parents[2] / "tools"
 
@@ -56,10 +58,10 @@ class Site:
     def wait_shared(self):
         wait_until(self.shared, "the queues are shared out", 120)
 
-    def worker(self, pool, slots=4):
+    def worker(self, pool, *options, slots=4):
         name = f"worker-{len(self.workers)}"
         argv = [built("src/worker/berth-worker"), "--pool", pool.url.replace("http", "ws", 1), "--folder", self.folder / f"{name}-folder", "--slots", str(slots), "--confine",
-                "basic", "--drain", "1s"]
+                "basic", "--drain", "1s", *options]
         kept = {name: os.environ[name] for name in ("ASAN_OPTIONS", "UBSAN_OPTIONS", "LSAN_OPTIONS") if name in os.environ}
         self.workers.append(Process(name, self.folder, argv, {"PATH": os.environ["PATH"], "HOME": str(self.folder), "BERTH_TOKEN": pool.worker_token(), **kept}))
         return self.workers[-1]
@@ -212,6 +214,32 @@ def test_other_secrets_are_refused(site):
     run = subprocess.run([built("src/gateway/berth-pool"), "--listen", "127.0.0.1:0", "--folder", site.folder / "stranger", "--store", site.postgres.url], capture_output=True,
                          text=True, timeout=60 * PATIENCE, env={"PATH": os.environ["PATH"], "HOME": str(site.folder)})
     assert run.returncode and "copy that file" in run.stderr, run.stderr
+
+
+def test_servers_share_an_engines_places(site):
+    engine = Engine()
+    engine.hold()
+    one, two = site.server(), site.server()
+    _, key = one.account("asks")
+    site.wait_shared()
+    catalogue = site.folder / "models.conf"
+    catalogue.write_text(f"[model m]\nkind = url\nurl = {engine.address}\nparallel = 2\n")
+    site.worker(one, "--models", catalogue)
+    for pool in (one, two):
+        wait_until(lambda: (a := pool.ask("GET", "/api/v1/models/m", token=key)).status == 200 and a.json["state"] == "ready", "both know the engine")
+        wait_until(lambda: "\nberth_tunnels 1\n" in pool.ask("GET", "/metrics").body.decode(), "both have its worker's tunnel")
+    streams = [Stream(pool_as(pool, key)) for _ in range(5) for pool in (one, two)]
+
+    def count(name):
+        return sum(int(line.split()[1]) for pool in (one, two) for line in pool.ask("GET", "/metrics").body.decode().splitlines() if line.startswith(name + " "))
+
+    wait_until(lambda: engine.running == 2 and count('berth_generations{state="waiting"}') == 8, lambda: f"two run and eight wait: {engine.running}")
+    assert count("berth_tunnel_turned_away_total") > 0
+    engine.release()
+    for stream in streams:
+        assert stream.end().whole and stream.words == "word " * 5
+    assert engine.most == 2 and engine.finished == 10
+    engine.stop()
 
 
 def test_one_is_killed_under_load(site):
