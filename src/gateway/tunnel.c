@@ -234,6 +234,7 @@ static int on_frame(struct tunnel *t, const struct tunnel_frame *f)
                 if (tunnel_read_free(f, model) < 0)
                         return -EPROTO;
                 service_tunnel_free(t->all->server->service, &t->worker, model);
+                server_turn_soon(t->all->server);
                 return 0;
         }
         if (f->stream > t->last)
@@ -270,7 +271,6 @@ static void on_message(struct connection *c, const uint8_t *data, size_t bytes)
         struct tunnel_frame f;
         int r;
 
-        server_turn_soon(c->server);
         t->all->counts.bytes_from_workers += bytes;
         t->depth++;
         do {
