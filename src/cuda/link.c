@@ -10,6 +10,7 @@
 #include "base/fd.h"
 #include "cuda/cache.h"
 #include "cuda/hear.h"
+#include "cuda/defer.h"
 #include "cuda/host.h"
 #include "cuda/lane.h"
 #include "cuda/memory.h"
@@ -159,7 +160,7 @@ static void *helper(void *unused)
                         busy = host_recall_next() || host_register_next() || move_prepare() || tier_prepare();
                 timeout = sleep_ms(busy, draining);
                 books_unlock();
-                memory_free_deferred();
+                defer_run();
                 if (poll(polls, 2, timeout) < 0 && errno != EINTR)
                         usleep(1000);
                 if (polls[0].revents & POLLIN) {

@@ -10,6 +10,7 @@
 #include "base/scope.h"
 #include "cuda/cache.h"
 #include "cuda/clean.h"
+#include "cuda/defer.h"
 #include "cuda/hand.h"
 #include "cuda/host.h"
 #include "cuda/lane.h"
@@ -30,10 +31,6 @@ pthread_cond_t berth_changed = PTHREAD_COND_INITIALIZER;
 
 /* One allocation at a time asks the daemon, so that a client has one open WANT. Taken before the books. */
 static pthread_mutex_t allocating = PTHREAD_MUTEX_INITIALIZER;
-
-/* Frees put off because a capture was open: cuMemFree waits for the device, which would break the capture. */
-static CUdeviceptr *deferred;
-static size_t deferred_n, deferred_size;
 
 static uint64_t round_up(uint64_t value, uint64_t to)
 {
@@ -259,21 +256,6 @@ static void say_refused(const struct device *d, uint64_t bytes, int code)
                     (unsigned long)((d->movable + d->pinned) >> 20), (unsigned long)((d->denied_have ? d->denied_have : d->room) >> 20));
 }
 
-static bool defer(CUdeviceptr address)
-{
-        if (deferred_n == deferred_size) {
-                size_t size = deferred_size ? deferred_size * 2 : 64;
-                CUdeviceptr *grown = realloc(deferred, size * sizeof *grown);
-
-                if (!grown)
-                        return false;
-                deferred = grown;
-                deferred_size = size;
-        }
-        deferred[deferred_n++] = address;
-        return true;
-}
-
 /* During a capture the driver refuses allocations from threads in its stricter modes, and that breaks the capture. Its own rules decide: a
  * small allocation of its own is tried, and freed after the capture. */
 static CUresult driver_allows(void)
@@ -286,7 +268,7 @@ static CUresult driver_allows(void)
         r = real.cuMemAlloc_v2(&trial, 512);
         if (r == CUDA_SUCCESS) {
                 books_lock();
-                if (!defer(trial))
+                if (!defer_free(trial))
                         real.cuMemFree_v2(trial);
                 books_unlock();
         }
@@ -381,7 +363,7 @@ CUresult memory_free(CUdeviceptr address)
                 books_unlock();
                 return CUDA_ERROR_INVALID_VALUE;
         }
-        if (lane_captures() && defer(address)) {
+        if (lane_captures() && defer_free(address)) {
                 books_unlock();
                 return CUDA_SUCCESS;
         }
@@ -434,28 +416,6 @@ void memory_drop(CUdeviceptr address)
         }
         memory_withdraw(block);
         destroy(block);
-}
-
-void memory_free_deferred(void)
-{
-        for (;;) {
-                CUdeviceptr address;
-                CUcontext context = NULL, popped;
-
-                books_lock();
-                if (!deferred_n || lane_captures()) {
-                        books_unlock();
-                        return;
-                }
-                address = deferred[--deferred_n];
-                for (unsigned int i = 0; i < berth.devices_n && !context; i++)
-                        context = berth.devices[i].contexts_n ? berth.devices[i].contexts[0] : NULL;
-                books_unlock();
-                if (memory_free(address) == CUDA_ERROR_NOT_FOUND && real.cuCtxPushCurrent_v2(context) == CUDA_SUCCESS) {
-                        real.cuMemFree_v2(address);
-                        real.cuCtxPopCurrent_v2(&popped);
-                }
-        }
 }
 
 void memory_drop_context(CUcontext context)
@@ -522,5 +482,5 @@ int memory_pin_await(struct device *d, uint64_t bytes)
 void memory_forked(void)
 {
         pthread_mutex_init(&allocating, NULL);
-        deferred_n = 0;
+        defer_forked();
 }

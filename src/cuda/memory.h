@@ -48,8 +48,6 @@ void memory_unhold(struct block *block);
 
 /* Everything of a context that ends. Books not held. */
 void memory_drop_context(CUcontext context);
-/* Frees what was put off because a capture was open. Books not held. */
-void memory_free_deferred(void);
 
 /* Counts pinned memory of a driver object: key is its address or handle. reserve waits for room like an allocation (books not held; 0 or
  * -error); keep and drop settle it. drop returns false when the key is not known. */

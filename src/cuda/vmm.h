@@ -66,6 +66,8 @@ int vmm_access(const struct mapping *m, const CUmemLocation *location);
 bool vmm_fix(struct vmm *vmm);
 void vmm_unfix(struct vmm *vmm);
 
+/* The mapping that a handle moves with: its only one, or NULL. */
+struct mapping *vmm_only_mapping(const struct vmm *vmm);
 /* For memory.c: makes the unit's memory anew, open to whom the program said, and to its own device for the copy in. */
 CUresult vmm_map_unit(struct block *block, struct unit *unit);
 /* The copy in has landed: the program's own access rights, if they are less. */
