@@ -24,6 +24,8 @@ static const struct processes_layout sample_v1 = {sizeof(nvmlProcessUtilizationS
 static const struct processes_layout utilization_v1 = {sizeof(nvmlProcessUtilizationInfo_v1_t), offsetof(nvmlProcessUtilizationInfo_v1_t, pid), 0,
                                                        0};
 
+static const struct processes_layout pid_only = {sizeof(unsigned int), 0, 0, 0};
+
 static unsigned int pid_of(const struct processes_layout *l, const char *entry)
 {
         unsigned int pid;
@@ -178,6 +180,19 @@ LIST(nvmlDeviceGetGraphicsRunningProcesses_v3, info_v2, false)
 LIST(nvmlDeviceGetMPSComputeRunningProcesses, info_v1, false)
 LIST(nvmlDeviceGetMPSComputeRunningProcesses_v2, info_v2, false)
 LIST(nvmlDeviceGetMPSComputeRunningProcesses_v3, info_v2, false)
+
+static nvmlReturn_t fetch_pids(const struct source *s, void *entries, unsigned int *n)
+{
+        return REAL(real.nvmlDeviceGetAccountingPids(s->device, n, entries));
+}
+
+nvmlReturn_t hook_nvmlDeviceGetAccountingPids(nvmlDevice_t device, unsigned int *count, unsigned int *pids)
+{
+        const struct source s = {.fetch = fetch_pids, .device = device, .layout = &pid_only};
+        nvmlReturn_t r;
+
+        return answer(&s, count, pids, &r) == 0 ? r : real.nvmlDeviceGetAccountingPids(device, count, pids);
+}
 
 static nvmlReturn_t fetch_details(const struct source *s, void *entries, unsigned int *n)
 {

@@ -343,6 +343,17 @@ API(nvmlDeviceGetComputeRunningProcesses_v3, (nvmlDevice_t d, unsigned *count, n
         return processes(d, count, infos, set_v2);
 }
 
+static void set_pid(void *pids, unsigned i, const struct store_process *p)
+{
+        ((unsigned *)pids)[i] = p->pid;
+}
+
+/* Accounting is on here, and forgets who ended. */
+API(nvmlDeviceGetAccountingPids, (nvmlDevice_t d, unsigned *count, unsigned *pids))
+{
+        return processes(d, count, pids, set_pid);
+}
+
 static nvmlReturn_t none(nvmlDevice_t d, unsigned *count)
 {
         TRY(check(d, count));

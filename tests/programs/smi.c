@@ -26,6 +26,7 @@
         X(nvmlDeviceGetComputeRunningProcesses_v3, (nvmlDevice_t, unsigned *, void *))                                  \
         X(nvmlDeviceGetGraphicsRunningProcesses_v3, (nvmlDevice_t, unsigned *, void *))                                 \
         X(nvmlDeviceGetMPSComputeRunningProcesses_v3, (nvmlDevice_t, unsigned *, void *))                               \
+        X(nvmlDeviceGetAccountingPids, (nvmlDevice_t, unsigned *, unsigned *))                                          \
         X(nvmlDeviceGetRunningProcessDetailList, (nvmlDevice_t, nvmlProcessDetailList_v1_t *))
 
 static struct {
@@ -92,6 +93,22 @@ static void list(const char *name, nvmlReturn_t (*f)(nvmlDevice_t, unsigned *, v
                 printf("%s[%u,%llu]", i ? "," : "[", pid, bytes);
         }
         printf("%s", n ? "]" : "[]");
+}
+
+static void accounting(nvmlDevice_t d)
+{
+        unsigned pids[MOST], n = MOST;
+        nvmlReturn_t r = nvml.nvmlDeviceGetAccountingPids ? nvml.nvmlDeviceGetAccountingPids(d, &n, pids) : NVML_ERROR_FUNCTION_NOT_FOUND;
+
+        key("accounting");
+        if (r) {
+                printf("%d", r);
+                return;
+        }
+        printf("[");
+        for (unsigned i = 0; i < n; i++)
+                printf("%s%u", i ? "," : "", pids[i]);
+        printf("]");
 }
 
 static nvmlReturn_t details(nvmlDevice_t d, unsigned *n, void *entries)
@@ -180,6 +197,7 @@ int main(int argc, char **argv)
              offsetof(nvmlProcessInfo_t, usedGpuMemory));
         list("details", nvml.nvmlDeviceGetRunningProcessDetailList ? details : NULL, d, sizeof(nvmlProcessDetail_v1_t),
              offsetof(nvmlProcessDetail_v1_t, usedGpuMemory));
+        accounting(d);
         printf("}\n");
         nvml.nvmlShutdown();
         return 0;

@@ -34,6 +34,7 @@ def test_the_limit_is_the_device(node, road):
     own = [[seen["pid"], 20 * MIB]]
     assert (seen["compute"], seen["compute_v2"], seen["compute_v3"], seen["details"]) == (own, own, own, own)
     assert (seen["graphics_v3"], seen["mps_v3"]) == ([], [])
+    assert seen["accounting"] == [seen["pid"]]
     other.kill()
 
 
@@ -103,7 +104,7 @@ def test_the_way_out(node):
     settled(node, other, 64)
     seen, alone = (result(each) for each in (smi(node, options=["--memory", "32MiB"], environment=off), bare(node, "smi")))
     assert {**seen, "pid": 0} == {**alone, "pid": 0}
-    assert seen["memory"]["total"] == 256 * MIB and [pid for pid, _ in seen["compute"]] == [other.pid]
+    assert seen["memory"]["total"] == 256 * MIB and [pid for pid, _ in seen["compute"]] == [other.pid] == seen["accounting"]
     other.kill()
 
 
