@@ -13,6 +13,8 @@
 #define MOST_FILES (2 * PROBES_MAX_FILES)
 #define MOST_USES (2 * PROBES_MAX_USES)
 #define MANY_ROWS 2048
+/* And within one window twice as many, until the sweep: what comes then is in the sums alone. */
+#define ROOM(head, most) (HASH_COUNT(head) < 2 * (most))
 
 static void add(struct probes_sums *to, const struct probes_sums *from)
 {
@@ -118,7 +120,7 @@ static struct process_row *process_of(struct table *t, uint32_t pid, uint64_t st
 
         HASH_FIND(hh, t->processes, &key, sizeof key, p);
         if (!p) {
-                p = calloc(1, sizeof *p);
+                p = ROOM(t->processes, MOST_PROCESSES) ? calloc(1, sizeof *p) : NULL;
                 if (!p)
                         return NULL;
                 p->key = key;
@@ -140,7 +142,7 @@ static struct file_row *file_of(struct table *t, const struct file_name_key *key
 
         HASH_FIND(hh, t->files, key, sizeof *key, f);
         if (!f) {
-                f = calloc(1, sizeof *f);
+                f = ROOM(t->files, MOST_FILES) ? calloc(1, sizeof *f) : NULL;
                 if (!f)
                         return NULL;
                 f->key = *key;
@@ -161,7 +163,7 @@ static void use_of(struct table *t, struct process_row *p, struct file_row *f, c
 
         HASH_FIND(hh, t->uses, &key, sizeof key, u);
         if (!u) {
-                u = calloc(1, sizeof *u);
+                u = ROOM(t->uses, MOST_USES) ? calloc(1, sizeof *u) : NULL;
                 if (!u)
                         return;
                 u->key = key;

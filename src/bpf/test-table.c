@@ -3,6 +3,7 @@
 
 #include "base/clock.h"
 
+#include <malloc.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -112,6 +113,30 @@ static void what_falls_out_stays_in_the_sums(void **state)
         assert_int_equal(s->all_total.read_bytes, 150000);
 }
 
+/* All at once, each with a file of its own: memory has its bound before the sweep, too, and who was there first is counted to the end. */
+static void a_crowd_within_one_window(void **state)
+{
+        struct probes_snapshot *s scoped_free = NULL;
+        scoped(table_free) struct table *t = NULL;
+        size_t before = mallinfo2().uordblks;
+
+        assert_int_equal(table_new(&t), 0);
+        table_turn(t, 1);
+        count(t, UINT32_MAX - 1, 1, UINT32_MAX, 0, 1, 10);
+        for (uint32_t i = 0; i < 200000; i++)
+                count(t, i + 1, 1, i + 1, 0, 1, 10);
+        count(t, UINT32_MAX - 1, 1, UINT32_MAX, 0, 2, 20);
+        assert_true(mallinfo2().uordblks - before < (size_t)32 << 20);
+        table_sweep(t, 1);
+        s = snapshot(t);
+        assert_int_equal(s->all_total.reads, 200003);
+        assert_int_equal(probes_processes(s)[0].pid, UINT32_MAX - 1);
+        assert_int_equal(probes_processes(s)[0].total.read_bytes, 30);
+        assert_int_equal(probes_files(s)[0].total.reads, 3);
+        for (size_t i = 0; i < PROBES_CACHE_N; i++)
+                assert_true(s->caches[i].entries <= s->caches[i].limit);
+}
+
 static void an_ended_process_goes_after_a_while(void **state)
 {
         struct probes_snapshot *before scoped_free = NULL, *after scoped_free = NULL;
@@ -163,6 +188,7 @@ int main(void)
                 cmocka_unit_test(a_reused_inode_is_another_file),
                 cmocka_unit_test(a_window_has_its_own_sums),
                 cmocka_unit_test(what_falls_out_stays_in_the_sums),
+                cmocka_unit_test(a_crowd_within_one_window),
                 cmocka_unit_test(an_ended_process_goes_after_a_while),
                 cmocka_unit_test(names_come_from_the_kernel_where_no_descriptor_tells),
         };
