@@ -184,7 +184,8 @@ static void figures(struct block *b, struct probes_family *f)
         }
         f->hits = t.hits;
         f->hooked = t.counted;
-        f->full = t.full;
+        f->full = t.full + climb_missed(b->skeleton->progs.typed_issue) + climb_missed(b->skeleton->progs.typed_complete) +
+                  climb_missed(b->skeleton->progs.raw_issue) + climb_missed(b->skeleton->progs.raw_complete);
         f->entries = b->rows_n;
         f->hooked_cost_ps = f->other_cost_ps = t.self_hits ? t.self_ns * 1000 / t.self_hits : 0;
         f->cost_ns = f->hits * f->hooked_cost_ps / 1000;

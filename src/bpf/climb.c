@@ -4,6 +4,7 @@
 #include "base/error.h"
 #include "bpf/trial.h"
 
+#include <bpf/bpf.h>
 #include <bpf/btf.h>
 #include <bpf/libbpf.h>
 #include <stdio.h>
@@ -34,6 +35,15 @@ bool climb(struct probes_family *f, uint32_t forced, uint32_t refuse, int (*try)
                 ladder_refused(f, rung, r, text[0] ? text : error_text(r));
         }
         return false;
+}
+
+uint64_t climb_missed(const struct bpf_program *program)
+{
+        struct bpf_prog_info info = {0};
+        uint32_t size = sizeof info;
+        int fd = bpf_program__fd(program);
+
+        return fd >= 0 && bpf_obj_get_info_by_fd(fd, &info, &size) == 0 ? info.recursion_misses : 0;
 }
 
 /* A tracepoint is a function type in the kernel's type information: btf_trace_NAME, a pointer to a function of (void *, its arguments). */

@@ -8,6 +8,10 @@
 /* Tries PROBES_TP_BTF, then PROBES_RAW_TP, until try() gives 0; text is for what it has to say else. family gets state, rung and refusals. Whether one took. */
 bool climb(struct probes_family *family, uint32_t forced, uint32_t refuse, int (*try)(void *data, uint32_t rung, char text[120]), void *data);
 
+struct bpf_program;
+/* Runs of a program that the kernel left out, because an interrupt came while the same one ran on that processor. */
+uint64_t climb_missed(const struct bpf_program *program);
+
 struct climb_point {
         const char *name;
         uint32_t least, most; /* arguments that the programs can read it with */

@@ -154,7 +154,8 @@ int sched_read(struct sched *s, struct probes_family *f, struct latency *ret_tot
         *ret_total = t.waits;
         f->hits = t.hits;
         f->hooked = t.counted;
-        f->full = t.full;
+        f->full = t.full + climb_missed(s->skeleton->progs.typed_switch) + climb_missed(s->skeleton->progs.typed_wakeup) +
+                  climb_missed(s->skeleton->progs.raw_switch) + climb_missed(s->skeleton->progs.raw_wakeup);
         f->entries = s->turns.entries;
         f->hooked_cost_ps = f->other_cost_ps = t.self_hits ? t.self_ns * 1000 / t.self_hits : 0;
         f->cost_ns = f->hits * f->hooked_cost_ps / 1000;
