@@ -49,7 +49,7 @@ static const struct report_member device_members[] = {
 static const struct report_member series_members[] = {{"name", REPORT_TEXT, 64, NULL}};
 static const struct report_member probe_members[] = {
         {"family", REPORT_TEXT, 40, NULL}, {"state", REPORT_TEXT, 24, NULL}, {"rung", REPORT_TEXT, 40, NULL},
-        {"share_pct", REPORT_REAL, 100, NULL}, {"cost_pct", REPORT_REAL, 1e6, NULL}, {"why", REPORT_TEXT, 160, NULL},
+        {"share_pct", REPORT_REAL, 100, NULL}, {"cost_pct", REPORT_REAL, 1e6, NULL}, {"per_s", REPORT_REAL, RATE, NULL}, {"p95_us", REPORT_REAL, RATE, NULL}, {"why", REPORT_TEXT, 160, NULL},
 };
 static const struct report_member process_members[] = {
         {"pid", REPORT_WHOLE, 4.3e9, NULL},

@@ -103,10 +103,12 @@ int sight_daemon_status(struct sight_daemon *d, struct sight_status *ret)
 }
 
 /* The answer's descriptor; why: its own words when it is an ERROR. */
-static int ask(struct sight_daemon *d, enum wire_type type, int *ret_fd, char why[120])
+static int ask(struct sight_daemon *d, enum wire_type type, uint32_t flags, int *ret_fd, char why[120])
 {
         struct wire_message m = {0};
 
+        if (type == WIRE_PROBES)
+                m.PROBES.flags = flags;
         *ret_fd = -1;
         snprintf(why, 120, "no node daemon answers");
         if (d->fd < 0)
@@ -130,7 +132,7 @@ static int ask(struct sight_daemon *d, enum wire_type type, int *ret_fd, char wh
 int sight_daemon_probes(struct sight_daemon *d, const struct probes_snapshot **ret, char why[120])
 {
         scoped_fd int fd = -1;
-        int r = ask(d, WIRE_PROBES, &fd, why);
+        int r = ask(d, WIRE_PROBES, PROBES_EVERY, &fd, why);
 
         if (r == 0 && probes_map(fd, ret) < 0) {
                 snprintf(why, 120, "the node daemon's answer is not sound; use the same release of both");
@@ -145,7 +147,7 @@ int sight_daemon_history(struct sight_daemon *d, uint64_t now_ns, struct history
         scoped_fd int fd = -1;
         size_t at = 0;
         struct stat st;
-        int r = ask(d, WIRE_HISTORY, &fd, why);
+        int r = ask(d, WIRE_HISTORY, 0, &fd, why);
 
         if (r < 0)
                 return r;

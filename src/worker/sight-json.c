@@ -2,6 +2,7 @@
 #include "worker/sight-view.h"
 
 #include "bpf/active.h"
+#include "bpf/latency.h"
 #include "base/text.h"
 #include "wire/series.h"
 
@@ -191,11 +192,38 @@ static json_t *history_json(const struct sight_view *v, uint32_t span_s)
 
 /* --- probes --- */
 
+/* What a family counted in the last window; the times of it that it takes, for those that do. */
+static uint64_t counted(const struct probes_snapshot *s, uint32_t family, struct latency *ret_times)
+{
+        const struct probes_sums *f = &s->all_now;
+
+        switch (family) {
+        case PROBES_FILES:
+                return f->opens + f->closes + f->reads + f->writes;
+        case PROBES_GPU:
+                return active_calls(&s->gpu_now);
+        case PROBES_BLOCK:
+                for (uint32_t i = 0; i < s->blocks; i++)
+                        latency_add(ret_times, &probes_blocks(s)[i].now.time);
+                return latency_count(ret_times);
+        case PROBES_SCHED:
+                *ret_times = s->wait_now;
+                return latency_count(ret_times);
+        case PROBES_SYSCALLS:
+                return s->calls_now;
+        default:
+                return 0;
+        }
+}
+
 static json_t *probe_json(const struct sight_view *v, uint32_t family)
 {
         const struct probes_family *f = &v->probes->families[family];
         uint64_t elapsed = v->probes_before_ns && v->probes->taken_ns > v->probes_before_ns ? v->probes->taken_ns - v->probes_before_ns : 0;
         bool on = f->state == PROBES_ATTACHED, measured = on && elapsed && f->hooked_cost_ps && f->cost_ns >= v->cost_before_ns[family];
+        struct latency times = {0};
+        uint64_t count = counted(v->probes, family, &times);
+        double late = latency_quantile(&times, 950);
         json_t *o = json_object();
 
         PUT("family", json_string(probes_family_name(family)));
@@ -203,6 +231,8 @@ static json_t *probe_json(const struct sight_view *v, uint32_t family)
         PUT("rung", f->rung ? json_string(probes_rung_name(f->rung)) : json_null());
         PUT("share_pct", on ? real((double)f->window_permille / 10 / (f->one_in ? f->one_in : 1)) : json_null());
         PUT("cost_pct", measured ? real((double)(f->cost_ns - v->cost_before_ns[family]) * 100 / (double)elapsed) : json_null());
+        PUT("per_s", on && v->probes->window_ns ? real((double)count * 1e9 / (double)v->probes->window_ns) : json_null());
+        PUT("p95_us", on ? real(late / 1000) : json_null());
         PUT("why", !on && f->refused_count ? json_string(f->refused[f->refused_count - 1].text) : json_null());
         return o;
 }

@@ -61,6 +61,10 @@ static struct sight_view world(void)
         probes->taken_ns = 20 * S;
         probes->families[PROBES_FILES] = (struct probes_family){.state = PROBES_ATTACHED, .rung = PROBES_SYS_EXIT, .one_in = 1, .window_permille = 1000, .hooked_cost_ps = 1, .cost_ns = S / 10};
         probes->families[PROBES_GPU] = (struct probes_family){.state = PROBES_UNAVAILABLE, .one_in = 1, .window_permille = 1000, .refused_count = 1, .refused = {{PROBES_UPROBE, -1, "no"}}};
+        probes->families[PROBES_SCHED] = (struct probes_family){.state = PROBES_ATTACHED, .rung = PROBES_TP_BTF, .one_in = 1, .window_permille = 1000};
+        probes->families[PROBES_BLOCK].state = PROBES_NOT_ASKED;
+        probes->wait_now.buckets[5] = 10; /* of 16 to 32 µs */
+        probes->all_now.reads = 7;
         p = (struct probes_process *)(uintptr_t)probes_processes(probes);
         p[0] = (struct probes_process){.pid = 101, .start_ns = 5 * S, .alive = 1, .comm = "\x1b[2J\xff\"<b>", .now = {.write_bytes = 1000}};
         p[1] = (struct probes_process){.pid = 102, .start_ns = 77 * S, .alive = 1, .comm = "another", .now = {.write_bytes = 9}}; /* had the number before */
@@ -139,6 +143,12 @@ static void all_of_it(void **state)
         /* What no probe counts is unknown, not zero. */
         assert_true(json_is_null(json_object_get(p, "waits_s")));
         assert_true(number(json_array_get(json_object_get(o, "probes"), PROBES_FILES), "cost_pct") == 5);
+        assert_true(number(json_array_get(json_object_get(o, "probes"), PROBES_FILES), "per_s") == 14);
+        assert_true(json_is_null(json_object_get(json_array_get(json_object_get(o, "probes"), PROBES_FILES), "p95_us")));
+        /* What nobody asked for is not listed: the third is that of processors. */
+        assert_string_equal(json_string_value(json_object_get(json_array_get(json_object_get(o, "probes"), 2), "family")), "sched");
+        assert_true(number(json_array_get(json_object_get(o, "probes"), 2), "per_s") == 20);
+        assert_in_range(number(json_array_get(json_object_get(o, "probes"), 2), "p95_us"), 16, 32);
         assert_string_equal(json_string_value(json_object_get(json_array_get(json_object_get(o, "probes"), PROBES_GPU), "why")), "no");
         values = json_object_get(json_array_get(json_object_get(json_object_get(o, "history"), "series"), 0), "values");
         assert_int_equal(json_array_size(values), SIGHT_POINTS);

@@ -1,8 +1,10 @@
 """What is shown of a machine at work: metrics over HTTP, samples, how the figures went, the live view on a terminal."""
 import json
 import os
+import pathlib
 import re
 import select
+import shutil
 import signal
 import socket
 import sys
@@ -15,6 +17,7 @@ import pytest
 from conftest import built, wait_until, work
 
 MIB = 1 << 20
+GOLDEN = pathlib.Path(__file__).parents[1] / "golden"
 
 
 @pytest.fixture
@@ -142,6 +145,23 @@ def test_probes_are_in_samples_and_metrics(machine):
     if any(f["family"] == "sched" and f["state"] == "attached" for f in sample["probes"]["families"]):
         assert value(text, "berth_run_queue_latency_seconds_count")[0] > 0 and sample["probes"]["latency"]["sched"]["total"]["count"] > 0
     assert "berth_probe" not in node.berth("metrics", "--no-probes").stdout
+    node.tell()
+
+
+def test_a_record_of_an_earlier_release_is_gone_on_with(machine, tmp_path):
+    """Probes came with version 2: the file becomes one, and all of it is replayed."""
+    node = machine(observe__probes="always", observe__period="100ms").start()
+    path = tmp_path / "looks.berth"
+    shutil.copy(GOLDEN / "record-1.berth", path)
+    done = node.berth("record", "--count", "2", "--interval", "100ms", str(path))
+    assert done.returncode == 0, done.stderr
+    assert path.read_bytes()[4] == 2
+    for number in ("1", "8", "10"):
+        done = node.berth("replay", "--once", "--at", number, str(path))
+        assert done.returncode == 0, done.stderr
+    fresh = tmp_path / "fresh.berth"
+    assert node.berth("record", "--count", "1", "--no-probes", str(fresh)).returncode == 0
+    assert fresh.stat().st_mode & 0o777 == 0o600  # it names others' processes and files
     node.tell()
 
 

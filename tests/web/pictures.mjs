@@ -32,11 +32,12 @@ threads = 2
 `;
 // A job that reads, writes and tells how far it is.
 const JOB = `import os, sys, time
-name, steps = sys.argv[1], 400
+name, steps = sys.argv[1], 1500
 for i in range(steps):
     with open(f"{name}.jsonl", "a") as f: f.write("x" * 20000 + "\\n")
     with open(f"{name}.jsonl") as f: f.read()
-    print(f"step {i}", flush=True)
+    print(f"step {i}: loss {4 / (i + 1) ** 0.5:.3f}", flush=True)
+    os.write(3, f'{{"m": "progress", "share": {i / steps}, "text": "step {i} of {steps}"}}\\n'.encode())
     time.sleep(0.5)
 `;
 
@@ -81,7 +82,12 @@ async function serve() {
 async function shoot(page, name, where, ready, options = {}) {
   if (WANTED.length && !WANTED.includes(name)) return;
   if (where !== null) await page.evaluate((to) => void (location.hash = to), where);
-  await ready();
+  try {
+    await ready();
+  } catch (e) {
+    await page.screenshot({ path: path.join(os.tmpdir(), `berth-picture-${name}.png`) });
+    throw e;
+  }
   await page.mouse.move(0, 0);
   await page.evaluate(() => document.activeElement instanceof HTMLHeadingElement && document.activeElement.blur());
   await page.screenshot({ path: path.join(IMAGES, `${name}.png`), ...options });
@@ -104,7 +110,10 @@ async function main() {
   await page.locator("[data-connection=live]").first().waitFor({ state: "attached" });
 
   const submit = (name, extra = []) => spawnSync(path.join(BUILD, "src/cli/berth"), ["submit", "--name", name, ...extra, "--", "python3", "-c", JOB, name.replaceAll(" ", "-")], { env: environment });
-  for (const name of ["index repository", "generate captions", "evaluate humaneval", "fine-tune adapter", "export embeddings", "deduplicate corpus"]) submit(name);
+  for (const name of ["index repository", "fine-tune adapter", "deduplicate corpus"]) submit(name);
+  const short = () => {
+    for (const name of ["generate captions", "evaluate humaneval"]) spawnSync(path.join(BUILD, "src/cli/berth"), ["submit", "--name", name, "--", "sh", "-c", "sleep 2; echo done"], { env: environment });
+  };
   const worker = await until("the worker's id", () => page.evaluate(async () => (document.querySelector("a[href^='#/workers/worker_']")?.getAttribute("href") ?? "").split("/")[2] || null));
   const minutes = Number(process.env.BERTH_PICTURES_MINUTES ?? 4);
 
@@ -121,7 +130,10 @@ async function main() {
   // While somebody looks the probes count; the plots need some minutes to show anything.
   await page.evaluate((to) => void (location.hash = to), `#/workers/${worker}/machine`);
   await see("Probes in the kernel");
-  await page.waitForTimeout(minutes * 60_000);
+  for (const from = Date.now(); Date.now() - from < minutes * 60_000;) {
+    short();
+    await page.waitForTimeout(4000);
+  }
   await page.setViewportSize({ width: 1360, height: 1640 });
   await shoot(page, "machine", `#/workers/${worker}/machine`, async () => {
     await see("train-lora");
@@ -139,6 +151,23 @@ async function main() {
   await shoot(page, "worker", `#/workers/${worker}`, async () => {
     await see("Engines");
     await see("Programs on its devices");
+  });
+  await shoot(page, "models", "#/models", () => see("ready"));
+  await shoot(page, "tasks", "#/tasks", () => see("index repository"));
+  await shoot(page, "task", null, async () => {
+    await page.getByRole("link", { name: "index repository" }).first().click();
+    await see(/step \d+: loss/);
+  });
+  await shoot(page, "submit", "#/submit", async () => {
+    await page.getByLabel("Name", { exact: true }).fill("evaluate adapter");
+    await page.getByLabel("Command", { exact: true }).fill("python3 evaluate.py --split test");
+  });
+  await shoot(page, "accounts", "#/accounts", () => see("admin"));
+  await shoot(page, "key", "#/keys", async () => {
+    await page.getByRole("button", { name: "New key" }).click();
+    await page.getByLabel("What is it for?").fill("notebook");
+    await page.getByRole("dialog").locator("button.first").click();
+    await page.getByRole("button", { name: "Copy" }).first().waitFor();
   });
   const phone = await (await browser.newContext({ viewport: { width: 390, height: 844 }, deviceScaleFactor: 2, isMobile: true, hasTouch: true })).newPage();
   await phone.goto(url + "/");

@@ -200,6 +200,8 @@ export interface MachineProbe {
   rung: string | null;
   share_pct: Figure;
   cost_pct: Figure;
+  per_s: Figure;
+  p95_us: Figure;
   why: string | null;
 }
 

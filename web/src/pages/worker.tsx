@@ -153,7 +153,7 @@ export function WorkerPage({ id }: { id: string }): JSX.Element {
             <dl class="facts">
               <Fact name="Processors">{typeof host?.cpus === "number" ? integer(host.cpus) : (worker.devices?.find((d) => d.kind === "cpu")?.name ?? "unavailable")}</Fact>
               <Fact name="Busy">{percent(host?.cpu_pct)}</Fact>
-              <Fact name="Load">{decimal(worker.load?.load, 2)}</Fact>
+              {typeof worker.load?.load === "number" && <Fact name="Load">{decimal(worker.load.load, 2)}</Fact>}
               <Fact name="Memory">{bytes(host?.memory_total_bytes ?? worker.host_memory_bytes)}</Fact>
               <Fact name="Available">{bytes(host?.memory_available_bytes ?? worker.load?.memory_free_bytes)}</Fact>
               {node?.daemon && <Fact name="Swap arena">{bytes(node.daemon.arena_lent_bytes)} of {bytes(node.daemon.arena_bytes)}</Fact>}

@@ -1,7 +1,7 @@
 // processes.tsx: the processes of a machine that do most, with what they ask of devices, and their files.
 import type { JSX } from "preact";
 import { useState } from "preact/hooks";
-import { bytes, decimal, integer, percent, plural } from "../lib/format";
+import { bytes, decimal, duration, integer, percent, plural } from "../lib/format";
 import { inOrder, ORDERS, whyNot, type Order } from "../lib/machine";
 import type { MachineProcess, MachineReport } from "../lib/types";
 import { Empty, Panel, StateTag } from "./basics";
@@ -116,24 +116,36 @@ export function Processes({ report }: { report: MachineReport }): JSX.Element {
   );
 }
 
+const FAMILIES: Record<string, string> = { files: "Calls of files", gpu: "Calls of the driver", block: "Requests to disks", sched: "Waits for a processor", syscalls: "System calls" };
+
 export function Probes({ report }: { report: MachineReport }): JSX.Element {
   const why = whyNot(report, "probes"), files = whyNot(report, "files");
   return (
-    <Panel title="Probes in the kernel">
-      {report.probes.length === 0 ? <p class="dim">Unavailable{why ? `: ${why}` : ""}.</p> : (
-        <dl class="facts">
-          {report.probes.map((f, i) => (
-            <>
-              <dt key={i}>{f.family ?? "?"}</dt>
-              <dd>
-                {f.state === "attached" ? <>{f.rung}{known(f.share_pct) && f.share_pct < 100 ? `, ${decimal(f.share_pct)} % of the calls` : ""}{known(f.cost_pct) ? <span class="dim">, costs {f.cost_pct < 0.01 ? "less than 0.01" : decimal(f.cost_pct, 2)} % of a processor</span> : ""}</> : <span class="dim">{f.state ?? "unavailable"}{f.why ? `: ${f.why}` : ""}</span>}
-              </dd>
-            </>
-          ))}
-        </dl>
+    <Panel bare title="Probes in the kernel">
+      {report.probes.length === 0 ? <p class="dim pad">Unavailable{why ? `: ${why}` : ""}.</p> : (
+        <div class="table-wrap">
+          <table class="cards">
+            <thead><tr><th>What is counted</th><th class="right">A second</th><th class="right">95 % took at most</th><th>How</th><th class="right">It costs</th></tr></thead>
+            <tbody>
+              {report.probes.map((f, i) => (
+                <tr key={i}>
+                  <td class="lead"><span class="main-text">{FAMILIES[f.family ?? ""] ?? f.family ?? "?"}</span></td>
+                  {f.state === "attached" ? (
+                    <>
+                      <td data-label="a second" class="right">{known(f.per_s) ? integer(f.per_s) : "–"}</td>
+                      <td data-label="95 % took at most" class={known(f.p95_us) ? "right" : "right empty-cell"}>{known(f.p95_us) ? duration(f.p95_us / 1000) : <span class="dim">–</span>}</td>
+                      <td data-label="how" class="dim">{f.rung}{known(f.share_pct) && f.share_pct < 100 ? `, ${decimal(f.share_pct)} % of them` : ""}</td>
+                      <td data-label="it costs" class="right dim">{known(f.cost_pct) ? `${f.cost_pct < 0.01 ? "less than 0.01" : decimal(f.cost_pct, 2)} % of a processor` : "not measured"}</td>
+                    </>
+                  ) : <td colSpan={4} class="dim">{f.state ?? "unavailable"}{f.why ? `: ${f.why}` : ""}</td>}
+                </tr>
+              ))}
+            </tbody>
+          </table>
+        </div>
       )}
-      {files && report.probes.length > 0 && <p class="dim">Names of files: {files}.</p>}
-      <p class="dim">They count while somebody looks, and are taken off a minute later, unless the machine’s settings say otherwise.</p>
+      {files && report.probes.length > 0 && <p class="dim pad">Names of files: {files}.</p>}
+      <p class="dim small pad">They count while somebody looks, and are taken off a minute later, unless the machine’s settings say otherwise.</p>
     </Panel>
   );
 }
