@@ -104,7 +104,7 @@ static int read_points(struct report_reading *r, const json_t *series)
 
 static int read_history(struct report_reading *r, const json_t *history)
 {
-        static const struct report_member members[] = {{"step_s", REPORT_REAL, 1e7, NULL}, {"end_s", REPORT_REAL, 1e11, NULL}};
+        static const struct report_member members[] = {{"step_s", REPORT_REAL, 1e7, NULL}, {"end_s", REPORT_WHOLE, 1e11, NULL}};
         int result;
 
         put_literal(r->text, ",\"history\":");

@@ -187,7 +187,7 @@ static json_t *history_json(const struct sight_view *v, uint32_t span_s)
                         add_series(list, v, name, span_s);
                 }
         /* The last column holds now, and begins at a multiple of its width. */
-        return json_pack("{s:f, s:f, s:o}", "step_s", (double)step / 1e9, "end_s", (double)(v->history_ns / step * step) / 1e9, "series", list);
+        return json_pack("{s:o, s:I, s:o}", "step_s", real((double)step / 1e9), "end_s", (json_int_t)(v->history_ns / step * step / NS_S), "series", list);
 }
 
 /* --- probes --- */

@@ -1,6 +1,7 @@
 """What a worker tells of its machine, with the real daemon, worker and pool: who is on the devices, what is swapped out, and what is not known."""
 import signal
 import sys
+import time
 
 import pytest
 from berthpool import running
@@ -100,6 +101,7 @@ def test_a_machine_in_full_while_somebody_looks(pool, joined, machine):
     worker = pool.good("GET", "/api/v1/workers")["data"][0]["id"]
     program = work(node, 64, until="never")
     look = looking(pool, worker)
+    before = time.time()
 
     def told():
         m = look()
@@ -111,6 +113,8 @@ def test_a_machine_in_full_while_somebody_looks(pool, joined, machine):
     assert seen["shown"] == "files" and seen["host"]["memory_total_bytes"] > 0 and seen["devices"][0]["power_watts"] is None and seen["devices"][0]["why"]
     assert {s["name"] for s in seen["history"]["series"]} >= {"cpu.busy", "memory.used", "device.0.memory"}
     assert all(len(s["values"]) == 120 for s in seen["history"]["series"])
+    # The last column is that of now, to the second.
+    assert before - 5 <= seen["history"]["end_s"] <= time.time() and seen["history"]["step_s"] == 5
     missing = {u["what"] for u in seen["unavailable"]}
     families = {f["family"]: f for f in seen["probes"]}
     if "probes" in missing or families["files"]["state"] != "attached":

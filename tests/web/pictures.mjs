@@ -134,7 +134,7 @@ async function main() {
     short();
     await page.waitForTimeout(4000);
   }
-  await page.setViewportSize({ width: 1360, height: 1640 });
+  await page.setViewportSize({ width: 1360, height: 1960 });
   await shoot(page, "machine", `#/workers/${worker}/machine`, async () => {
     await see("train-lora");
     const files = page.getByRole("row", { name: /python3/ }).getByRole("button", { name: /\d+ files?/ }).first();
@@ -153,9 +153,9 @@ async function main() {
     await see("Programs on its devices");
   });
   await shoot(page, "models", "#/models", () => see("ready"));
-  await shoot(page, "tasks", "#/tasks", () => see("index repository"));
-  await shoot(page, "task", null, async () => {
-    await page.getByRole("link", { name: "index repository" }).first().click();
+  await shoot(page, "tasks", "#/tasks", () => see("evaluate humaneval"));
+  await shoot(page, "task", "#/tasks?state=leased", async () => {
+    await page.getByRole("link", { name: "fine-tune adapter" }).first().click();
     await see(/step \d+: loss/);
   });
   await shoot(page, "submit", "#/submit", async () => {

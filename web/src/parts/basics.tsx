@@ -47,7 +47,7 @@ const KINDS: Record<string, string> = {
   done: "good", active: "good", ready: "good", resident: "good",
   leased: "info busy", running: "info busy", starting: "info busy", "coming-in": "info busy",
   queued: "warn", backoff: "warn", draining: "warn", suspect: "warn", waiting: "warn", stopping: "warn", "giving-way": "warn", "going-out": "warn", swapped: "warn",
-  failed: "bad", dead: "bad", lost: "bad", expired: "bad",
+  failed: "bad", dead: "bad", lost: "bad", expired: "bad", stuck: "bad",
 };
 const WORDS: Record<string, string> = { leased: "running", dead: "dead letter", backoff: "retrying", swapped: "swapped out" };
 
