@@ -155,7 +155,7 @@ def test_requests_to_a_device_are_counted(watched, rung):
         rows = [b for b in latency(node)["block"] if b["kind"] == "read" and name in (None, b["name"])]
         return sum(b["total"]["count"] for b in rows), sum(b["total"]["bytes"] for b in rows)
     try:
-        # A probe that an interrupt meets while it runs is left out by the kernel, for what came with the interrupt: so a batch may be short, and takes few until one is whole.
+        # The kernel may leave a run of a probe out (an interrupt, while the same program runs): so a batch may be short, and it takes few until one is whole.
         for batch in range(40):
             count, size = reads()
             done = subprocess.run(["dd", f"if={path}", "of=/dev/null", "bs=4096", "count=200", "iflag=direct"], capture_output=True, text=True)
