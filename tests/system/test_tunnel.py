@@ -14,7 +14,7 @@ import threading
 import pytest
 from berthpool import Worker as HandWorker
 from berthpool import running
-from conftest import KEPT, PATIENCE, Process, built, wait_until
+from conftest import KEPT, SANITIZER, Process, built, wait_until
 from openai_double import Engine
 from test_openai import Stream, chat
 
@@ -78,6 +78,8 @@ def far(pool, engine, tmp_path):
     far = Far(pool, tmp_path, {"m": (engine, {"parallel": 64, "tasks": "chat,embedding"})}).wait()
     yield far
     far.process.end()
+    for file in tmp_path.glob("*.err"):
+        assert not SANITIZER.search(file.read_text(errors="replace")), file.read_text(errors="replace")[-4000:]
     wait_until(lambda: metric(pool, "berth_tunnels") == 0, "its tunnel is gone")
 
 
