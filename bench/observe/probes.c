@@ -326,7 +326,9 @@ static void large_map(int rounds)
                 sum.writes = 0;
                 began = thread_ns();
                 if (files_read(files, sum_own, &sum) < 0 || sum.writes != ENTRIES) {
-                        fprintf(stderr, "a hundred thousand entries did not come back: %llu\n", (unsigned long long)sum.writes);
+                        files_family(files, &family);
+                        fprintf(stderr, "a hundred thousand entries did not come back: %llu; %llu found no room\n", (unsigned long long)sum.writes,
+                                (unsigned long long)family.full);
                         exit(1);
                 }
                 own_ms[round] = (double)(thread_ns() - began) / 1e6;

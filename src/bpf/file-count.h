@@ -197,10 +197,19 @@ static __always_inline uint32_t new_row(const struct first_sight *f)
         return at;
 }
 
-/* Where the n-th look for a key goes. */
+/* What is added up alone would set the inodes of a row, one after the other, into few lines, where chance chose a bad factor: one in thirty is. */
+static __always_inline uint32_t hash_of(const struct file_key *key)
+{
+        uint64_t sum = key->inode * mix[0] + ((uint64_t)key->device << 32 | key->pid) * mix[1];
+
+        sum ^= sum >> 32;
+        return (uint32_t)(sum * mix[1] >> 32);
+}
+
+/* Where the n-th look for a key goes: from its own slot on around its line, then through the other lines. */
 static __always_inline uint32_t slot_at(uint32_t hash, uint32_t n)
 {
-        uint32_t first = (n < FILE_LINE ? hash : hash * 0x9e3779b1) >> slots_shift;
+        uint32_t first = (n < FILE_LINE ? hash : hash * (n / FILE_LINE * 0x9e3779b2 + 1)) >> slots_shift;
 
         return (first & ~(uint32_t)(FILE_LINE - 1)) | ((first + n) & (FILE_LINE - 1));
 }
@@ -212,7 +221,7 @@ static __noinline struct file_use *find_or_enter(struct first_sight *f)
 
         if (!t)
                 return NULL;
-        for (uint32_t n = 0; n < 2 * FILE_LINE; n++) {
+        for (uint32_t n = 0; n < FILE_LINES * FILE_LINE; n++) {
                 uint32_t at = slot_at(f->hash, n);
                 uint64_t *slot = bpf_map_lookup_elem(&slots, &at), was, seen;
                 struct file_use *row;
@@ -317,7 +326,7 @@ static __always_inline void count(bool typed, struct task_struct *task, struct f
         f.key.device = device_of(typed, inode, sb);
         f.key.pid = typed ? (uint32_t)task->tgid : (uint32_t)(bpf_get_current_pid_tgid() >> 32);
         f.key.start_ns = typed ? task->group_leader->start_boottime : BPF_CORE_READ(task, group_leader, start_boottime);
-        f.hash = (uint32_t)((f.key.inode * mix[0] + ((uint64_t)f.key.device << 32 | f.key.pid) * mix[1]) >> 32);
+        f.hash = hash_of(&f.key);
         f.period = *(volatile uint32_t *)&period;
         at = slot_at(f.hash, 0);
         slot = bpf_map_lookup_elem(&slots, &at);

@@ -34,8 +34,9 @@ struct file_user {
         char comm[16]; /* the process's; always ended */
 };
 
-/* Where the row of a key is found: a line of so many slots, and then one other. A slot is the number of the period << 32 | the row's; of an older period: free. */
+/* Where the row of a key is found: a line of so many slots, and then so many lines in all. A slot is the number of the period << 32 | the row's; of an older period: free. */
 #define FILE_LINE 8
+#define FILE_LINES 4
 #define FILE_SLOTS_A_ROW 4 /* of each so many are used at most: hardly a line ever is full */
 
 struct file_name_key {
