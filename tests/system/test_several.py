@@ -79,6 +79,14 @@ def test_it_runs_on_all_or_on_none(machine):
     assert half == 0
 
 
+def test_each_holds_what_the_other_waits_for(machine):
+    """One device filled by each, and both want the other one, too: nobody waits for a slice to end, which here takes longer than the test may."""
+    two = machine(device__software_devices=2, slice__mode="fixed", slice__fixed="600s").start()
+    programs = [several(two, order, 160, rounds=2) for order in ("0,1", "1,0")]
+    for program in programs:
+        assert result(program, 300)["rounds"] == 2
+
+
 def test_what_fits_on_both_runs_side_by_side(two):
     programs = [several(two, order, 64, until="end") for order in ("0,1", "1,0")]
     two.wait(lambda status: [c["state"] for c in status["clients"]].count("running") == 4, "both run on both")
