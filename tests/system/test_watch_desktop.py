@@ -51,7 +51,7 @@ def bus(node):
     return daemon
 
 
-def job(node, *options, script="sleep 1000"):
+def job(node, *options, script="exec sleep 1000"):
     """A program of a hostile name that hangs at once."""
     program = os.path.join(os.fsencode(node.folder), HOSTILE)
     with open(program, "wb") as f:
