@@ -237,6 +237,13 @@ static int tell_gate(struct node *n, uint64_t now, uint32_t gate, const struct w
         }
 }
 
+/* The gate tries it again, later each time: who waits for long should be able to see why. */
+static void log_failed_move(const struct client *c, const struct client_device *d, const char *what, int status)
+{
+        if (status < 0)
+                log_info("client=%u pid=%d device=%u could not be %s whole: %s", c->number, (int)c->pid, d->device, what, error_text(status));
+}
+
 /* What the gate has no use for. Dropped bytes are shown, so they are believed only as far as the device could hold them. */
 static void evicted(struct client *c, struct client_device *d, const struct wire_EVICTED *m, int fd)
 {
@@ -246,6 +253,7 @@ static void evicted(struct client *c, struct client_device *d, const struct wire
                 device->dropped += m->dropped_bytes - d->dropped;
                 d->dropped = m->dropped_bytes;
         }
+        log_failed_move(c, d, "moved out", m->status);
         if ((fd >= 0 && m->unit_bytes) || m->unit)
                 hand_evicted(c, d->device, m, fd);
 }
@@ -294,6 +302,8 @@ void program_message(struct client *c, const struct wire_message *m, int fd)
                 client_fault(c, &m->header, ordinal, "out of turn, or at odds with the books");
         else if (m->header.type == WIRE_EVICTED)
                 evicted(c, d, &m->EVICTED, fd);
+        else if (m->header.type == WIRE_BROUGHT_IN)
+                log_failed_move(c, d, "brought in", m->BROUGHT_IN.status);
 }
 
 void program_gone(struct client *c)
