@@ -137,29 +137,38 @@ static void list_models(struct chat *chat)
         json_decref(names);
 }
 
-/* A name that is wrong is told now, not with the next question. Where the list can't be had, it is taken as it is. */
-static void change_model(struct chat *chat, const char *name)
+int chat_check_model(struct chat *chat, const char *name, char message[CLI_MESSAGE])
 {
         scoped(strbuf_done) struct strbuf b = {0};
-        char message[CLI_MESSAGE];
         json_t *names, *item;
         bool known = false;
-        char *copy;
         size_t i;
         int r;
 
         names = all_models(chat, &r, message);
         json_array_foreach(names, i, item)
                 known |= !strcmp(json_string_value(item), name);
+        r = 0;
         if (json_array_size(names) && !known) {
                 list_names(names, ", ", &b);
-                chat_note(chat, "there is no model %s, only: %s", name, b.text ? b.text : "");
+                snprintf(message, CLI_MESSAGE, "there is no model %.100s, only: %.360s", name, b.text ? b.text : "");
+                r = -ENOENT;
+        }
+        json_decref(names);
+        return r;
+}
+
+static void change_model(struct chat *chat, const char *name)
+{
+        char message[CLI_MESSAGE], *copy;
+
+        if (chat_check_model(chat, name, message) < 0) {
+                chat_note(chat, "%s", message);
         } else if ((copy = strdup(name))) {
                 free(chat->model);
                 chat->model = copy;
                 chat_note(chat, "[%s from now on; it hears what was said so far]", name);
         }
-        json_decref(names);
 }
 
 /* What stands behind the command's name, or NULL when line is another command. */

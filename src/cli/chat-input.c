@@ -7,6 +7,7 @@
 #include <histedit.h>
 #include <langinfo.h>
 #include <locale.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -265,6 +266,17 @@ bool chat_input_is_edited(const struct chat_input *in)
         return in->edit;
 }
 
+/* Where nothing is edited: waits for a whole line, or the end; false: Ctrl-C. A Ctrl-C just before the wait is seen, too. */
+static bool line_comes(const struct chat_input *in)
+{
+        struct pollfd descriptor = {.fd = STDIN_FILENO, .events = POLLIN};
+
+        while (!*in->interrupted)
+                if (poll(&descriptor, 1, 100) > 0)
+                        return true;
+        return false;
+}
+
 /* A line without its end: 1; 0: none; -EINTR. */
 static int read_line(struct chat_input *in, const char **ret_line, size_t *ret_length)
 {
@@ -274,6 +286,7 @@ static int read_line(struct chat_input *in, const char **ret_line, size_t *ret_l
         if (in->edit) {
                 int count = 0;
 
+                el_set(in->edit, EL_PREP_TERM, 1); /* before the prompt: what is typed as soon as it shows is for us */
                 *ret_line = el_gets(in->edit, &count);
                 if (!*ret_line)
                         return count < 0 && errno == EINTR && !ended ? -EINTR : 0;
@@ -281,6 +294,8 @@ static int read_line(struct chat_input *in, const char **ret_line, size_t *ret_l
         } else {
                 if (in->terminal)
                         fputs(in->draft.open ? ". " : "> ", stderr);
+                if (in->terminal && !line_comes(in))
+                        return -EINTR;
                 n = getline(&in->line, &in->size, stdin);
                 if (n < 0 && errno == EINTR) {
                         clearerr(stdin);

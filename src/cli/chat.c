@@ -242,6 +242,8 @@ static int run(const struct verb *self, int argc, char **argv)
         r = generation_open(&chat.c, a.url, message);
         if (r >= 0)
                 r = a.model ? (chat.model = strdup(a.model)) ? 0 : -ENOMEM : chat_only_model(&chat, message);
+        if (r >= 0 && a.model && !a.url && isatty(STDIN_FILENO))
+                r = chat_check_model(&chat, a.model, message);
         if (r < 0) {
                 cli_error("%s", message);
                 r = cli_exit_code(r);

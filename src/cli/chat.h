@@ -30,5 +30,7 @@ bool chat_is_command(const char *line);
 /* 1: the conversation is over; 0: it goes on. */
 int chat_command(struct chat *chat, const char *line);
 
+/* A name that is wrong is told now, not with the next question: -ENOENT, and message names those that there are. 0 also where the list can't be had or is empty. */
+must_check int chat_check_model(struct chat *chat, const char *name, char message[CLI_MESSAGE]);
 /* Takes the only model that there is; else message tells which there are. */
 must_check int chat_only_model(struct chat *chat, char message[CLI_MESSAGE]);

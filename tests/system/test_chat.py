@@ -32,12 +32,12 @@ def berth(folder, *arguments, text="", code=0, **environment):
 class Terminal:
     """The program in a terminal of its own."""
 
-    def __init__(self, folder, *arguments, kind="dumb"):
+    def __init__(self, folder, *arguments, kind="dumb", **environment):
         self.shown = ""
         self.pid, self.fd = pty.fork()
         if self.pid == 0:
             os.chdir(folder)
-            os.execve(built("src/cli/berth"), ["berth", *arguments], {**{k: os.environ[k] for k in KEPT if k in os.environ}, "HOME": str(folder), "TERM": kind})
+            os.execve(built("src/cli/berth"), ["berth", *arguments], {**{k: os.environ[k] for k in KEPT if k in os.environ}, "HOME": str(folder), "TERM": kind, **environment})
 
     def until(self, text, seconds=120.0):
         end = time.monotonic() + seconds * PATIENCE
@@ -225,6 +225,9 @@ def test_several_models(tmp_path, pool, engine):  # noqa: F811
     r = berth(tmp_path, "chat", "first", text="one\n/model\n/model third\n/model second\ntwo\n/etc/fstab is what?\n/nonsense\n", **there)
     assert "* first\n" in r.stderr and "  second\n" in r.stderr and "no model third, only: first, " in r.stderr and "no command /nonsense" in r.stderr
     assert [q["body"]["model"] for q in engine.requests] == ["first", "second", "second"]
+    terminal = Terminal(tmp_path, "chat", "third", **there)  # before anything is typed
+    terminal.until("there is no model third, only: first, ")
+    assert terminal.end() == 1
     assert said(engine)[-1] == ("user", "/etc/fstab is what?") and said(engine)[0] == ("user", "one")
     worker.socket.send({"m": "bye"})
 
