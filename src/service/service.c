@@ -420,7 +420,7 @@ void service_close(struct service *s)
 
 uint64_t service_turn(struct service *s)
 {
-        uint64_t due = UINT64_MAX, core_due;
+        uint64_t due, core_due, nodes_due, machines_due;
 
         s->turning = true;
         s->wake_wanted = false;
@@ -443,8 +443,8 @@ uint64_t service_turn(struct service *s)
         queues_turn(s);
         act_drain(s);
         s->figures_due_ms = figures_turn(s);
-        due = nodes_turn(s);
-        (void)machines_turn(s);
+        nodes_due = nodes_turn(s);
+        machines_due = machines_turn(s);
         pending_flush(s);
         if (s->events.told && s->events.listener) {
                 s->events.told = false;
@@ -455,6 +455,8 @@ uint64_t service_turn(struct service *s)
                 return 0;
         core_due = core_next_deadline(s->core);
         due = generate_next_deadline(s->generate);
+        due = nodes_due < due ? nodes_due : due;
+        due = machines_due < due ? machines_due : due;
         due = s->usage_due_ms < due ? s->usage_due_ms : due;
         due = core_due < due ? core_due : due;
         due = s->waits_due_ms < due ? s->waits_due_ms : due;
