@@ -294,6 +294,7 @@ def test_every_route_was_asked(pool):
     all_routes = {(way.upper(), path) for path, ways in pool.document["paths"].items() for way in ways}
     elsewhere = {("GET", "/worker/v1"), ("GET", "/worker/v1/tunnel"), ("GET", "/events"), ("GET", "/api/v1/events"), ("POST", "/api/v1/events"), ("GET", "/api/v1/tasks/{task}/events"),
                  ("POST", "/api/v1/tickets"), ("GET", "/api/v1/snapshot"), ("GET", "/openapi.json"),
+                 ("GET", "/api/v1/workers/{worker}/machine"),  # test_node_report.py
                  # test_openai.py
                  *((way, path) for way, path in all_routes if path.startswith(("/v1/", "/api/v1/models", "/api/v1/usage"))), ("GET", "/"), ("GET", "/icon.svg"), ("GET", "/assets/{file}")}
     assert all_routes - good - elsewhere == set()
