@@ -94,6 +94,8 @@ static json_t *usage(const struct run *r)
                 /* The largest single process: what was too short for a look is at least in this. */
                 peak = (uint64_t)all.ru_maxrss << 10 > peak ? (uint64_t)all.ru_maxrss << 10 : peak;
         }
+        if (group_killed(&r->group) && r->spec.limits.memory_bytes > peak)
+                peak = r->spec.limits.memory_bytes; /* the kernel ended it there, perhaps between two looks */
         json_object_set_new(o, "wall_ms", json_integer((json_int_t)((end - r->started_ns) / NS_PER_MS)));
         json_object_set_new(o, "cpu_ms", json_integer((json_int_t)cpu));
         json_object_set_new(o, "memory_peak_bytes", json_integer((json_int_t)peak));

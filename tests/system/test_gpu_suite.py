@@ -5,7 +5,7 @@ import subprocess
 
 from conftest import BUILD, PATIENCE, ROOT
 
-PARTS = ("programs", "launch", "swap", "exchange", "sizes", "exact", "faults", "kinds", "models")
+PARTS = ("programs", "launch", "swap", "exchange", "sizes", "exact", "faults", "kinds", "restart", "models")
 
 
 def test_the_suite_runs_on_the_software_device(tmp_path):

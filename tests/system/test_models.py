@@ -49,7 +49,7 @@ def test_added_listed_shown_removed(alone):
     (["add", "x", "--url", "http://h:1", "--command", "c {port}"], 2, "not several"),
     (["add", "..", "--url", "http://h:1"], 2, "no name of a model"),
     (["add"], 2, "which model?"),
-    (["add", "x", "--url", "https://h"], 78, "kind url needs url = http://"),
+    (["add", "x", "--url", "ftp://h"], 78, "kind url needs url = http://"),
     (["add", "x", "--command", "server"], 78, "where {port} goes"),
     (["add", "x", "--command", "c {port}", "--memory", "much"], 78, "accepted: a size"),
     (["add", "x", "--command", "c {port}", "--set", "colour=red"], 78, "unknown setting"),
