@@ -187,9 +187,10 @@ static void bind_keys(EditLine *edit)
                 {"\033[1;5D", "ed-prev-word"},   {"^W", "ed-delete-prev-word"},     {"^R", "em-inc-search-prev"},
         };
 
-        el_set(edit, EL_ADDFN, "berth-paste", "take pasted text", paste);
-        el_set(edit, EL_ADDFN, "berth-new-line", "begin a line", begin_line);
-        el_set(edit, EL_ADDFN, "berth-complete", "complete a word", complete);
+        /* Wide: of narrow names libedit keeps copies that it never frees. */
+        el_wset(edit, EL_ADDFN, L"berth-paste", L"take pasted text", paste);
+        el_wset(edit, EL_ADDFN, L"berth-new-line", L"begin a line", begin_line);
+        el_wset(edit, EL_ADDFN, L"berth-complete", L"complete a word", complete);
         for (size_t i = 0; i < ARRAY_SIZE(keys); i++)
                 el_set(edit, EL_BIND, keys[i][0], keys[i][1], NULL);
 }
