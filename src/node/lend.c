@@ -196,19 +196,24 @@ static bool lend_one(struct client *c)
         return true;
 }
 
+/* A program that does not answer RECALL for so long is passed over until it does. */
+#define RECALL_PATIENCE_NS (5 * NS_PER_S)
+
 /* Places beyond somebody's bound are asked back for those who lack some: one program at a time, from the one with the most. */
 static void recall(struct node *n, uint64_t lacking)
 {
+        uint64_t now = clock_now_ns(), most = 0;
         struct wire_message m = {0};
         struct client *rich = NULL;
-        uint64_t most = 0;
 
         for (struct client *c = n->clients; c; c = c->next) {
                 uint64_t beyond = c->host_places < c->host_lent ? c->host_lent - c->host_places : 0;
 
-                if (c->recalling && !c->doomed)
+                if (c->doomed)
+                        continue;
+                if (c->recalling && now < c->recall_at)
                         return;
-                if (beyond > most && !c->doomed && clock_now_ns() >= c->recall_at) {
+                if (!c->recalling && beyond > most && now >= c->recall_at) {
                         most = beyond;
                         rich = c;
                 }
@@ -216,6 +221,8 @@ static void recall(struct node *n, uint64_t lacking)
         if (!rich)
                 return;
         rich->recalling = true;
+        rich->recall_at = now + RECALL_PATIENCE_NS;
+        rich->recall_lent = rich->host_lent;
         m.RECALL.bytes = least(most, lacking);
         client_send(rich, WIRE_RECALL, &m, -1);
 }
@@ -227,7 +234,8 @@ void lend_recalled(struct client *c, const struct wire_message *m)
                 return;
         }
         c->recalling = false;
-        c->recall_at = m->RECALLED.bytes ? 0 : clock_now_ns() + NS_PER_S;
+        /* What came back counts, not what it says came back: who returns nothing is not asked again and again. */
+        c->recall_at = c->host_lent < c->recall_lent ? 0 : clock_now_ns() + NS_PER_S;
 }
 
 void lend_serve(struct node *n)

@@ -98,7 +98,8 @@ struct client {
         bool host_refused; /* told that the arena is too small */
         uint64_t host_places; /* as many as it may have (places.h) */
         bool recalling;       /* RECALL sent, RECALLED not yet here */
-        uint64_t recall_at;   /* not asked again before */
+        uint64_t recall_at;   /* not asked again before; while it is asked: not waited for beyond */
+        uint64_t recall_lent; /* what it had when it was asked */
 };
 
 /* A process whose connection ended but that may still use its arena segments. */

@@ -255,3 +255,23 @@ static inline int peer_program(struct world *w)
         (void)peer_expect(w, fd, WIRE_DEVICE_OK, NULL);
         return fd;
 }
+
+static inline void want(int fd, uint64_t bytes, uint32_t ticket)
+{
+        struct wire_message m = {.WANT = {.need_bytes = bytes, .ordinal = 3, .ticket = ticket}};
+
+        peer_send(fd, WIRE_WANT, &m, -1);
+}
+
+static inline struct wire_message segment(struct world *w, int fd, int *ret_fd)
+{
+        return peer_expect(w, fd, WIRE_SEGMENT, ret_fd);
+}
+
+static inline uint64_t lent(struct world *w)
+{
+        struct arena_stats s;
+
+        arena_stats(w->node->arena, &s);
+        return s.lent;
+}

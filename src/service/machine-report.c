@@ -8,7 +8,6 @@
 
 static const char *const kinds[] = {"gpu", "software", "npu", "cpu", NULL};
 
-
 static const struct report_member host_members[] = {
         {"cpu_user_pct", REPORT_REAL, 100, NULL},
         {"cpu_system_pct", REPORT_REAL, 100, NULL},
