@@ -1,5 +1,6 @@
-/* models.c: `berth models`: the catalogue of what this machine can serve, edited and listed, and what the pool knows of it; starting and stopping engines. */
+/* models.c: `berth models`: the catalogue of what this machine can serve, edited and listed, and what the pool knows of it. */
 #include "cli/catalogue-file.h"
+#include "cli/models-start.h"
 #include "cli/pool-client.h"
 #include "cli/table.h"
 
@@ -22,7 +23,7 @@ struct ask {
         size_t count;
         char *own[SETTINGS]; /* names that --set brought */
         size_t own_count;
-        bool json;
+        bool json, wait;
 };
 
 /* Options that are settings of the section by the same name; the table of the catalogue checks them. */
@@ -48,6 +49,7 @@ static const struct argp_option options[] = {
         {"revision", KEY_FIRST + 12, "TEXT", 0, "add: part of a cached answer's key", 0},
         {"set", KEY_SET, "NAME=VALUE", 0, "add: any other setting of docs/engines.md; may be given several times", 0},
         {"models", KEY_MODELS, "FILE", 0, "the catalogue (models.conf in the folder of `berth up')", 0},
+        {"wait", 'w', NULL, 0, "start: until it is ready; fails, and says why, when it can't be", 0},
         {"json", 'j', NULL, 0, "print JSON", 0},
         {0},
 };
@@ -100,6 +102,9 @@ static int parse(int key, char *arg, struct argp_state *state)
                 }
                 a->own[a->own_count] = strndup(arg, (size_t)(equals - arg));
                 give(state, a->own[a->own_count++], equals + 1);
+                return 0;
+        case 'w':
+                a->wait = true;
                 return 0;
         case 'j':
                 a->json = true;
@@ -262,7 +267,7 @@ static int show(const struct catalogue *c, const char *path, const char *name)
         return r;
 }
 
-/* ---- add, remove, start, stop --------------------------------------------------------------------------------------------------- */
+/* ---- add, remove --------------------------------------------------------------------------------------------------- */
 
 static bool is_gguf(const char *path)
 {
@@ -330,30 +335,6 @@ static int take_out(const struct ask *a, const char *path, char message[CONFIG_M
         return cli_print(NULL);
 }
 
-static void asked(const json_t *answer, struct strbuf *b, const void *context)
-{
-        const struct ask *a = context;
-
-        (void)answer;
-        strbuf_add(b, "%s: asked to %s; `berth models' tells how it goes\n", a->name, a->what);
-}
-
-static int wish(const struct ask *a)
-{
-        scoped_pool struct pool_client c = {0};
-        char message[CLI_MESSAGE], path[400], *escaped;
-        struct pool_ask ask = {.method = "POST", .path = path};
-
-        if (pool_open(&c, message) < 0) {
-                cli_error("%s", message);
-                return CLI_UNAVAILABLE;
-        }
-        escaped = curl_easy_escape(c.curl, a->name, 0);
-        snprintf(path, sizeof path, "/api/v1/models/%s/%s", escaped ? escaped : "", a->what);
-        curl_free(escaped);
-        return pool_print(&c, &ask, a->json, asked, a);
-}
-
 static int run(const struct verb *self, int argc, char **argv)
 {
         char path[500], message[CONFIG_MESSAGE] = "", fault[CONFIG_MESSAGE] = "";
@@ -372,10 +353,12 @@ static int run(const struct verb *self, int argc, char **argv)
                 return cli_usage(self, "\"list\" takes no name; \"show\" shows one");
         if (a.count && (lists || strcmp(a.what, "add")))
                 return cli_usage(self, "settings are for \"add\"");
+        if (a.wait && (lists || strcmp(a.what, "start")))
+                return cli_usage(self, "--wait is for \"start\"");
         if (!lists && !catalogue_is_name(a.name))
                 return cli_usage(self, "\"%.100s\" is no name of a model: up to %d letters, digits and ._:/@+-", a.name, CATALOGUE_NAME - 1);
         if (!lists && (!strcmp(a.what, "start") || !strcmp(a.what, "stop")))
-                return wish(&a);
+                return models_wish(&(struct wish){.what = a.what, .name = a.name, .wait = a.wait, .json = a.json});
         r = a.file ? (snprintf(path, sizeof path, "%s", a.file) < (int)sizeof path ? 0 : -ENAMETOOLONG) : catalogue_file_find(path, sizeof path);
         if (r < 0)
                 return cli_usage(self, "which catalogue? --models FILE, or set HOME");
@@ -407,7 +390,7 @@ const struct verb verb_models = {
                 "swapped out, starting, or cold (the first request starts it); REQUESTS are running+waiting.\n\n"
                 "Examples:\n\n  berth models\n  berth models add tiny --gguf tiny.gguf\n"
                 "  berth models add coder --memory 20GiB \\\n    --command 'llama-server -m /models/coder.gguf --host {host} --port {port}'\n"
-                "  berth models add far --url http://10.0.0.7:8000\n  berth models start tiny",
+                "  berth models add far --url http://10.0.0.7:8000\n  berth models start --wait tiny",
         .options = options,
         .parse = parse,
         .run = run,

@@ -2,19 +2,22 @@
  * `berth prefetch PID|NAME`: their memory comes in before they ask for it. */
 #include "cli/connection.h"
 
+#include "base/scope.h"
 #include "base/text.h"
 
+#include <jansson.h>
 #include <stdio.h>
 #include <string.h>
 
 struct ask {
         const char *whom;
-        bool all, soft;
+        bool all, soft, json;
 };
 
 static const struct argp_option options[] = {
         {"all", 'a', NULL, 0, "all programs, of other users too for root and the daemon's own user", 0},
         {"soft", 's', NULL, 0, "also let the next large allocation fail once, so that the program's allocator frees its cache", 0},
+        {"json", 'j', NULL, 0, "print JSON", 0},
         {0},
 };
 
@@ -28,6 +31,9 @@ static int parse(int key, char *arg, struct argp_state *state)
                 return 0;
         case 's':
                 a->soft = true;
+                return 0;
+        case 'j':
+                a->json = true;
                 return 0;
         case ARGP_KEY_ARG:
                 if (a->whom)
@@ -52,8 +58,17 @@ static int name_whom(const struct verb *self, const char *whom, uint32_t *ret_pi
         return 0;
 }
 
+static int print_json(const struct wire_message *m)
+{
+        json_t *o = json_pack("{s:i, s:i}", "programs", (int)m->TRIMMED.programs, "forbidden", (int)m->TRIMMED.forbidden);
+        char *text scoped_free = o ? json_dumps(o, JSON_INDENT(2)) : NULL;
+
+        json_decref(o);
+        return text ? (puts(text), cli_print(NULL)) : CLI_FAILED;
+}
+
 /* Says it to the daemon, and tells what came of it. */
-static int tell(const char *whom, struct wire_message *m, enum wire_type type, const char *what)
+static int tell(const char *whom, struct wire_message *m, enum wire_type type, const char *what, bool json)
 {
         scoped_connection struct connection c = CONNECTION_CLOSED;
         char message[CLI_MESSAGE], line[64];
@@ -68,6 +83,8 @@ static int tell(const char *whom, struct wire_message *m, enum wire_type type, c
                 cli_error("%s", message);
                 return cli_exit_code(r);
         }
+        if (json && (r = print_json(m)))
+                return r;
         if (m->TRIMMED.forbidden) {
                 cli_error("%s is another user's program: only its user, root and the daemon's own user may ask it", whom ? whom : "this");
                 return CLI_FORBIDDEN;
@@ -76,6 +93,8 @@ static int tell(const char *whom, struct wire_message *m, enum wire_type type, c
                 cli_error("no program %s on a shared device; `berth status' lists them", whom);
                 return CLI_FAILED;
         }
+        if (json)
+                return CLI_OK;
         snprintf(line, sizeof line, "%u program%s %s\n", m->TRIMMED.programs, m->TRIMMED.programs == 1 ? " was" : "s were", what);
         return cli_print(line);
 }
@@ -91,7 +110,7 @@ static int run(const struct verb *self, int argc, char **argv)
                 return cli_usage(self, "which programs? a process number, a name, or --all");
         r = name_whom(self, a.whom, &m.TRIM_ASK.pid, m.TRIM_ASK.name, sizeof m.TRIM_ASK.name);
         m.TRIM_ASK.soft = a.soft;
-        return r ? r : tell(a.whom, &m, WIRE_TRIM_ASK, "asked");
+        return r ? r : tell(a.whom, &m, WIRE_TRIM_ASK, "asked", a.json);
 }
 
 const struct verb verb_trim = {
@@ -115,10 +134,12 @@ const struct verb verb_trim = {
 struct ahead {
         const char *whom;
         uint64_t ns;
+        bool json;
 };
 
 static const struct argp_option ahead_options[] = {
         {"for", 'f', "DURATION", 0, "how long it is expected (30s); 0: not any more", 0},
+        {"json", 'j', NULL, 0, "print JSON", 0},
         {0},
 };
 
@@ -130,6 +151,9 @@ static int parse_ahead(int key, char *arg, struct argp_state *state)
         case 'f':
                 if (text_parse_duration(arg, &a->ns) < 0 || a->ns > UINT32_MAX * UINT64_C(1000000))
                         argp_error(state, "--for: \"%s\" is no duration up to 49 days, such as 30s", arg);
+                return 0;
+        case 'j':
+                a->json = true;
                 return 0;
         case ARGP_KEY_ARG:
                 if (a->whom)
@@ -152,7 +176,7 @@ static int run_prefetch(const struct verb *self, int argc, char **argv)
                 return cli_usage(self, "which program? a process number, or a name");
         r = name_whom(self, a.whom, &m.PREFETCH.pid, m.PREFETCH.name, sizeof m.PREFETCH.name);
         m.PREFETCH.milliseconds = (uint32_t)(a.ns / 1000000);
-        return r ? r : tell(a.whom, &m, WIRE_PREFETCH, "announced");
+        return r ? r : tell(a.whom, &m, WIRE_PREFETCH, "announced", a.json);
 }
 
 const struct verb verb_prefetch = {

@@ -283,7 +283,10 @@ def test_trim_gives_unused_grant_back(machine):
     process = script(node, "alloc a 96MiB", "free a", "alloc b 4MiB", "say freed", "wait end")
     wait_until((node.folder / "freed").exists, "it has freed")
     node.wait(lambda status: node.client(process, status)["granted_bytes"] > 40 * MIB, "unused grant is kept")
-    assert node.berth("trim", "--all").returncode == 0
+    done = node.berth("trim", "--all", "--json")
+    assert done.returncode == 0 and json.loads(done.stdout) == {"programs": 1, "forbidden": 0}
+    done = node.berth("trim", "nobody", "--json")
+    assert done.returncode == 1 and json.loads(done.stdout) == {"programs": 0, "forbidden": 0} and "no program nobody" in done.stderr
     node.wait(lambda status: node.client(process, status)["granted_bytes"] == 4 * MIB, "unused grant is back")
     (node.folder / "end").touch()
     process.ok()

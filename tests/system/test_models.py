@@ -1,10 +1,11 @@
 """`berth models`: the catalogue edited from the command line, and taken over by the worker of `berth up` while it runs."""
 import json
+import re
 import sys
 import urllib.request
 
 import pytest
-from conftest import wait_until
+from conftest import PATIENCE, Process, built, wait_until
 from test_engines import DOUBLE
 from test_up import Home, home  # noqa: F401 (fixture)
 
@@ -62,6 +63,8 @@ def test_added_listed_shown_removed(alone):
     (["paint"], 2, "list, add, remove, show, start or stop?"),
     (["--memory", "1GiB"], 2, "settings are for"),
     (["start", "there"], 69, "berth up"),
+    (["start", "--wait", "there"], 69, "berth up"),
+    (["stop", "--wait", "there"], 2, "--wait is for"),
 ])
 def test_mistakes_change_nothing(alone, arguments, code, words):
     catalogue = alone.folder / "kept" / "models.conf"
@@ -111,6 +114,39 @@ def test_started_asked_and_stopped_through_the_pool(home):  # noqa: F811
     assert shown["pool"]["workers"][0]["state"] == "ready" and shown["labels"] == "a,b"
     home.berth("models", "remove", "org/mine:1")
     wait_until(lambda: state() is None, state)
+    home.stop()
+
+
+def test_a_start_is_waited_for_to_its_end(home):  # noqa: F811
+    def add(name, *options):
+        home.berth("models", "add", name, "--command", " ".join([COMMAND, *options]))
+
+    home.start()
+    add("slow", "after=3")
+    add("broken", "die=3", "last=no-such-weights")
+    wait_until(lambda: {m["name"] for m in home.json("models")["models"] if (m["pool"] or {}).get("state") == "cold"} == {"slow", "broken"}, "both are known")
+    r = home.berth("models", "start", "--wait", "slow")
+    assert re.fullmatch(r"slow: ready after .*\n", r.stdout) and "slow: starting" in r.stderr, r
+    assert home.berth("models", "start", "--wait", "slow").stderr == ""  # it is ready
+    for _ in range(2):  # the second time it has failed before: that is no answer
+        r = home.berth("models", "start", "--wait", "broken", code=1)
+        assert "broken did not start: " in r.stderr and "exit code 3" in r.stderr and "no-such-weights" in r.stderr and not r.stdout, r
+    told = json.loads(home.berth("models", "start", "--wait", "--json", "broken", code=1).stdout)
+    assert told["name"] == "broken" and told["state"] == "failed" and "no-such-weights" in told["workers"][0]["text"]
+    assert home.json("models", "start", "--wait", "slow")["state"] == "ready"
+    assert home.berth("models", "start", "--wait", "nobody", code=None).returncode == 1
+    home.stop()
+
+
+def test_who_waits_hears_that_the_model_went(home):  # noqa: F811
+    home.start()
+    home.berth("models", "add", "never", "--command", COMMAND + " health=503")
+    wait_until(lambda: any((m["pool"] or {}).get("state") == "cold" for m in home.json("models")["models"]), "it is known")
+    for what, words in (("stop", "was stopped before it was ready"), ("remove", "did not start: ")):
+        waiting = Process(f"waiting-{what}", home.folder, [built("src/cli/berth"), "models", "start", "--wait", "never"], home.environment)
+        wait_until(lambda: "never: starting" in waiting.err, lambda: waiting.err)
+        home.berth("models", what, "never")
+        assert waiting.popen.wait(90 * PATIENCE) == 1 and words in waiting.err, waiting.err
     home.stop()
 
 

@@ -1,4 +1,5 @@
 """Settings: what is wrong is named with file and line, and changes nothing, neither at the start nor at a reload."""
+import json
 import os
 
 import pytest
@@ -35,10 +36,12 @@ def test_wrong_at_a_reload_changes_nothing(machine, name):
     node = machine(memory__reserve_percent=20, slice__multiplier=7).start()
     before = node.status()
     node.settings_path.write_text(text)
-    done = node.berth("reload")
+    done = node.berth("reload", "--json")
     assert done.returncode != 0
+    told = json.loads(done.stdout)
+    assert told["reloaded"] is False
     for word in words:
-        assert word in done.stderr, done.stderr
+        assert word in done.stderr and word in told["error"], done
     after = node.status()
     for status in (before, after):
         for changing in ("uptime_ns", "messages", "rss_bytes", "arena_ready_bytes"):
@@ -53,7 +56,8 @@ def test_a_good_reload_takes_effect(machine):
     node = machine(memory__reserve_percent=20).start()
     room = node.device()["room_bytes"]
     node.set(memory__reserve_percent=50, slice__multiplier=9)
-    assert node.berth("reload").returncode == 0
+    done = node.berth("reload", "--json")
+    assert done.returncode == 0 and json.loads(done.stdout) == {"reloaded": True, "error": None}
     status = node.status()
     assert status["daemon"]["reserve_percent"] == 50 and status["daemon"]["slice_multiplier"] == 9
     assert status["devices"][0]["room_bytes"] < room
