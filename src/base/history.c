@@ -404,6 +404,16 @@ static void save_ring(struct strbuf *b, const struct ring *r)
                 strbuf_put(b, (const char *)point_of(r, oldest(r) + i), sizeof(struct history_point));
 }
 
+/* Of one series, at most. */
+static size_t series_bytes(const struct history_set *set)
+{
+        size_t bytes = HISTORY_NAME + set->levels * sizeof(struct part);
+
+        for (size_t i = 0; i < set->levels; i++)
+                bytes += set->level[i].slots * sizeof(struct history_point);
+        return bytes;
+}
+
 int history_set_save(const struct history_set *set, char **ret, size_t *ret_bytes)
 {
         struct strbuf b = {0};
@@ -411,6 +421,8 @@ int history_set_save(const struct history_set *set, char **ret, size_t *ret_byte
         uint64_t sum;
 
         fill_head(set, &head);
+        /* At once: what grows step by step is copied, and leaves holes. */
+        (void)strbuf_reserve(&b, sizeof head + set->count * series_bytes(set) + sizeof sum);
         strbuf_put(&b, (const char *)&head, sizeof head);
         for (size_t i = 0; i < set->count; i++) {
                 strbuf_put(&b, set->series[i].name, HISTORY_NAME);

@@ -13,6 +13,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/fd.h"
+#include "base/memory.h"
 #include "base/text.h"
 
 #include <malloc.h>
@@ -304,6 +305,7 @@ int main(void)
         struct state s = {0};
         int r = begin();
 
+        memory_keep_small();
         if (r == -ENOTSOCK) {
                 fputs("berth-probes is for berthd alone: it starts its probes process with it\n", stderr);
                 return EXIT_FAILURE;

@@ -21,7 +21,8 @@ struct probes_remote {
         bool asked;
         uint32_t sequence;
         uint64_t asked_ns, patience_ns, retry_ns, backoff_ns;
-        const struct probes_snapshot *last;
+        bool has_last;
+        struct probes_snapshot last; /* its head */
         char why[240];
 };
 
@@ -48,9 +49,7 @@ static int spawn(struct probes_remote *m)
 
 static void forget(struct probes_remote *m)
 {
-        if (m->last)
-                probes_unmap(m->last);
-        m->last = NULL;
+        m->has_last = false;
         fd_close_at(&m->file);
 }
 
@@ -162,7 +161,7 @@ bool probes_reply_check(const struct probes_reply *r, ssize_t bytes, uint32_t se
 enum probes_news probes_remote_take(struct probes_remote *m, uint64_t now)
 {
         while (m->socket >= 0) {
-                const struct probes_snapshot *fresh = NULL;
+                scoped(probes_unmap) const struct probes_snapshot *fresh = NULL;
                 scoped_fd int fd = -1;
                 struct probes_reply reply;
                 ssize_t n = fd_receive(m->socket, &reply, sizeof reply, MSG_DONTWAIT, &fd);
@@ -180,7 +179,10 @@ enum probes_news probes_remote_take(struct probes_remote *m, uint64_t now)
                 if (fd < 0 || probes_map(fd, &fresh) < 0)
                         return lost(m, now, "the probes process gave a malformed snapshot");
                 forget(m);
-                m->last = fresh;
+                m->last = *fresh;
+                m->last.processes = m->last.files = m->last.uses = m->last.blocks = m->last.runners = 0;
+                m->last.bytes = sizeof m->last;
+                m->has_last = true;
                 m->file = take_fd(fd);
                 m->asked = false;
                 m->backoff_ns = 0;
@@ -201,7 +203,7 @@ const struct probes_snapshot *probes_remote_last(const struct probes_remote *m, 
 {
         if (ret_fd)
                 *ret_fd = m->file;
-        return m->last;
+        return m->has_last ? &m->last : NULL;
 }
 
 const char *probes_remote_why(const struct probes_remote *m)

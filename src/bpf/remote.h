@@ -39,7 +39,8 @@ void probes_remote_ask(struct probes_remote *remote, uint64_t now, uint64_t pati
 enum probes_news probes_remote_take(struct probes_remote *remote, uint64_t now);
 /* Ends the process and forgets what it told. */
 void probes_remote_stop(struct probes_remote *remote);
-/* The last snapshot and its descriptor, both remote's; NULL: none (yet, or any more). */
+/* The last snapshot's head and its descriptor, both remote's; NULL: none (yet, or any more). The head says that there are no rows: they are behind the descriptor alone,
+ * for probes_map, so that this process does not hold as much memory as the machine has files in use. */
 const struct probes_snapshot *probes_remote_last(const struct probes_remote *remote, int *ret_fd);
 /* Clean text; "" while all is well. */
 const char *probes_remote_why(const struct probes_remote *remote);

@@ -74,11 +74,32 @@ static void pause_for_ever(void)
                 pause();
 }
 
+/* As many rows as there can be. */
+static int full_file(void)
+{
+        const struct probes_snapshot s = truth();
+        uint64_t bytes = probes_bytes(PROBES_MAX_PROCESSES, PROBES_MAX_FILES, PROBES_MAX_USES, PROBES_MAX_BLOCKS, PROBES_MAX_RUNNERS);
+        struct probes_snapshot *all scoped_free = calloc(1, bytes);
+
+        if (!all)
+                abort();
+        *all = s;
+        all->bytes = bytes;
+        all->processes = PROBES_MAX_PROCESSES;
+        all->files = PROBES_MAX_FILES;
+        all->uses = PROBES_MAX_USES;
+        all->blocks = PROBES_MAX_BLOCKS;
+        all->runners = PROBES_MAX_RUNNERS;
+        return probes_seal(all, bytes);
+}
+
 static int lying_file(const char *how)
 {
         struct probes_snapshot s = truth();
         int fd;
 
+        if (!strcmp(how, "full"))
+                return full_file();
         if (!strcmp(how, "snapshot"))
                 s.files = 7;
         if (strcmp(how, "unsealed") != 0)
@@ -230,6 +251,42 @@ static void test_it_answers_and_is_ended(void **state)
         fd = process(&pid);
         probes_remote_free(m);
         ended(&fd);
+}
+
+static bool is_mapped(const char *name)
+{
+        FILE *f = fopen("/proc/self/maps", "re");
+        char line[512];
+        bool found = false;
+
+        assert_non_null(f);
+        while (fgets(line, sizeof line, f))
+                found = found || strstr(line, name);
+        fclose(f);
+        return found;
+}
+
+/* However much was counted, this process holds the head of it alone. */
+static void test_rows_are_behind_the_descriptor(void **state)
+{
+        struct probes_remote *m = start("full");
+        uint64_t now = clock_now_ns();
+
+        for (int i = 0; i < 3; i++) {
+                const struct probes_snapshot *head = answered(m, now);
+                scoped(probes_unmap) const struct probes_snapshot *all = NULL;
+                int fd = -1;
+
+                assert_false(is_mapped("memfd:berth-probes"));
+                assert_int_equal(head->bytes, sizeof *head);
+                assert_int_equal(head->processes + head->files + head->uses + head->blocks + head->runners, 0);
+                (void)probes_remote_last(m, &fd);
+                assert_int_equal(probes_map(fd, &all), 0);
+                assert_true(is_mapped("memfd:berth-probes"));
+                assert_int_equal(all->uses, PROBES_MAX_USES);
+                assert_int_equal(all->pid, head->pid);
+        }
+        probes_remote_free(m);
 }
 
 static void lost(struct probes_remote *m, uint64_t now, const char *why)
@@ -476,6 +533,7 @@ int main(int argc, char **argv)
 {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_it_answers_and_is_ended),
+                cmocka_unit_test(test_rows_are_behind_the_descriptor),
                 cmocka_unit_test(test_killed),
                 cmocka_unit_test(test_hanging),
                 cmocka_unit_test(test_back_off),

@@ -235,6 +235,9 @@ void history_turn(struct node *node, uint64_t now)
                 machine_series(h->set, now + h->offset, &h->now, &h->rates);
         }
         put_devices(node, h, now);
+        /* Nobody would be given one that is so old. */
+        if (h->copy >= 0 && now - h->copied_ns >= NS_PER_S)
+                fd_close_at(&h->copy);
         if (now - h->written_ns >= WRITE_NS)
                 keep(h, now);
 }

@@ -5,6 +5,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/log.h"
+#include "base/memory.h"
 #include "base/privilege.h"
 #include "base/text.h"
 #include "bpf/keeper.h"
@@ -202,6 +203,7 @@ int main(int argc, char **argv)
         uv_loop_t loop;
         int r, lock, keeper;
 
+        memory_keep_small();
         if (argc > 1 && !strcmp(argv[1], OBSERVE_CHILD_OPTION))
                 return observe_child_main(argc, argv);
         argp_parse(&parser, argc, argv, 0, NULL, NULL);

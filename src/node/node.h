@@ -344,5 +344,3 @@ void node_probes_changed(struct node_probes *probes);
 /* What probes counted, for this user: a descriptor, the caller's. -EAGAIN: just started; -E_UNAVAILABLE; message says why. The question keeps the probes
  * going for another minute. */
 must_check int node_probes_answer(struct node_probes *probes, uid_t uid, uint32_t families, int *ret_fd, char message[160]);
-/* The last snapshot, for this process's own use; NULL: none. Asks for nothing. */
-const struct probes_snapshot *node_probes_last(const struct node_probes *probes);

@@ -140,9 +140,18 @@ void node_probes_keeper(struct node_probes *p, int keeper)
         probes_remote_keeper(p->remote, keeper);
 }
 
-const struct probes_snapshot *node_probes_last(const struct node_probes *p)
+/* A descriptor of what this user may see of the snapshot behind fd, the caller's; or -errno. */
+static int copy_for(int fd, uid_t uid)
 {
-        return p ? probes_remote_last(p->remote, NULL) : NULL;
+        scoped(probes_unmap) const struct probes_snapshot *all = NULL;
+        int r;
+
+        if (uid == 0 || uid == geteuid()) {
+                r = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+                return r < 0 ? -errno : r;
+        }
+        r = probes_map(fd, &all);
+        return r < 0 ? r : probes_for_user(all, uid);
 }
 
 int node_probes_answer(struct node_probes *p, uid_t uid, uint32_t families, int *ret_fd, char message[160])
@@ -172,9 +181,8 @@ int node_probes_answer(struct node_probes *p, uid_t uid, uint32_t families, int 
                         snprintf(message, 160, "the probes have just been started; ask again in a second");
                         return -EAGAIN;
                 }
-        r = uid == 0 || uid == geteuid() ? fcntl(fd, F_DUPFD_CLOEXEC, 0) : probes_for_user(s, uid);
+        r = copy_for(fd, uid);
         if (r < 0) {
-                r = uid == 0 || uid == geteuid() ? -errno : r;
                 snprintf(message, 160, "no copy of what probes counted: %s", error_text(r));
                 return r;
         }
