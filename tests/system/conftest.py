@@ -5,6 +5,7 @@ they may run at the same time. Tests wait for what `berth status` tells, never f
 when something hangs.
 """
 import contextlib
+import fcntl
 import json
 import os
 import re
@@ -30,6 +31,12 @@ def built(path):
 def program(name):
     """A test program, by name."""
     return built(os.path.join("tests/programs", name))
+
+
+def bytes_of(text):
+    """Of a setting: "64MiB"."""
+    number, unit = re.fullmatch(r"(\d+)([KMG]iB)?", text).groups()
+    return int(number) << {None: 0, "KiB": 10, "MiB": 20, "GiB": 30}[unit]
 
 
 def wait_until(condition, what, seconds=60.0):
@@ -257,6 +264,66 @@ class Node:
         for process in self.processes:
             found = SANITIZER.search(process.err)
             assert not found, f"{found.group()} in {process.report()}"
+
+
+def held_allocations(node):
+    """Files of the software device that some process still has open or mapped: each is an allocation (tests/fake/store.h)."""
+    held = []
+    for path in sorted((node.folder / "device").iterdir()):
+        if path.name in ("header", "lock"):
+            continue
+        with contextlib.suppress(FileNotFoundError), open(path, "rb") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                held.append(path.name)
+    return held
+
+
+def open_files(pid):
+    """What the descriptors of a process are of."""
+    found = []
+    for name in os.listdir(f"/proc/{pid}/fd"):
+        with contextlib.suppress(FileNotFoundError):
+            found.append(os.readlink(f"/proc/{pid}/fd/{name}"))
+    return found
+
+
+def what_is_lost(node):
+    """What is not as it was before the first program came; nothing, when all is."""
+    lost = [f"allocation {name}" for name in held_allocations(node)]
+    if not node.daemon or not node.daemon.running:
+        return lost
+    status, dump = node.status(), json.loads(node.berth("dump").stdout)
+    lost += [f"client {c['pid']}" for c in status["clients"]] + [f"connection of {c['pid']}" for c in dump["clients"] if c["role"] != "control"]
+    for device in status["devices"]:
+        for figure in ("granted_bytes", "used_bytes", "swapped_bytes", "foreign_bytes", "clients", "waiting", "stuck"):
+            if device["shared"] and device[figure]:
+                lost.append(f"device {device['index']}: {figure} {device[figure]}")
+    arena, segment = dump["arena"], dump["daemon"]["segment_bytes"]
+    for figure in ("lent_bytes", "in_work_bytes", "holders_without_connection"):
+        if arena[figure]:
+            lost.append(f"arena: {figure} {arena[figure]}")
+    if arena["free_bytes"] != arena["budget_bytes"] or arena["ready_bytes"] != arena["segments"] * segment:
+        lost.append(f"arena: {arena}")
+    if arena["ready_bytes"] >= bytes_of(node.settings["arena.ready"]) + segment:
+        lost.append(f"arena: more kept ready than {node.settings['arena.ready']}: {arena}")
+    files = open_files(node.daemon.pid)
+    if len([f for f in files if f.startswith("/memfd:")]) != arena["segments"]:
+        lost.append(f"berthd: descriptors {files} for {arena['segments']} segments")
+    lost += [f"berthd: a descriptor of {f}" for f in files if f.startswith(str(node.folder / "device"))]
+    return lost
+
+
+def nothing_is_lost(node):
+    """Once all programs have ended: the daemon's books are at rest, all memory of the devices is free, and of the host's none is held but what is kept ready."""
+    lost = []
+
+    def clean():
+        lost[:] = what_is_lost(node)
+        return not lost
+
+    wait_until(clean, lambda: "\n".join(["all that was granted, lent and used is back", *lost]))
 
 
 @pytest.fixture

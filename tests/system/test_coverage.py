@@ -1,6 +1,6 @@
 """Memory that programs get otherwise than by cuMemAlloc: it moves, or it is counted and stays; it is never broken."""
 import pytest
-from conftest import MIB, PATIENCE, built, result, work
+from conftest import MIB, PATIENCE, built, nothing_is_lost, result, work
 
 
 def bare(node, name, *arguments):
@@ -19,14 +19,6 @@ def started(node):
 def owns(node, program, mib):
     """Waits until the program has its memory."""
     return node.wait(lambda status: (node.client(program, status) or {}).get("owned_bytes", 0) >= mib * MIB, f"{program} owns {mib} MiB")
-
-
-def nothing_is_left(node):
-    def clean(status):
-        device = status["devices"][0]
-        return not status["clients"] and device["granted_bytes"] == 0 and device["used_bytes"] == 0
-
-    node.wait(clean, "all memory is free again", 30)
 
 
 # The program's own virtual memory management
@@ -52,7 +44,7 @@ def test_expandable_segments_move(machine):
         assert done["ok"] and done["rounds"] > 0 and done["churned"] > 0
     device = node.device()
     assert device["switches"] >= 2 and device["out_bytes"] > 80 * MIB and device["in_bytes"] > 0
-    nothing_is_left(node)
+    nothing_is_lost(node)
 
 
 def test_handles_that_others_have_stay(machine):
@@ -67,7 +59,7 @@ def test_handles_that_others_have_stay(machine):
     node.tell()
     assert result(sharing)["ok"] and result(other)["ok"]
     assert node.device()["out_bytes"] > 0
-    nothing_is_left(node)
+    nothing_is_lost(node)
 
 
 # Legacy IPC
@@ -86,7 +78,7 @@ def test_two_programs_share_memory_by_handles(machine, waits):
     assert done["ok"] and done["rounds"] > 0
     assert result(other)["ok"]
     assert node.device()["out_bytes"] > 0
-    nothing_is_left(node)
+    nothing_is_lost(node)
 
 
 def test_refused_handles_are_counted(node):
@@ -119,7 +111,7 @@ def test_kernels_of_one_device_on_memory_of_another(machine):
     node.tell()
     assert result(peer)["rounds"] > 0 and result(other)["ok"]
     assert node.device()["out_bytes"] > 72 * MIB
-    nothing_is_left(node)
+    nothing_is_lost(node)
 
 
 # Pools
@@ -135,7 +127,7 @@ def test_what_a_pool_keeps_goes_when_others_need_it(machine):
     node.tell()
     done = result(pools)
     assert done["rounds"] > 0 and done["kept"] >= 40 * MIB
-    nothing_is_left(node)
+    nothing_is_lost(node)
 
 
 def test_memory_in_stream_order_moves(machine):
@@ -149,7 +141,7 @@ def test_memory_in_stream_order_moves(machine):
     node.tell()
     assert result(other)["ok"] and result(ordered)["checked"] > 10
     assert node.device()["out_bytes"] > 0  # as much as the other one needed
-    nothing_is_left(node)
+    nothing_is_lost(node)
 
 
 def test_graphs_with_memory_of_their_own(machine):
@@ -163,4 +155,4 @@ def test_graphs_with_memory_of_their_own(machine):
     for program in (graphs, other):
         assert result(program)["rounds"] > 0
     assert node.device()["out_bytes"] > 0
-    nothing_is_left(node)
+    nothing_is_lost(node)

@@ -1,7 +1,7 @@
 """Whatever dies, refuses or is missing, in whatever state: the others go on with the right data, and what the dead one held is free again."""
 import pytest
-from conftest import MIB, result, wait_until, work
-from turns import STATES, nothing_is_left, one_that_is, two_in_turn
+from conftest import MIB, nothing_is_lost, result, wait_until, work
+from turns import STATES, one_that_is, two_in_turn
 
 @pytest.mark.parametrize("state", STATES)
 def test_a_program_is_killed(slow, state):
@@ -13,7 +13,7 @@ def test_a_program_is_killed(slow, state):
         if program is not victim:
             assert result(program)["ok"]
     assert victim.wait() == -9
-    nothing_is_left(slow)
+    nothing_is_lost(slow)
 
 
 def test_one_that_never_gives_way_is_contained(machine):
@@ -32,7 +32,7 @@ def test_one_that_never_gives_way_is_contained(machine):
     node.wait_log(rf"(?i)(stuck|give way).*pid={refuses.pid}|pid={refuses.pid}.*(stuck|give way)")
     refuses.kill()
     assert result(large)["ok"]
-    nothing_is_left(node)
+    nothing_is_lost(node)
 
 
 def test_one_that_never_gives_way_is_ended(machine):
@@ -42,7 +42,7 @@ def test_one_that_never_gives_way_is_ended(machine):
     large = work(node, 160, rounds=3)
     assert refuses.wait(60) == -9
     assert result(large)["ok"]
-    nothing_is_left(node)
+    nothing_is_lost(node)
 
 
 def test_a_stopped_program_is_contained(machine):
@@ -57,7 +57,7 @@ def test_a_stopped_program_is_contained(machine):
     node.tell()
     for program in (large, stopped):
         assert result(program)["ok"]
-    nothing_is_left(node)
+    nothing_is_lost(node)
 
 
 def test_an_arena_that_is_too_small(machine):
@@ -70,7 +70,7 @@ def test_an_arena_that_is_too_small(machine):
     node.wait_log(r"host memory; .* of 32(\.0)? MiB are lent")
     node.tell()
     assert result(first)["ok"]
-    nothing_is_left(node)
+    nothing_is_lost(node)
     assert result(work(node, 160, rounds=3))["ok"]
 
 
@@ -81,7 +81,7 @@ def test_the_driver_runs_out_in_the_middle(machine, call):
     program = work(node, 160, rounds=2, environment={"BERTH_SOFTWARE_FAIL": call})
     assert program.wait() in (0, 3), program.report()
     assert result(work(node, 160, rounds=2))["ok"]
-    nothing_is_left(node)
+    nothing_is_lost(node)
 
 
 @pytest.mark.parametrize("call", ["cuMemcpyDtoHAsync:3:700", "cuMemHostRegister:1", "cuMemCreate:200", "cuMemMap:200"])
@@ -96,4 +96,4 @@ def test_the_driver_fails_while_memory_moves(machine, call):
     code = fails.wait()
     assert result(other)["ok"]
     assert code != 1, "wrong words without an error\n" + fails.report()
-    nothing_is_left(node)
+    nothing_is_lost(node)

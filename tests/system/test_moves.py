@@ -3,7 +3,7 @@ import json
 import subprocess
 
 import pytest
-from conftest import MIB, result, wait_until, work
+from conftest import MIB, nothing_is_lost, result, wait_until, work
 
 
 class Server:
@@ -50,6 +50,7 @@ def test_what_did_not_change_is_not_copied_again(machine):
         assert after["out_bytes"] - before["out_bytes"] <= 16 * MIB
     server.request()
     server.end()
+    nothing_is_lost(node)
 
 
 def test_all_of_it_leaves_and_only_the_changed_part_is_copied(machine):
@@ -64,6 +65,7 @@ def test_all_of_it_leaves_and_only_the_changed_part_is_copied(machine):
     assert 0 < after["out_bytes"] - before["out_bytes"] <= 24 * MIB
     server.request()
     server.end()
+    nothing_is_lost(node)
 
 
 def test_without_hashing_all_is_copied(machine):
@@ -74,6 +76,7 @@ def test_without_hashing_all_is_copied(machine):
         server.request()
     assert node.device()["dropped_bytes"] == 0
     server.end()
+    nothing_is_lost(node)
 
 
 def test_a_program_that_changes_everything_is_copied_whole(machine):
@@ -85,6 +88,7 @@ def test_a_program_that_changes_everything_is_copied_whole(machine):
         assert result(program)["ok"]
     device = node.device()
     assert device["switches"] >= 2 and device["out_bytes"] > 0
+    nothing_is_lost(node)
 
 
 @pytest.mark.parametrize("options", [(), ("--need", "96MiB")], ids=["unannounced", "announced"])
@@ -100,6 +104,7 @@ def test_more_models_than_host_memory_has_places_for(machine, options):
     assert status["daemon"]["arena_lent_bytes"] <= 176 * MIB
     for server in servers:
         server.end()
+    nothing_is_lost(node)
 
 
 def test_units_change_hands(machine):
@@ -113,7 +118,7 @@ def test_units_change_hands(machine):
     for program in programs:
         assert result(program)["ok"]
     assert after["handed_bytes"] - before["handed_bytes"] >= (after["out_bytes"] - before["out_bytes"]) / 2
-    assert node.device()["granted_bytes"] == 0
+    nothing_is_lost(node)
 
 
 def neighbour(machine, **settings):
@@ -136,6 +141,7 @@ def test_a_neighbours_free_memory_comes_before_the_host(machine):
     server.request()
     node.wait(lambda status: stored(status) == 0 and status["devices"][1]["granted_bytes"] == 0, "the neighbour has it all back")
     server.end()
+    nothing_is_lost(node)
 
 
 def test_a_neighbour_that_is_needed_gets_its_memory_back(machine):
@@ -151,6 +157,7 @@ def test_a_neighbour_that_is_needed_gets_its_memory_back(machine):
     assert result(hog)["ok"]
     server.request()
     server.end()
+    nothing_is_lost(node)
 
 
 def test_what_is_kept_empty_on_a_neighbour_is_in_nobodys_way(machine):
@@ -165,7 +172,7 @@ def test_what_is_kept_empty_on_a_neighbour_is_in_nobodys_way(machine):
     assert node.device(1)["out_bytes"] == 0
     server.request()
     server.end()
-    node.wait(lambda status: stored(status) == 0 and status["devices"][1]["granted_bytes"] == 0, "nothing is left on the neighbour")
+    nothing_is_lost(node)
 
 
 def test_programs_take_turns_by_way_of_a_neighbour(machine):
@@ -175,7 +182,7 @@ def test_programs_take_turns_by_way_of_a_neighbour(machine):
     node.tell()
     for program in programs:
         assert result(program)["ok"]
-    node.wait(lambda status: not status["clients"] and status["devices"][1]["granted_bytes"] == 0, "nothing is left on the neighbour")
+    nothing_is_lost(node)
 
 
 def test_a_program_killed_with_memory_on_a_neighbour_leaves_nothing_there(machine):
@@ -188,6 +195,7 @@ def test_a_program_killed_with_memory_on_a_neighbour_leaves_nothing_there(machin
     assert result(work(node, 200, rounds=2, environment={"CU_DEVICE": "1"}))["ok"]
     node.tell()
     assert result(hog)["ok"]
+    nothing_is_lost(node)
 
 
 def test_without_neighbours_the_host_is_used(machine):
@@ -198,3 +206,4 @@ def test_without_neighbours_the_host_is_used(machine):
     for program in programs:
         assert result(program)["ok"]
     assert stored(node.status()) == 0
+    nothing_is_lost(node)

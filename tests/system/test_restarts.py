@@ -2,8 +2,8 @@
 import json
 
 import pytest
-from conftest import MIB, result, wait_until, work
-from turns import STATES, all_are_known_again, nothing_is_left, one_that_is, two_in_turn
+from conftest import MIB, nothing_is_lost, result, wait_until, work
+from turns import STATES, all_are_known_again, one_that_is, two_in_turn
 
 
 def all_end_well(node, programs):
@@ -20,7 +20,7 @@ def test_the_daemon_is_killed_and_comes_back(slow, state):
     all_are_known_again(slow, programs)
     slow.switched(2)
     all_end_well(slow, programs)
-    nothing_is_left(slow)
+    nothing_is_lost(slow)
 
 
 def test_the_daemon_is_killed_while_programs_grow(slow):
@@ -30,7 +30,7 @@ def test_the_daemon_is_killed_while_programs_grow(slow):
     all_are_known_again(slow, programs)
     slow.wait(lambda status: [c["owned_bytes"] >= 75 * MIB for c in status["clients"]] == [True, True], "both have all of it")
     all_end_well(slow, programs)
-    nothing_is_left(slow)
+    nothing_is_lost(slow)
 
 
 def test_the_daemon_is_killed_over_and_over(slow):
@@ -39,7 +39,7 @@ def test_the_daemon_is_killed_over_and_over(slow):
         slow.restart()
         all_are_known_again(slow, programs)
     all_end_well(slow, programs)
-    nothing_is_left(slow)
+    nothing_is_lost(slow)
 
 
 def test_the_daemon_is_killed_over_and_over_while_memory_goes_to_a_neighbour(machine):
@@ -50,7 +50,7 @@ def test_the_daemon_is_killed_over_and_over_while_memory_goes_to_a_neighbour(mac
         node.restart()
         all_are_known_again(node, programs)
     all_end_well(node, programs)
-    nothing_is_left(node)
+    nothing_is_lost(node)
 
 
 def test_the_daemon_stops_and_never_comes_back(machine):
@@ -77,4 +77,4 @@ def test_programs_started_while_the_daemon_is_away(machine):
     second = work(node, 150, rounds=3)
     assert result(second)["ok"]
     all_end_well(node, [first])
-    nothing_is_left(node)
+    nothing_is_lost(node)

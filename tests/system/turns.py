@@ -41,12 +41,3 @@ def one_that_is(node, programs, state):
 def all_are_known_again(node, programs):
     """The new daemon knows every program that still runs."""
     node.wait(lambda status: all(node.client(p, status) or not p.running for p in programs), "all are known again")
-
-
-def nothing_is_left(node):
-    """All that was granted, used and lent is back."""
-    def clean(status):
-        device = status["devices"][0]
-        return not status["clients"] and device["granted_bytes"] == 0 and device["used_bytes"] == 0 and status["daemon"]["arena_lent_bytes"] == 0
-
-    node.wait(clean, "all memory is free again", 30)
