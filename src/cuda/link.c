@@ -68,8 +68,29 @@ static void on_evicted(struct device *d, const struct move_progress *progress)
                 tell_evicted(d, progress);
 }
 
+/* Nothing of the program runs, so there is nothing to wait for. */
+static void on_failed_in(struct device *d)
+{
+        CUresult r = CUDA_SUCCESS;
+        CUcontext popped;
+
+        if (d->contexts_n && real.cuCtxPushCurrent_v2(d->contexts[0]) == CUDA_SUCCESS) {
+                r = real.cuCtxSynchronize();
+                real.cuCtxPopCurrent_v2(&popped);
+        }
+        if (r != CUDA_SUCCESS)
+                turn_broken(d, r);
+        else if (!d->failed_in)
+                say("device memory could not be brought in; it is whole on the host, and tried again");
+        d->failed_in = true;
+}
+
 static void on_brought_in(struct device *d, uint64_t returned, bool done, int status)
 {
+        if (status == -EIO)
+                on_failed_in(d);
+        else if (done && status == 0)
+                d->failed_in = false;
         if (berth.link == LINK_CONNECTED)
                 tell_brought_in(d, returned, done, status);
         else if (done && status == 0)
@@ -327,6 +348,8 @@ int link_await(struct device *d, uint64_t bytes)
         for (;;) {
                 bool open = lane_is_open() || lane_captures();
 
+                if (berth.broken)
+                        return -EIO;
                 if (d->limit && d->movable + d->pinned + bytes > d->limit)
                         return -E_LIMIT;
                 if (open && device_spare(d) >= bytes)

@@ -23,7 +23,7 @@ void link_kick(void);
 /* The program's bytes changed. Allocations and frees that are served from kept blocks are reported soon, all else at once. Books held. */
 void link_report(const struct device *d);
 
-/* With the books held: waits until spare grant ≥ bytes and the gate is open. 0, or -E_LIMIT, -E_DEVICE_SIZE, -E_ARENA, -E_DEADLOCK. reserve also
+/* With the books held: waits until spare grant ≥ bytes and the gate is open. 0, or -E_LIMIT, -E_DEVICE_SIZE, -E_ARENA, -E_DEADLOCK, -EIO (berth.broken). reserve also
  * gives kept blocks back to the driver, so that as much can be created; await leaves that to a caller who may use one of them. */
 int link_reserve(struct device *d, uint64_t bytes);
 int link_await(struct device *d, uint64_t bytes);

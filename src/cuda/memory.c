@@ -302,7 +302,9 @@ CUresult memory_allocate(struct device *d, CUdeviceptr *ret, size_t bytes)
                 do
                         result = (r = link_await(d, mapped)) < 0 ? CUDA_ERROR_OUT_OF_MEMORY : obtain(d, small ? GRANULE : bytes, mapped, &block);
                 while (r == 0 && result == CUDA_ERROR_OUT_OF_MEMORY && link_full(&tries));
-                if (r < 0)
+                if (r == -EIO)
+                        result = berth.broken;
+                else if (r < 0)
                         say_refused(d, mapped, r);
                 if (result == CUDA_SUCCESS && small) {
                         uint64_t offset = 0;

@@ -134,6 +134,7 @@ struct device {
         bool evicting, coming, hand_over;
         uint64_t move_since, moved, move_ns, progress_returned, progress_at;
         int move_status;
+        bool failed_in; /* the last time it was to come in, copies failed */
         CUcontext move_context;
         CUstream out_stream, in_stream;
         struct flight flights[MOVE_WINDOW];
@@ -173,6 +174,7 @@ struct berth {
         enum link_state link;
         uint64_t unit_bytes, segment_bytes, return_ns;
         uint64_t away_since; /* LINK_AWAY: since when */
+        CUresult broken; /* a context of ours answers every call with this, and what it has out can't come in; else CUDA_SUCCESS */
         struct device devices[MAX_DEVICES];
         unsigned int devices_n;
         struct block **blocks; /* sorted by address */

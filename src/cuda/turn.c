@@ -8,6 +8,7 @@
 #include "cuda/move.h"
 #include "cuda/ordered.h"
 #include "cuda/pool.h"
+#include "cuda/say.h"
 #include "cuda/tell.h"
 #include "cuda/tier.h"
 
@@ -35,6 +36,19 @@ void turn_open_if_all_run(void)
         if (open_held)
                 return;
         gate_closing = false;
+        berth.broken = CUDA_SUCCESS; /* that context has ended, and all that was its */
+        lane_open();
+        pthread_cond_broadcast(&berth_changed);
+}
+
+void turn_broken(const struct device *d, CUresult error)
+{
+        if (berth.broken)
+                return;
+        berth.broken = error;
+        say("%lu MiB of device memory can't come back: the driver answers error %d to everything in this context. The program's calls go on to the driver, and fail there",
+            (unsigned long)(move_out_bytes(d) >> 20), error);
+        gate_closing = open_held = false;
         lane_open();
         pthread_cond_broadcast(&berth_changed);
 }

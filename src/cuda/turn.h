@@ -10,6 +10,9 @@
 /* The device lets us run from now on; the gate opens when all devices that ever admitted us do and no copy is in flight. */
 void turn_let_run(struct device *d);
 void turn_open_if_all_run(void);
+/* What is out can't come in, for the device's context answers every call with this error: the gate opens, and the driver refuses the program's
+ * calls itself, as it would without us. Nothing reads or changes memory that is not there: it ends rather than to go on with wrong data. */
+void turn_broken(const struct device *d, CUresult error);
 /* Opens what had to wait for copies to land. */
 void turn_open_when_landed(void);
 /* After a GIVE_WAY, over several calls: closes the gate, waits until nothing of us runs, says GIVEN_WAY. True: not done yet. */

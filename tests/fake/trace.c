@@ -1,7 +1,8 @@
 /* trace.c: calls that are made to fail, and the log of calls.
  *
  * BERTH_SOFTWARE_FAIL="cuMemCreate:5,cuMemcpyDtoHAsync:3:700" makes the fifth cuMemCreate of the process return out of
- * memory and the third cuMemcpyDtoHAsync (any variant: _v2, _ptsz …) return 700. BERTH_SOFTWARE_LOG=file gets one line
+ * memory and the third cuMemcpyDtoHAsync (any variant: _v2, _ptsz …) return 700; with ":stays" behind it every later call in that context does, too, as real ones do
+ * after such an error. BERTH_SOFTWARE_LOG=file gets one line
  * "pid name result" per call, each written by one write, so lines of several processes never mix. With neither set, a
  * call pays one load.
  */
@@ -20,6 +21,7 @@ struct rule {
         char name[NAME];
         uint64_t nth;
         int result;
+        bool stays; /* the context is broken by it */
         _Atomic uint64_t calls;
 };
 
@@ -39,18 +41,20 @@ static size_t base_length(const char *name)
 static bool parse_rule(char *s)
 {
         struct rule *r = &rules[rule_count];
-        char *save = NULL, *name, *nth, *result;
+        char *save = NULL, *name, *nth, *result, *stays;
         uint64_t value = CUDA_ERROR_OUT_OF_MEMORY;
 
         name = strtok_r(s, ":", &save);
         nth = strtok_r(NULL, ":", &save);
         result = strtok_r(NULL, ":", &save);
-        if (!name || !nth || strlen(name) >= NAME || rule_count == RULES)
+        stays = strtok_r(NULL, ":", &save);
+        if ((stays && strcmp(stays, "stays") != 0) || !name || !nth || strlen(name) >= NAME || rule_count == RULES)
                 return false;
         if (text_parse_u64(nth, 1, UINT64_MAX, &r->nth) < 0 || (result && text_parse_u64(result, 0, 999, &value) < 0))
                 return false;
         strcpy(r->name, name);
         r->result = (int)value;
+        r->stays = stays != NULL;
         rule_count++;
         return true;
 }
@@ -66,7 +70,7 @@ __attribute__((constructor)) static void trace_read(void)
                 for (char *s = copy ? strtok_r(copy, ",", &save) : NULL; s; s = strtok_r(NULL, ",", &save))
                         if (!parse_rule(s))
                                 fprintf(stderr,
-                                        "berth software device: BERTH_SOFTWARE_FAIL=%s: not name:count[:result],…\n",
+                                        "berth software device: BERTH_SOFTWARE_FAIL=%s: not name:count[:result[:stays]],…\n",
                                         fail);
                 trace_on = rule_count > 0;
         }
@@ -104,7 +108,11 @@ int trace_enter(struct entry *e)
         if (index < 0)
                 return -1;
         r = &rules[index - 1];
-        return atomic_fetch_add(&r->calls, 1) + 1 == r->nth ? r->result : -1;
+        if (atomic_fetch_add(&r->calls, 1) + 1 != r->nth)
+                return -1;
+        if (r->stays && this_thread.current)
+                context_fail(this_thread.current, r->result);
+        return r->result;
 }
 
 void trace_leave(struct entry *e, int result)

@@ -84,16 +84,32 @@ def test_the_driver_runs_out_in_the_middle(machine, call):
     nothing_is_lost(node)
 
 
-@pytest.mark.parametrize("call", ["cuMemcpyDtoHAsync:3:700", "cuMemHostRegister:1", "cuMemCreate:200", "cuMemMap:200"])
+@pytest.mark.parametrize("call", ["cuMemcpyDtoHAsync:3:700", "cuMemHostRegister:1", "cuMemCreate:200", "cuMemMap:200", "cuMemcpyHtoDAsync:3:700", "cuEventSynchronize:20:700"])
 def test_the_driver_fails_while_memory_moves(machine, call):
-    """One program's moves fail; the other is right, and the first is right too or was told."""
+    """One program's moves fail, on the way out or in; the others are right, and the first is right too or was told."""
     node = machine(slice__mode="fixed", slice__fixed="300ms").start()
+    beside = work(node, 8, until="end", chunk=8)
     fails = work(node, 150, until="end", environment={"BERTH_SOFTWARE_FAIL": call})
     node.wait_state(fails, "running")
     other = work(node, 150, until="end")
     node.wait(lambda status: not fails.running or status["devices"][0]["switches"] >= 8, "it failed, or went on through it")
     node.tell()
     code = fails.wait()
-    assert result(other)["ok"]
+    assert result(other)["ok"] and result(beside)["ok"]
     assert code != 1, "wrong words without an error\n" + fails.report()
     nothing_is_lost(node)
+
+
+@pytest.mark.parametrize("call, said", [("cuMemcpyHtoDAsync:5", "can't come back: the driver answers error 700"), ("cuMemcpyDtoHAsync:5", "stays on the device")], ids=["in", "out"])
+def test_a_copy_breaks_the_context(slow, call, said):
+    """As an error of the hardware does in the middle of a move. The program hears it from the driver, instead of going on with wrong data or waiting for good;
+    the others go on."""
+    broken = work(slow, 75, until="end", chunk=75, environment={"BERTH_SOFTWARE_FAIL": f"{call}:700:stays"})
+    slow.wait(lambda status: (slow.client(broken, status) or {}).get("owned_bytes", 0) >= 75 * MIB, "it has its memory")
+    others = [work(slow, 75, until="end", chunk=75), work(slow, 4, until="end", chunk=4)]
+    assert broken.wait() == 2 and said in broken.err and "illegal memory access" in broken.err, broken.report()
+    slow.wait_log(rf"pid={broken.pid} .*could not be (moved out|brought in) whole")
+    slow.tell()
+    for program in others:
+        assert result(program)["ok"]
+    nothing_is_lost(slow)
