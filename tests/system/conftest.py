@@ -51,6 +51,19 @@ def wait_until(condition, what, seconds=60.0):
         time.sleep(0.01)
 
 
+def own_memory(pid):
+    """Bytes that lie in memory for this process alone, or in files that have no name: all but programs, libraries and their data as they were built."""
+    found, nameless = 0, False
+    with open(f"/proc/{pid}/smaps", encoding="utf-8", errors="replace") as smaps:
+        for line in smaps:
+            words = line.split()
+            if not words[0].endswith(":"):
+                nameless = len(words) > 5 and words[5].startswith("/memfd:")
+            elif words[0] == ("Rss:" if nameless else "Anonymous:"):
+                found += int(words[1]) << 10
+    return found
+
+
 class Process:
     """A process with its output in files."""
 

@@ -1,8 +1,8 @@
-"""Clocks that jump, under the daemon and its processes alone: the time of day in either direction, and the monotonic clock forward, as after a machine stood still."""
+"""Clocks that jump, or go faster, under the daemon and its processes alone: the time of day in either direction, and the monotonic clock forward, as after a machine stood still."""
 import struct
 import time
 
-from conftest import built, wait_until, work
+from conftest import built, own_memory, wait_until, work
 from test_probes import UID, assert_exact, probed, settled, snapshot, use_files  # noqa: F401 (probed is a fixture)
 
 HOUR, DAY = 3600, 86400
@@ -44,7 +44,7 @@ def slots(path):
 
 def test_the_time_of_day_jumps(machine, tmp_path):
     kept = tmp_path / "history"
-    node = start(machine(observe__history=str(kept)))
+    node = start(machine(observe__history=str(kept), arena__ready="0"))
     began = time.time()
     program = work(node, 32, until="end")
     node.wait_state(program, "running", "idle", "waiting")
@@ -82,3 +82,17 @@ def test_the_machine_stood_still_for_an_hour(probed):
     assert node.client(program) and program.running
     node.tell("end")
     program.ok()
+
+
+def test_of_the_history_there_is_one_in_memory(machine, tmp_path):
+    """Each five minutes all of it is copied, and at each look: what that takes goes back, every time."""
+    kept = tmp_path / "history"
+    node = start(machine(observe__history=str(kept), arena__ready="0"))
+    for times in range(1, 7):
+        before = kept.stat().st_ctime_ns if kept.exists() else None
+        node.add(301 * times, 301 * times)
+        wait_until(lambda: node.berth("top", "--once").returncode == 0 and kept.exists() and kept.stat().st_ctime_ns != before, "the history is written")
+    size, taken = kept.stat().st_size, own_memory(node.daemon.pid)
+    assert size > 500_000
+    # All else is less than half of that.
+    assert taken < 2 * size, f"{taken} bytes, with a history of {size}"

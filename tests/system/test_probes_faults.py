@@ -6,8 +6,8 @@ import signal
 import sys
 
 import pytest
-from conftest import Process, built, wait_until
-from test_probes import ROOT, as_nobody, assert_exact, gone, probed, settled, snapshot, use_files  # noqa: F401 (probed is a fixture)
+from conftest import Process, built, own_memory, wait_until
+from test_probes import ROOT, UID, as_nobody, assert_exact, gone, probed, settled, snapshot, use_files  # noqa: F401 (probed is a fixture)
 
 # By their numbers in linux/capability.h.
 CAPABILITIES = {"DAC_OVERRIDE": 1, "DAC_READ_SEARCH": 2, "KILL": 5, "SYS_PTRACE": 19, "SYS_ADMIN": 21, "PERFMON": 38, "BPF": 39}
@@ -110,3 +110,21 @@ def test_without_its_keeper_the_daemon_serves_and_says_so(probed):
     node.status()
     node.restart()
     assert settled(node)["state"] in ("attached", "unavailable")
+
+
+def test_what_is_counted_takes_no_memory_of_the_daemon(machine):
+    """It holds no rows: however many files and processes the machine has in use, and however often they are read."""
+    node = machine(observe__probes="always", observe__period="50ms", observe__uid=UID, observe__file_entries=65536, arena__ready="0").start()
+    f = settled(node)
+    if f["state"] != "attached":
+        return
+
+    def go_on(name, files):
+        use_files(node, name, ("files-crowd", 1, files, 2))
+        got = wait_until(lambda: (lambda s: s and len(s["files"]) >= files and s)(snapshot(node)), "they are counted")
+        return own_memory(node.daemon.pid), len(got["files"])
+    first, few = go_on("few", 50)
+    last, many = go_on("many", 1200)
+    assert many >= few + 1100
+    # A row takes some 400 bytes, and one more for each process and file.
+    assert last < first + (128 << 10), f"{first} bytes, then {last}"
