@@ -156,6 +156,7 @@ struct worker {
         char *stored;                         /* the row's spec as last put, so that rejoining costs none */
         uint32_t site;                        /* generate's; 0: it never told of engines */
         struct served *served;
+        struct vocabulary *vocabulary;        /* what payloads that it takes may hold (members.h); NULL: it has not joined since the start */
 };
 
 /* A model's engine as its worker told of it. */
@@ -285,6 +286,7 @@ struct service {
 
         struct task *tasks;
         struct worker *workers, *node_line, *machine_line;
+        struct vocabulary *vocabularies;
         struct bucket node_events;
         uint64_t node_bytes; /* of all reports that are kept */
         struct account_record *account_records;
@@ -410,6 +412,7 @@ struct submission {
         uint32_t after_count;
         bool wait_for_workers;
         struct id key; /* by which it came, set before reading; all zero: none */
+        struct id account; /* whose it is to be; set before reading, but for rows */
         const struct strbuf *given; /* the payload, when it is not in the body; set before reading */
         struct strbuf head, payload;
         size_t brief;

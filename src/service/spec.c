@@ -3,6 +3,7 @@
 #include "base/error.h"
 #include "base/text.h"
 #include "service/internal.h"
+#include "service/members.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -336,6 +337,8 @@ int submission_read(struct service *s, const json_t *body, const char *path, con
                 strbuf_put(&to->payload, to->given->text, to->given->length);
         else if (put_json(&to->payload, item) < 0)
                 return -ENOMEM;
+        if (item && !of_row && !r->wrong && !members_review(s, &to->account, type, to->given ? NULL : item, &to->payload, path, violations))
+                r->wrong = true;
         if (to->payload.length > payload_bytes)
                 wrong(r, "payload", "%zu bytes; at most %llu: upload it as an artifact and name it", to->payload.length, (unsigned long long)payload_bytes);
         if (r->wrong)

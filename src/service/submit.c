@@ -224,6 +224,7 @@ static void submit_all(struct submit *u, const json_t *list, size_t count, struc
                         snprintf(path, sizeof(path), "tasks[%zu]", i);
                 ids[i] = service_new_id(s);
                 ones[i].key = u->caller->key;
+                ones[i].account = u->caller->account;
                 ones[i].given = batch ? NULL : u->payload;
                 one = submission_read(s, batch ? json_array_get(list, i) : list, path, ids, i, violations, &ones[i]);
                 if (!one && !check_after(u, path, &ones[i], ids, i, violations))

@@ -5,6 +5,7 @@
 #include "base/error.h"
 #include "base/text.h"
 #include "service/internal.h"
+#include "service/members.h"
 
 #include <stdio.h>
 
@@ -254,6 +255,7 @@ static int on_change(struct service_worker *c, const json_t *m)
                 json_decref(worker->resident);
                 worker->resident = json_incref(json_object_get(m, "resident"));
         }
+        members_told(c->service, worker, json_object_get(m, "members"));
         if (worker_to_core(c->service, worker, false) < 0)
                 return message_malformed(c, "these abilities can't be taken");
         engines_take(c->service, worker, m);

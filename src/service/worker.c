@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "service/internal.h"
+#include "service/members.h"
 
 #include <stdio.h>
 
@@ -47,6 +48,7 @@ void worker_free(struct service *s, struct worker *worker)
         nodes_forget(s, worker);
         machines_forget(s, worker);
         engines_gone(s, worker);
+        members_forget(s, worker);
         HASH_DELETE(by_id, s->workers, worker);
         json_decref(worker->abilities);
         json_decref(worker->resident);
@@ -125,7 +127,7 @@ int worker_spec_check(const json_t *a, char reason[160])
         item = json_object_get(a, "private");
         if (item && !json_is_boolean(item))
                 snprintf(reason, 160, "private: true or false");
-        return reason[0] ? -EINVAL : engines_check(a, reason);
+        return reason[0] || members_check(a, reason) < 0 ? -EINVAL : engines_check(a, reason);
 }
 
 struct spec_room {
@@ -530,6 +532,7 @@ int worker_join(struct service_worker *c, const json_t *hello, struct worker *wo
                 json_decref(worker->resident);
                 worker->resident = json_incref(json_object_get(hello, "resident"));
         }
+        members_told(s, worker, json_object_get(hello, "members"));
         worker->leaving = false;
         worker->seen = s->unix_ms;
         worker->seen_ns = s->now_ns;

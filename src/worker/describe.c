@@ -1,5 +1,6 @@
 /* describe.c: reads /proc and /sys, asks the node daemon; see describe.h. */
 #include "worker/describe.h"
+#include "worker/spec.h"
 
 #include "base/fd.h"
 #include "base/text.h"
@@ -10,8 +11,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/utsname.h>
-
-static const char *const types[] = {"command", "preprocess", "augment", "validate", "synchronise", "mirror", "migrate", "optimise", "monitor", "probe"};
 
 /* A line "Name:  123 kB" of /proc/meminfo in bytes, 0 when there is none. */
 static uint64_t meminfo(const char *name)
@@ -70,9 +69,27 @@ static int add_word(void *context, const char *part)
         return 0;
 }
 
+/* Of each type that it takes, what a payload may hold; of a type it does not know itself nothing is told. */
+static json_t *members_of(const json_t *types)
+{
+        json_t *all = json_object(), *list, *v;
+        size_t i;
+
+        for (const struct spec_type *t = spec_types; t->name; t++)
+                json_array_foreach (types, i, v) {
+                        if (strcmp(json_string_value(v), t->name) != 0)
+                                continue;
+                        list = json_array();
+                        for (const char *const *m = t->members; *m; m++)
+                                json_array_append_new(list, json_string(*m));
+                        json_object_set_new(all, t->name, list);
+                }
+        return all;
+}
+
 json_t *describe(const struct options *o, const struct confine *c)
 {
-        json_t *list = json_array(), *devices = json_array(), *labels = json_object(), *models = json_array(), *about;
+        json_t *list = json_array(), *devices = json_array(), *labels = json_object(), *models = json_array(), *members, *about;
         uint64_t memory = describe_memory();
         char name[64], path[256];
         struct utsname machine;
@@ -81,8 +98,8 @@ json_t *describe(const struct options *o, const struct confine *c)
         if (o->types[0])
                 options_each(o->types, add_word, list);
         else
-                for (size_t i = 0; i < ARRAY_SIZE(types); i++)
-                        json_array_append_new(list, json_string(types[i]));
+                for (const struct spec_type *t = spec_types; t->name; t++)
+                        json_array_append_new(list, json_string(t->name));
         if (sched_getaffinity(0, sizeof set, &set) == 0)
                 json_array_append_new(devices, json_pack("{s:s, s:o, s:I}", "kind", "cpu", "name", json_sprintf("%d processors", CPU_COUNT(&set)), "memory_bytes", (json_int_t)memory));
         if (node_link_find(path, sizeof path) == 0 && node_link_devices(path, devices) < 0)
@@ -95,7 +112,8 @@ json_t *describe(const struct options *o, const struct confine *c)
         options_each(o->labels, add_label, labels);
         options_each(o->models, add_word, models);
         text_copy_clean(name, sizeof name, o->name[0] ? o->name : uname(&machine) == 0 ? machine.nodename : "worker");
-        about = json_pack("{s:s, s:o, s:o, s:o, s:o, s:b, s:s}", "name", name, "types", list, "devices", devices, "labels", labels, "models", models, "private",
+        members = members_of(list);
+        about = json_pack("{s:s, s:o, s:o, s:o, s:o, s:o, s:b, s:s}", "name", name, "types", list, "members", members, "devices", devices, "labels", labels, "models", models, "private",
                           (int)o->private_pool, "version", BERTH_VERSION);
         if (memory)
                 json_object_set_new(about, "host_memory_bytes", json_integer((json_int_t)memory));

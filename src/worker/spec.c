@@ -22,6 +22,33 @@ static int bad(char why[SPEC_MESSAGE], int error, const char *format, ...)
         return error;
 }
 
+#define COMMON \
+        "files", "outputs", "limits", "network", "files.name", "files.sha256", "files.text", "files.bytes", "files.executable", "limits.wall", "limits.cpu", \
+                "limits.memory", "limits.disk", "limits.processes", NULL
+#define MEMBERS(...) ((const char *const[]){__VA_ARGS__, COMMON})
+
+const struct spec_type spec_types[] = {
+        {"command", MEMBERS("argv", "env", "stdin", "device", "stdin.name", "device.memory", "device.soft_memory", "device.need")},
+        {"preprocess", MEMBERS("input", "format", "rename", "select", "cast", "drop_empty", "dedupe", "normalise", "split", "seed", "output")},
+        {"augment", MEMBERS("kind", "input", "format", "field", "copies", "seed", "case", "space", "dropout", "flip", "crop", "brightness", "output")},
+        {"validate", MEMBERS("input", "format", "fields", "additional", "output", "fail")},
+        {"synchronise", MEMBERS("from", "to", "delete")},
+        {"mirror", MEMBERS("from", "to")},
+        {"migrate", MEMBERS("from", "to", "manifest", "switch")},
+        {"optimise", MEMBERS("path", "kind")},
+        {"monitor", MEMBERS("seconds", "interval")},
+        {"probe", MEMBERS("seconds", "steps", "print", "memory_mib", "fail", "echo")},
+        {NULL, NULL},
+};
+
+static const struct spec_type *find_type(const char *name)
+{
+        for (const struct spec_type *t = spec_types; t->name; t++)
+                if (!strcmp(t->name, name))
+                        return t;
+        return NULL;
+}
+
 bool spec_is_path(const char *s)
 {
         size_t length = strlen(s);
@@ -94,7 +121,7 @@ static int only(const json_t *o, const char *what, const char *const *names, cha
 
                 while (names[i] && strcmp(names[i], key) != 0)
                         i++;
-                if (!names[i])
+                if (!names[i] || strchr(key, '.')) /* a name with a dot is one of an object inside */
                         return bad(why, -EINVAL, "%s has no member \"%.60s\"", what, key);
         }
         return 0;
@@ -200,14 +227,11 @@ static bool env_name(const char *s)
 
 static int command(json_t *payload, const json_t *needs, struct spec *ret, char why[SPEC_MESSAGE])
 {
-        static const char *const names[] = {"argv", "env", "stdin", "files", "outputs", "device", "limits", "network", NULL};
         const json_t *input = json_object_get(payload, "stdin");
         const char *key;
         json_t *v;
         size_t i;
 
-        if (only(payload, "the payload", names, why) < 0)
-                return -EINVAL;
         ret->argv = json_object_get(payload, "argv");
         if (!json_is_array(ret->argv) || !json_array_size(ret->argv) || json_array_size(ret->argv) > SPEC_ARGV)
                 return bad(why, -EINVAL, "argv is no list of 1 to %d strings", SPEC_ARGV);
@@ -244,12 +268,15 @@ int spec_parse(const char *type, json_t *payload, const json_t *needs, const str
                char why[SPEC_MESSAGE])
 {
         struct spec s = {.function = strcmp(type, "command") ? type : NULL};
+        const struct spec_type *known = find_type(type);
         json_t *v;
         size_t i;
         int r;
 
         if (!json_is_object(payload))
                 return bad(why, -EINVAL, "the payload is no object");
+        if (known && only(payload, "the payload", known->members, why) < 0)
+                return -EINVAL;
         s.files = json_object_get(payload, "files");
         if (json_is_null(s.files))
                 s.files = NULL;

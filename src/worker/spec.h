@@ -1,7 +1,8 @@
 /* spec.h: what a task's payload asks for, checked: program or function, its environment, files in and out, limits, device. Pure.
  *
  * Members that all types have: files [{name, sha256 | text}], outputs [patterns], limits {wall, cpu, memory, disk, processes}, network.
- * `command` has argv, env, stdin, device. All other types are functions of berth-task and get their payload as it is.
+ * `command` has argv, env, stdin, device. All other types are functions of berth-task, which look at the values of their own members; a member that a type does not have
+ * is refused for all.
  * What is wrong is one sentence with the member's name; nothing is guessed. Asking for more than the worker allows is -E_LIMIT: another worker may allow it.
  */
 #pragma once
@@ -13,6 +14,15 @@
 #include <stdint.h>
 
 #define SPEC_MESSAGE 256
+
+/* A type that this worker can run, and the members of its payload. "limits.wall" is a member of the object limits, or of each object of the list. The pool hears of
+ * them in `hello`, and refuses others before they wait for a worker. */
+struct spec_type {
+        const char *name;
+        const char *const *members; /* ended by NULL */
+};
+extern const struct spec_type spec_types[]; /* ended by a NULL name */
+
 #define SPEC_ARGV 4096
 #define SPEC_FILES 1000
 #define SPEC_ENV 256

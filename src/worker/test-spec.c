@@ -39,9 +39,18 @@ static void good(void **state)
         assert_true(s.device.wanted);
         assert_string_equal(s.device.memory, "40.0%");
         json_decref(o);
-        assert_int_equal(parse("validate", "{\"anything\": 1}", &s, why, &o), 0);
+        assert_int_equal(parse("validate", "{\"input\": \"a.csv\", \"limits\": {\"wall\": 1}}", &s, why, &o), 0);
         assert_string_equal(s.function, "validate");
         assert_false(s.device.wanted);
+        json_decref(o);
+        /* What a type of others' making holds is not ours to judge. */
+        assert_int_equal(parse("theirs", "{\"anything\": 1}", &s, why, &o), 0);
+        json_decref(o);
+        /* A function has no device, and no member of another's. */
+        assert_int_equal(parse("validate", "{\"input\": \"a.csv\", \"device\": {}}", &s, why, &o), -EINVAL);
+        assert_string_equal(why, "the payload has no member \"device\"");
+        json_decref(o);
+        assert_int_equal(parse("probe", "{\"limits.wall\": 1}", &s, why, &o), -EINVAL);
         json_decref(o);
 }
 

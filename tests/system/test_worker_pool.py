@@ -202,6 +202,20 @@ def test_every_type_from_submission_to_result(pool, start, base):  # noqa: F811
         assert done["state"] == "done", (kind, done)
 
 
+def test_misspelt_members_are_refused_before_they_wait(pool, start):
+    start("--slots", "1")
+    joined(pool)
+    for kind, payload, path, accepted in (
+            ("command", {"argv": ["true"], "enviroment": {}}, "payload.enviroment", "argv, env, stdin, device, files, outputs, limits, network"),
+            ("command", {"argv": ["true"], "limits": {"memroy": "1GiB"}}, "payload.limits.memroy", "wall, cpu, memory, disk, processes"),
+            ("monitor", {"secs": 1}, "payload.secs", "seconds, interval"),
+            ("probe", {"files": [{"name": "a", "txt": ""}]}, "payload.files[0].txt", "name, sha256, text, bytes, executable")):
+        answer = pool.ask("POST", "/api/v1/tasks", {"type": kind, "payload": payload})
+        assert answer.status == 422 and answer.json["code"] == "task.invalid", answer
+        told = answer.json["violations"]
+        assert [v["path"] for v in told] == [path] and accepted in told[0]["text"] and path in answer.json["detail"], answer
+
+
 def namespaces_work():
     done = subprocess.run(["ip", "netns", "add", "berth-test-probe"], capture_output=True)
     subprocess.run(["ip", "netns", "del", "berth-test-probe"], capture_output=True)
