@@ -180,6 +180,7 @@ static void served(uint32_t i)
                 return;
         a->wants_open = false;
         w.served++;
+        a->served++;
         if (w.kind && a->wait_bound) {
                 uint64_t permille = waited * 1000 / a->wait_bound;
 
@@ -274,8 +275,8 @@ void sim_carry_out(void)
                                 sim_fail("give way for client %u, which does not run", i);
                         a->running = false;
                         a->closing = true;
-                        a->pings = w.served - a->served_then <= 1 && action.reason != WIRE_GIVE_IDLE ? a->pings + 1 : 0;
-                        a->served_then = w.served;
+                        a->pings = w.served - a->served == a->others_then && action.reason != WIRE_GIVE_IDLE ? a->pings + 1 : 0;
+                        a->others_then = w.served - a->served;
                         if (a->pings >= 2 && w.kind)
                                 sim_fail("client %u came in and was asked out again and again, and nobody was served meanwhile", i);
                         if (a->flaw != FLAW_NEVER_GIVES_WAY)

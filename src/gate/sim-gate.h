@@ -30,7 +30,8 @@ struct actor { /* a program, as it sees itself */
         uint64_t evict_left, moved, started, given_at;
         uint32_t program;            /* of several devices, sim-span.c; 0: none */
         uint64_t aim, chunk, rounds; /* what such a one fills its device with, in which steps; what it works before the next change */
-        uint64_t wait_since, wait_bound, served_then, pings; /* pings: times in a row that it was asked out and nobody else was served since the last */
+        uint64_t wait_since, wait_bound;
+        uint64_t served, others_then, pings; /* pings: times in a row that it was asked out and nobody else was served since the last */
 };
 
 struct event {
