@@ -51,6 +51,8 @@ static int check_books(const struct gate *g, char *message, size_t size)
                         return broken(3, message, size, "client %u: %" PRIu64 " reserved for nothing", i, c->reserved);
                 if (c->kept && (c->state != WIRE_RUNNING || c->unkept || c->peak >= c->expected || c->grant + c->kept + c->reserved > most(c->expected, c->asked)))
                         return broken(3, message, size, "client %u: %" PRIu64 " kept beside %" PRIu64 " of %" PRIu64, i, c->kept, c->grant, c->expected);
+                if (c->prefetch && c->wants && !c->filling)
+                        return broken(4, message, size, "client %u asks for itself, and that counts for an announcement", i);
                 if (c->state != WIRE_WAITING && c->state != WIRE_RUNNING && !c->stuck && c->deadline == GATE_NEVER)
                         return broken(5, message, size, "client %u: %s without a deadline", i, wire_state_name(c->state));
         }

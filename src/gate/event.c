@@ -143,6 +143,7 @@ int gate_given_way(struct gate *gate, uint64_t now, uint32_t client, bool wants)
         gate_drained(device_at(gate, c->device), gate->now - c->gave_at);
         gate_move(gate, c, WIRE_WAITING);
         if (wants && !c->wants) {
+                gate_forget_prefetch(c); /* announced while it gave way: it asks by itself */
                 c->asked = 0;
                 c->ticket = 0;
                 gate_begin_wait(gate, c);

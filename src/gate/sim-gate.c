@@ -180,6 +180,12 @@ static void check(void)
         w.steps++;
         if (invariant)
                 sim_fail("invariant %d: %s", invariant, message);
+        for (uint32_t i = 0; i < MAX_CLIENTS; i++) { /* a wish that got lost is never served, and its program hangs */
+                struct gate_client_view view;
+
+                if (w.actors[i].lives && w.actors[i].wants_open && sim_honest(&w.actors[i]) && gate_view_client(w.gate, w.now, i, &view) && !view.wants)
+                        sim_fail("client %u waits, and the gate knows of no wish of its", i);
+        }
 }
 
 static void step(void)

@@ -108,6 +108,31 @@ static void test_what_asks_in_the_middle_is_served_as_any(void **state)
         assert_int_equal(expect(GATE_GO, c)->ticket, 7);
 }
 
+static void test_what_was_announced_while_it_gave_way_and_asks_is_not_forgotten(void **state)
+{
+        uint32_t a, here, there;
+
+        (void)state;
+        begin();
+        a = running(WIRE_NORMAL, 60);
+        here = add_spec((struct gate_client_spec){.priority = WIRE_NORMAL, .job = 3, .admitted = true, .movable_bytes = 60, .backed_bytes = 60});
+        there = add_spec((struct gate_client_spec){.priority = WIRE_NORMAL, .device = 1, .job = 3, .admitted = true});
+        want(there, 10); /* nobody waits for the device of a but by a mate that asks elsewhere */
+        work_for(10 * S, GATE_NONE, GATE_NONE);
+        expect(GATE_GIVE_WAY, a);
+        announce(a, 20 * S);
+        gives_way(a, true);
+        evicted(a, 40, 20, true);
+        brought_in(here, 60, true);
+        expect(GATE_GO, there);
+        assert_true(view(a).wants);
+        now += 21 * S; /* the announcement is over, its own wish is not */
+        gone(here);
+        expect(GATE_BRING_IN, a);
+        brought_in(a, 60, true);
+        expect(GATE_GO, a);
+}
+
 static void test_announced_ones_leave_each_other_alone(void **state)
 {
         uint32_t a, c;
@@ -151,6 +176,7 @@ int main(void)
                 cmocka_unit_test(test_is_forgotten_in_time),
                 cmocka_unit_test(test_whoever_asks_goes_before),
                 cmocka_unit_test(test_what_asks_in_the_middle_is_served_as_any),
+                cmocka_unit_test(test_what_was_announced_while_it_gave_way_and_asks_is_not_forgotten),
                 cmocka_unit_test(test_announced_ones_leave_each_other_alone),
                 cmocka_unit_test(test_who_can_not_be_announced),
         };

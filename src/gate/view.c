@@ -43,7 +43,7 @@ bool gate_view_client(const struct gate *gate, uint64_t now, uint32_t client, st
                 .out_ns = c->out_ns,
                 .in_ns = c->in_ns,
                 .admitted = c->admitted,
-                .wants = c->wants,
+                .wants = c->wants || c->late,
                 .stuck = c->stuck,
                 .storage = c->storage,
         };
