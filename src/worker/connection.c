@@ -26,6 +26,7 @@ struct link {
         uint32_t number;
         struct lws *wsi;       /* NULL: not connected and not connecting */
         bool open, muted;      /* muted: its end interests nobody */
+        bool secure;           /* it asks for TLS */
         bool overrun;          /* a message longer than allowed */
         size_t asked;          /* someone waits until less than that is left to be sent; 0: nobody */
         char credential[ID_TEXT + MESSAGE_TUNNEL + 1]; /* of a tunnel */
@@ -177,18 +178,29 @@ static uint64_t retry_after(struct lws *wsi)
         return seconds * 1000;
 }
 
+/* What the library calls an SSL error is a certificate that is not taken, or an answer that is no TLS. */
+static const char *hint_of(const struct link *l, const char *words)
+{
+        if (!l->secure)
+                return strstr(words, "read failed") ? " (if the pool has TLS, it is wss://)" : "";
+        if (!strstr(words, "SSL") && !strstr(words, "tls"))
+                return "";
+        return l->all->options.pin ? " (its certificate is not the one of --pin: give the fingerprint that the pool prints; without TLS it is ws://)"
+                              : " (nobody trusted signed its certificate: give the fingerprint that the pool prints as --pin, or --ca; without TLS it is ws://)";
+}
+
 static void failed(struct link *l, struct lws *wsi, const char *in, size_t bytes)
 {
         unsigned int status = lws_http_client_http_response(wsi);
-        char raw[320], why[320];
+        char raw[440], why[440];
 
         if (status && status != 101)
                 snprintf(raw, sizeof raw, "the server answers %u%s", status,
                          status == 401 ? " (the key is wrong or expired)" : status == 403 ? " (the key lacks the right worker.join)" : "");
         else
                 snprintf(raw, sizeof raw, "no connection: %.*s", in ? (int)(bytes ? bytes : strlen(in)) : 8, in ? in : "no words");
-        if (strstr(raw, "SSL") || strstr(raw, "tls"))
-                strncat(raw, " (give --pin or --ca for the pool's certificate, or ws:// when the pool has no TLS)", sizeof raw - strlen(raw) - 1);
+        if (!status || status == 101)
+                strncat(raw, hint_of(l, raw), sizeof raw - strlen(raw) - 1);
         text_copy_clean(why, sizeof why, raw);
         ended(l, why, status ? retry_after(wsi) : 0);
 }
@@ -337,6 +349,7 @@ static int begin(struct link *l, const char *url)
                 return -EBUSY;
         if (!secure && (strncmp(url, "ws://", 5) != 0 || c->options.pin))
                 return -EINVAL; /* a pin without TLS would pin nothing */
+        l->secure = secure;
         snprintf(host, sizeof host, "%s", url + (secure ? 6 : 5));
         snprintf(name, sizeof name, "%s", host);
         bracket = strchr(name, ']');

@@ -172,6 +172,14 @@ static json_t *environment(const struct run *r, const struct confine_task *t)
         return o;
 }
 
+/* Whether the program can't be there because of the confinement. Whether it is on the machine is not looked at: that is not for tasks to know. */
+static bool hidden(const struct run *r)
+{
+        const char *program = r->spec.device.wanted ? r->settings->confine.berth : json_string_value(json_array_get(r->spec.argv, 0));
+
+        return r->settings->confine.mode == CONFINE_BWRAP && program && program[0] == '/' && strncmp(program, "/usr/", 5) && strncmp(program, "/opt/", 5) && strncmp(program, "/bin/", 5);
+}
+
 /* A command that needs a device runs under `berth run`. */
 static json_t *command_line(const struct run *r)
 {
@@ -364,7 +372,8 @@ static void answer(struct run *r)
                 tell_fail(r, r->killed, r->killed_text, -1, r->killed_retry, r->killed_worker);
         } else if (r->said_exec[0]) {
                 /* Another worker may have the program; a confinement that fails is the worker's own fault. */
-                tell_fail(r, "exec", r->said_exec, code, true, r->said_temporary);
+                snprintf(text, sizeof text, "%.480s%s", r->said_exec, hidden(r) ? ": tasks see /usr, /opt, their own files, and folders that the worker's owner gives with --read" : "");
+                tell_fail(r, "exec", text, code, true, r->said_temporary);
         } else if (!r->inside) {
                 snprintf(text, sizeof text, "the confinement failed: %.*s", (int)last_words(r, &from), r->err.tail + from);
                 tell_fail(r, "confine", text, code, true, true);

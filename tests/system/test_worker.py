@@ -286,6 +286,7 @@ def test_tls_by_pin_or_authority(start, certificates, how, joins):
         else:
             wait_until(lambda: len(re.findall("again in", worker.err)) >= 2, worker.report)
             assert not pool.hellos and not any(pool.authorizations), "the key went to a server that is not the right one"
+            assert ("is not the one of --pin" if "pin" in how else "nobody trusted signed its certificate") in worker.err, worker.report()
     finally:
         pool.close()
 

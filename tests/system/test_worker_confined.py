@@ -49,6 +49,12 @@ def test_the_system_is_read_only(pool, confined):
     assert not os.path.exists("/usr/x")
 
 
+def test_who_asks_for_a_program_out_of_reach_is_told(pool, confined):
+    out_of_reach = failed(pool.run("command", command("/home/somebody/venv/bin/python3")), "exec")["error"]["text"]
+    assert ("--read" in out_of_reach) is (confined.mode != "basic"), out_of_reach
+    assert "--read" not in failed(pool.run("command", command("/usr/bin/not-there")), "exec")["error"]["text"]
+
+
 def test_the_part_of_etc_that_programs_need_is_there(pool, confined):
     text = output(pool, "awk 'BEGIN { print 6 * 7 }'; head -c 4 /etc/passwd; ls /etc/ssl/certs > /dev/null && echo; cat /etc/shadow 2>/dev/null; true")
     assert text.split() == ["42", "root", "{}"]  # nothing of the shadow file, no error
