@@ -87,16 +87,16 @@ static void on_failed_in(struct device *d)
 
 static void on_brought_in(struct device *d, uint64_t returned, bool done, int status)
 {
-        if (status == -EIO)
-                on_failed_in(d);
-        else if (done && status == 0)
-                d->failed_in = false;
         if (berth.link == LINK_CONNECTED)
                 tell_brought_in(d, returned, done, status);
         else if (done && status == 0)
                 turn_let_run(d);
         else if (done)
                 d->retry_at = clock_now_ns() + 500 * NS_PER_MS;
+        if (status == -EIO)
+                on_failed_in(d); /* after the report: the program may end by it at once */
+        else if (done && status == 0)
+                d->failed_in = false;
 }
 
 static void went_away(void)

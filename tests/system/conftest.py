@@ -359,12 +359,12 @@ def node(machine):
     return machine().start()
 
 
-def work(node, mib, *arguments, options=(), environment=None, chunk=16, seed=None, **named):
+def work(node, mib, *arguments, options=(), environment=None, chunk=16, seed=None, bare=False, **named):
     """Starts the program that fills memory, changes all of it in every round, and knows what must come out."""
     argv = ["--memory", f"{mib}MiB", "--chunk", f"{min(chunk, mib)}MiB", "--seed", seed or node.count + 1, *arguments]
     for name, value in named.items():
         argv += [f"--{name}", value]
-    return node.run("work", *argv, options=options, environment=environment)
+    return node.run("work", *argv, options=options, environment=environment, bare=bare)
 
 
 def result(process, seconds=120.0):

@@ -1,15 +1,17 @@
 """Whatever dies, refuses or is missing, in whatever state: the others go on with the right data, and what the dead one held is free again."""
 import pytest
-from conftest import MIB, nothing_is_lost, result, wait_until, work
+from conftest import MIB, built, nothing_is_lost, result, wait_until, work
 from turns import STATES, one_that_is, two_in_turn
 
 @pytest.mark.parametrize("state", STATES)
 def test_a_program_is_killed(slow, state):
+    """In an exchange: who leaves, who comes in; the other one, and one that runs beside them all the time, are right."""
+    beside = work(slow, 4, until="end", chunk=4)
     programs = two_in_turn(slow)
     victim = one_that_is(slow, programs, state)
     victim.kill()
     slow.tell()
-    for program in programs:
+    for program in [*programs, beside]:
         if program is not victim:
             assert result(program)["ok"]
     assert victim.wait() == -9
@@ -74,6 +76,23 @@ def test_an_arena_that_is_too_small(machine):
     assert result(work(node, 160, rounds=3))["ok"]
 
 
+def test_the_arena_is_full_in_the_middle_of_an_exchange(machine):
+    """One grows against another, whose memory leaves piece by piece until the host has no place for more: it waits for the other one's end, is told so, and
+    all that moved meanwhile is right."""
+    node = machine(arena__size="64MiB", arena__segment="4MiB", slice__mode="fixed", slice__fixed="200ms").start()
+    beside = work(node, 8, until="end", chunk=8)
+    first = work(node, 160, until="end")
+    node.wait(lambda status: (node.client(first, status) or {}).get("owned_bytes", 0) >= 160 * MIB, "the first has its memory")
+    grows = work(node, 16, "--grow", "8MiB", rounds=18, chunk=8)
+    node.wait(lambda status: (node.client(grows, status) or {}).get("reason") == "arena", "it waits for places in the arena")
+    assert node.device()["out_bytes"] > 0
+    node.tell()
+    for program in (first, beside, grows):
+        assert result(program)["ok"]
+    assert "host arena" in first.err + beside.err + grows.err
+    nothing_is_lost(node)
+
+
 @pytest.mark.parametrize("call", ["cuMemCreate:9", "cuMemMap:9", "cuMemSetAccess:9", "cuMemAddressReserve:2"])
 def test_the_driver_runs_out_in_the_middle(machine, call):
     """The program gets out-of-memory, as it would without Berth, and leaves nothing behind."""
@@ -107,9 +126,67 @@ def test_a_copy_breaks_the_context(slow, call, said):
     broken = work(slow, 75, until="end", chunk=75, environment={"BERTH_SOFTWARE_FAIL": f"{call}:700:stays"})
     slow.wait(lambda status: (slow.client(broken, status) or {}).get("owned_bytes", 0) >= 75 * MIB, "it has its memory")
     others = [work(slow, 75, until="end", chunk=75), work(slow, 4, until="end", chunk=4)]
-    assert broken.wait() == 2 and said in broken.err and "illegal memory access" in broken.err, broken.report()
+    assert broken.wait() == 2 and said in broken.err and "ILLEGAL_ADDRESS" in broken.err, broken.report()
     slow.wait_log(rf"pid={broken.pid} .*could not be (moved out|brought in) whole")
     slow.tell()
     for program in others:
         assert result(program)["ok"]
     nothing_is_lost(slow)
+
+
+# A neighbour as a place for what is out
+
+def over_a_neighbour(machine, environment=None, **settings):
+    """Two programs that take turns on the first device, by way of the second one, and one beside them."""
+    node = machine(device__software_devices=2, client__unit="4MiB", slice__mode="fixed", slice__fixed="300ms", **settings).start()
+    beside = work(node, 8, until="end", chunk=8)
+    first = work(node, 150, until="end", environment=environment)
+    node.wait(lambda status: (node.client(first, status) or {}).get("owned_bytes", 0) >= 150 * MIB, "the first has its memory")
+    return node, first, work(node, 150, until="end"), beside
+
+
+def all_are_right(node, *programs):
+    node.tell()
+    for program in programs:
+        assert result(program)["ok"]
+    nothing_is_lost(node)
+
+
+@pytest.mark.parametrize("number", [3, 30], ids=["to", "from"])
+def test_copies_fail_on_the_way_to_a_neighbour_and_back(machine, number):
+    node, first, second, beside = over_a_neighbour(machine, {"BERTH_SOFTWARE_FAIL": f"cuMemcpyDtoDAsync:{number}:700", "BERTH_SOFTWARE_LOG": "calls"})
+    wait_until(lambda: "cuMemcpyDtoDAsync_v2 700" in (node.folder / "calls").read_text(), "a copy failed")
+    node.switched(node.device()["switches"] + 2)
+    all_are_right(node, first, second, beside)
+
+
+@pytest.mark.parametrize("fails", [False, True], ids=["right", "failing"])
+def test_a_neighbour_is_taken_away_in_the_middle_of_a_move(machine, fails):
+    """A program comes to it while copies to and from it are on their way; what lies there goes on to the host, at the second attempt if the first one fails."""
+    node, first, second, beside = over_a_neighbour(machine, {"BERTH_SOFTWARE_FAIL": "cuMemcpyDtoHAsync:2:700"} if fails else None, device__software_link="512MiB")
+    stored = node.wait(lambda status: {c["pid"] for c in status["clients"] if c["storage"] and c["resident_bytes"]} and
+                       [c for c in status["clients"] if c["state"] in ("going-out", "coming-in") and not c["storage"]], "memory moves while some lies on the neighbour")
+    assert stored
+    other = work(node, 200, rounds=3, environment={"CU_DEVICE": "1"})
+    assert result(other)["ok"]
+    all_are_right(node, first, second, beside)
+
+
+def test_a_neighbour_is_taken_away_by_one_outside(machine):
+    """Not by a program under Berth, which would be asked to wait: what it takes is seen, and what lies there makes room."""
+    node, first, second, beside = over_a_neighbour(machine)
+    node.wait(lambda status: sum(c["resident_bytes"] for c in status["clients"] if c["storage"]) >= 48 * MIB, "memory lies on the neighbour")
+    outside = work(node, 140, until="outside", environment={"CU_DEVICE": "1", "LD_LIBRARY_PATH": built("tests/fake")}, bare=True)
+    node.wait(lambda status: status["devices"][1]["foreign_bytes"] >= 140 * MIB and status["devices"][1]["granted_bytes"] <= status["devices"][1]["room_bytes"],
+              "who is outside has it, and what lies there fits beside")
+    node.switched(node.device()["switches"] + 2)
+    node.tell("outside")
+    assert result(outside)["ok"]
+    all_are_right(node, first, second, beside)
+
+
+def test_a_neighbour_is_lost(machine):
+    """No copy from it works any more: who has memory there hears the driver's error, the others go on."""
+    node, broken, second, beside = over_a_neighbour(machine, {"BERTH_SOFTWARE_FAIL": "cuMemcpyDtoDAsync:30:700:stays"})
+    assert broken.wait() == 2 and "ILLEGAL_ADDRESS" in broken.err, broken.report()
+    all_are_right(node, second, beside)

@@ -14,12 +14,49 @@ def all_end_well(node, programs):
 
 @pytest.mark.parametrize("state", STATES)
 def test_the_daemon_is_killed_and_comes_back(slow, state):
+    beside = work(slow, 4, until="end", chunk=4)
     programs = two_in_turn(slow)
     one_that_is(slow, programs, state)
     slow.restart()
-    all_are_known_again(slow, programs)
+    all_are_known_again(slow, [*programs, beside])
     slow.switched(2)
-    all_end_well(slow, programs)
+    all_end_well(slow, [*programs, beside])
+    nothing_is_lost(slow)
+
+
+@pytest.mark.parametrize("state, order", [("coming-in", "program-first"), ("coming-in", "daemon-first"), ("going-out", "daemon-first")])
+def test_the_daemon_and_a_program_are_killed_in_the_same_exchange(slow, state, order):
+    """Who leaves and who comes in: the other one, and one beside them, are known again and right, and a daemon that never saw the end of the dead one
+    finds all that it held."""
+    beside = work(slow, 4, until="end", chunk=4)
+    programs = two_in_turn(slow)
+    victim = one_that_is(slow, programs, state)
+    if order == "program-first":
+        victim.kill()
+        slow.kill_daemon()
+    else:
+        slow.kill_daemon()
+        victim.kill()
+    slow.start()
+    others = [program for program in [*programs, beside] if program is not victim]
+    all_are_known_again(slow, others)
+    all_end_well(slow, others)
+    nothing_is_lost(slow)
+
+
+def test_another_daemon_takes_over_while_memory_is_out(slow):
+    """As an upgrade does it: the old one ends in order, the new one has other sizes of segments and units, and a smaller arena."""
+    beside = work(slow, 4, until="end", chunk=4)
+    programs = two_in_turn(slow)
+    one_that_is(slow, programs, "coming-in")
+    slow.stop()
+    slow.set(arena__size="192MiB", arena__segment="8MiB", arena__ready="16MiB", client__unit="4MiB")
+    slow.start()
+    all_are_known_again(slow, [*programs, beside])
+    slow.switched(3)
+    late = work(slow, 40, rounds=3)
+    assert result(late)["ok"]
+    all_end_well(slow, [*programs, beside])
     nothing_is_lost(slow)
 
 
