@@ -176,6 +176,9 @@ void status_text(const struct snapshot *s, struct strbuf *b)
         strbuf_add(b, "host arena  %s lent, %s ready, of %s; messages %llu, refused %llu\n",
                    bytes(&w, d->arena_lent_bytes), bytes(&w, d->arena_ready_bytes), bytes(&w, d->arena_bytes),
                    (unsigned long long)d->messages, (unsigned long long)d->refused);
+        if (d->arena_needed_mib)
+                strbuf_add(b, "            too small for these programs to take turns: some wait until others end. Set arena.size to at least %u MiB and restart berthd (programs go on), or end one\n",
+                           d->arena_needed_mib);
         if (d->limits_classes || d->band_low_percent || d->band_high_percent) {
                 strbuf_add(b, "limits      %s", d->limits_classes ? "80, 75 or 70 % of a device by its size" : "");
                 if (d->band_high_percent)
@@ -250,6 +253,7 @@ static json_t *daemon_json(const struct wire_STATUS_DAEMON *d)
         PUT("arena_bytes", number(d->arena_bytes));
         PUT("arena_ready_bytes", number(d->arena_ready_bytes));
         PUT("arena_lent_bytes", number(d->arena_lent_bytes));
+        PUT("arena_needed_bytes", number_if(d->arena_needed_mib, (uint64_t)d->arena_needed_mib << 20));
         PUT("messages", number(d->messages));
         PUT("refused", number(d->refused));
         PUT("reserve_percent", number(d->reserve_percent));

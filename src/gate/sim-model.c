@@ -1,4 +1,4 @@
-/* sim-model.c: a small world, explored whole: two or three clients, one device of a few units, every order in which messages can arrive on either
+/* sim-model.c: a small world, explored whole: two to four clients, one or two devices of a few units, every order in which messages can arrive on either
  * side, wants, growth, frees, deaths, failed moves, and timers that fire at any moment. In every state that can be reached all invariants
  * hold, no honest message is refused, and the fair continuation (nothing new, every message arrives, timers fire) serves all who wait: no
  * deadlock, no livelock.
@@ -26,6 +26,13 @@ static const struct setup setups[] = {
         {"storage, two, small arena", 3, 3, 1, {1, 2, 2}, {1, 1, 1}, 1, 0, 0, 1, 0, false, false, true},
         {"three", 3, 3, 99, {1, 2, 2}, {1, 1, 1}, 1, 0, 0, 2, 0, false, false},
         {"a job of two and one", 3, 3, 99, {1, 1, 2}, {1, 1, 1}, 1, 0, 0, 1, 0, true, false},
+        {"two devices, one on both and one beside", 3, 3, 99, {2, 2, 2}, {1, 1, 1}, 1, 0, 0, 1, 0, false, false, false, "PAPBQA"},
+        {"two devices, one on both grows against one beside", 3, 3, 99, {1, 1, 2}, {1, 1, 1}, 1, 1, 0, 0, 0, false, false, false, "PAPBQA"},
+        {"two devices, one on both and one on each", 4, 3, 99, {2, 2, 2, 2}, {1, 1, 1, 1}, 1, 0, 0, 0, 0, false, false, false, "PAPBQARB"},
+        {"two devices, two on both", 4, 3, 99, {2, 2, 2, 2}, {1, 1, 1, 1}, 1, 0, 0, 0, 0, false, false, false, "PAPBQAQB"},
+        {"two devices, one on both and one beside, twice", 3, 3, 99, {2, 2, 2}, {1, 1, 1}, 2, 0, 0, 1, 0, false, true, false, "PAPBQA"},
+        {"two devices, two on both that may die", 4, 3, 99, {2, 2, 2, 2}, {1, 1, 1, 1}, 1, 0, 0, 1, 0, false, true, false, "PAPBQAQB"},
+        {"two devices, one on both and one on each, small arena", 4, 3, 2, {2, 2, 2, 2}, {1, 1, 1, 1}, 1, 0, 0, 0, 0, false, true, false, "PAPBQARB"},
         {"three that grow", 3, 3, 99, {1, 1, 1}, {2, 1, 1}, 1, 1, 0, 0, 0, false, true},
         {"a job that comes twice", 3, 3, 99, {1, 1, 2}, {1, 1, 1}, 2, 0, 0, 0, 0, true, true},
 };
@@ -112,9 +119,11 @@ static void canonical(const struct gate *g)
         memcpy(canon, g, g->state_bytes);
         canon->now = canon->born = canon->eased_at = canon->events = 0;
         canon->deadline = ahead(g->deadline, g->now);
-        d = device_at(canon, 0);
-        d->out_rate = d->in_rate = d->drain_ns = d->drain_max = d->contended_since = d->drains = 0;
-        d->out_bytes = d->in_bytes = d->out_ns = d->in_ns = d->switches = d->slice_ns = d->max_wait_ns = d->max_wait_bound_ns = 0;
+        for (uint32_t i = 0; i < g->max_devices; i++) {
+                d = device_at(canon, i);
+                d->out_rate = d->in_rate = d->drain_ns = d->drain_max = d->contended_since = d->drains = 0;
+                d->out_bytes = d->in_bytes = d->out_ns = d->in_ns = d->switches = d->slice_ns = d->max_wait_ns = d->max_wait_bound_ns = 0;
+        }
         for_each_client (canon, c) {
                 const struct client *o = client_at(g, client_index(canon, c));
                 uint64_t older = 0, earlier = 0;
@@ -163,7 +172,7 @@ static void digest(const struct world *w, bool budgets, uint64_t key[2])
         key[1] = 2;
         canonical(w->gate);
         mix(key, (const char *)canon + offsetof(struct gate, now), sizeof(struct gate) - offsetof(struct gate, now));
-        mix(key, device_at(canon, 0), sizeof(struct device));
+        mix(key, device_at(canon, 0), canon->max_devices * sizeof(struct device));
         mix(key, client_at(canon, 0), setup->clients * sizeof(struct client));
         for (uint32_t i = 0; i < setup->clients; i++) {
                 struct actor a = w->actors[i];
@@ -184,6 +193,8 @@ static const char *const deed_names[CLIENTS][DEEDS] = {
          "1 wants", "1 grows", "1 frees", "1 dies"},
         {"2 hears", "2 is heard", "2 gives way", "2 gives way, wants", "2 moves out", "2 fails to move out", "2 moves in", "2 fails to move in",
          "2 wants", "2 grows", "2 frees", "2 dies"},
+        {"3 hears", "3 is heard", "3 gives way", "3 gives way, wants", "3 moves out", "3 fails to move out", "3 moves in", "3 fails to move in",
+         "3 wants", "3 grows", "3 frees", "3 dies"},
 };
 
 void model_collect(struct world *w)
@@ -323,15 +334,19 @@ static void run(const struct setup *s)
         settings.age_ns = settings.idle_ns = 3600 * NS_PER_S;
         settings.give_way_bound_ns = settings.move_bound_ns = 2 * NS_PER_S;
         settings.kill_after_ns = 0;
-        w.gate = gate_new(s->clients, 1, &settings);
-        canon = gate_new(s->clients, 1, &settings);
-        if (!w.gate || !canon || gate_add_device(w.gate, 0, s->units))
+        w.gate = gate_new(s->clients, s->on ? DEVICES : 1, &settings);
+        canon = gate_new(s->clients, s->on ? DEVICES : 1, &settings);
+        if (!w.gate || !canon || gate_add_device(w.gate, 0, s->units) || (s->on && gate_add_device(w.gate, 1, s->units)))
                 abort();
         gate_arena(w.gate, w.now, w.arena);
         for (uint32_t i = 0; i < s->clients; i++) {
                 struct gate_client_spec spec = {.priority = s->priorities[i], .job = s->job && i < 2 ? 1 : 0, .storage = s->storage && !i};
                 uint32_t number;
 
+                if (s->on) { /* as a program on several devices comes: its clients share one gate, and run together */
+                        spec.process = spec.job = (uint64_t)s->on[2 * i];
+                        spec.device = s->on[2 * i + 1] == 'B';
+                }
                 if (gate_add_client(w.gate, w.now, &spec, &number) || number != i)
                         abort();
                 w.actors[i] = (struct actor){.lives = 1, .wants_left = s->wants, .grows_left = s->grows, .frees_left = s->frees,

@@ -3,7 +3,7 @@
 
 #include "gate/gate-internal.h"
 
-enum { CLIENTS = 3, QUEUE = 12, STEPS_FAIR = 3000, DEPTH = 4000 };
+enum { CLIENTS = 4, DEVICES = 2, QUEUE = 12, STEPS_FAIR = 3000, DEPTH = 4000 };
 
 struct letter {
         uint8_t kind, a, b, c, d;
@@ -31,6 +31,7 @@ struct setup {
         uint8_t wants, grows, frees, deaths, fails;
         bool job, large; /* large: only with --all */
         bool storage;    /* client 0 only holds bytes */
+        const char *on;  /* two devices: for each client the process it belongs to and the device, "PAPBQA": P on both, Q on the first. NULL: all on one */
 };
 
 enum { HEAR, REACH, GIVE, GIVE_WANTING, EVICT_STEP, EVICT_FAIL, BRING_STEP, BRING_FAIL, START, GROW, FREE, DIE, DEEDS };

@@ -34,6 +34,7 @@ static void send_daemon(struct client *c)
                 .limits_classes = n->settings.limits != 0,
                 .band_low_percent = (uint32_t)n->settings.band_low,
                 .band_high_percent = (uint32_t)n->settings.band_high,
+                .arena_needed_mib = (uint32_t)((lend_needed(n) + (1 << 20) - 1) >> 20),
         };
         for (const struct client *o = n->clients; o; o = o->next)
                 m.STATUS_DAEMON.clients += o->greeted && o->role == WIRE_PROGRAM;

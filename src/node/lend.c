@@ -99,26 +99,53 @@ static struct places_program describe(const struct client *c, const struct clien
         return p;
 }
 
+/* All of them, in the order of n->clients; NULL: out of memory. The caller frees it. */
+static struct places_program *describe_all(struct node *n, const struct client_device *growing, uint64_t need, size_t *ret_count)
+{
+        struct places_program *programs;
+        size_t count = 0, i = 0;
+
+        measure_over(n, growing, need);
+        for (const struct client *c = n->clients; c; c = c->next)
+                count += !c->doomed;
+        programs = calloc(count + 1, sizeof *programs);
+        if (!programs)
+                return NULL;
+        for (const struct client *c = n->clients; c; c = c->next)
+                if (!c->doomed)
+                        programs[i++] = describe(c, growing, need);
+        *ret_count = count;
+        return programs;
+}
+
+uint64_t lend_needed(struct node *n)
+{
+        struct places_program *programs scoped_free = NULL;
+        struct arena_stats stats;
+        uint64_t needed;
+        size_t count;
+
+        programs = describe_all(n, NULL, 0, &count);
+        if (!programs)
+                return 0;
+        arena_stats(n->arena, &stats);
+        needed = places_needed(programs, count, n->over, n->segment);
+        return needed > stats.budget ? needed : 0;
+}
+
 /* Bounds for all; true when one of them changed. */
 static bool share_out(struct node *n, const struct client_device *growing, uint64_t need)
 {
         struct places_program *programs scoped_free = NULL;
         struct arena_stats stats;
         bool changed = false;
-        size_t count = 0, i = 0;
+        size_t count, i = 0;
 
-        measure_over(n, growing, need);
-        arena_stats(n->arena, &stats);
-        for (const struct client *c = n->clients; c; c = c->next)
-                count += !c->doomed;
-        programs = calloc(count + 1, sizeof *programs);
+        programs = describe_all(n, growing, need, &count);
         if (!programs)
                 return false;
-        for (const struct client *c = n->clients; c; c = c->next)
-                if (!c->doomed)
-                        programs[i++] = describe(c, growing, need);
+        arena_stats(n->arena, &stats);
         places_share(programs, count, n->over, stats.budget, n->segment);
-        i = 0;
         for (struct client *c = n->clients; c; c = c->next) {
                 if (c->doomed)
                         continue;
@@ -164,18 +191,21 @@ static uint64_t missing(const struct client *c)
 
 static void refuse(struct client *c, uint64_t short_bytes)
 {
+        char a[16], b[16], d[16], e[16];
         struct arena_stats s;
-        char a[16], b[16], d[16];
+        uint64_t needed;
 
         if (c->host_refused)
                 return;
         c->host_refused = true;
         arena_stats(c->node->arena, &s);
+        needed = lend_needed(c->node);
+        text_bytes(needed ? needed : s.budget + short_bytes, e, sizeof e);
         client_error(c, -E_ARENA, WIRE_HOST, 0, UINT32_MAX,
                      "host arena: %s more wanted; %s of %s are lent; programs wait for each other to end. "
-                     "Set arena.size higher or end something",
-                     text_bytes(short_bytes, a, sizeof a), text_bytes(s.lent, b, sizeof b), text_bytes(s.budget, d, sizeof d));
-        log_warning("client=%u pid=%d wants %s more host memory; %s of %s are lent: raise arena.size", c->number, (int)c->pid, a, b, d);
+                     "Set arena.size to at least %s or end something",
+                     text_bytes(short_bytes, a, sizeof a), text_bytes(s.lent, b, sizeof b), text_bytes(s.budget, d, sizeof d), e);
+        log_warning("client=%u pid=%d wants %s more host memory; %s of %s are lent: set arena.size to at least %s", c->number, (int)c->pid, a, b, d, e);
 }
 
 /* True: go on with this client. */

@@ -305,6 +305,8 @@ void hand_gone(struct client *client);
 
 /* Lends what was asked for, as far as the arena has it; tells the gate what is left. */
 void lend_serve(struct node *node);
+/* The least arena.size with which all programs here could take turns; 0: it is large enough. */
+uint64_t lend_needed(struct node *node);
 void lend_wanted(struct client *client, uint64_t bytes);
 /* A program is about to want so much on a device: who may have how many places is settled before anybody leaves for it. */
 void lend_expect(struct client *client, const struct client_device *device, uint64_t need);

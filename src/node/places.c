@@ -43,17 +43,26 @@ static uint64_t level(struct places_program *programs, size_t count, const uint6
         }
 }
 
+/* What all of them can want at once; the last segment of each is never full. */
+static uint64_t wanted_by_all(struct places_program *programs, size_t count, uint64_t segment)
+{
+        uint64_t all = 0;
+
+        for_each_program (p)
+                all += p->wanted ? p->wanted + segment : 0;
+        return all;
+}
+
 bool places_share(struct places_program *programs, size_t count, const uint64_t *over, uint64_t budget, uint64_t segment)
 {
-        uint64_t all = 0, left = budget, present = 0, sharers = 1, height, sum[64] = {0}, largest[64] = {0};
+        uint64_t left = budget, present = 0, sharers = 1, height, sum[64] = {0}, largest[64] = {0};
 
         for_each_program (p) {
                 p->places = PLACES_UNBOUNDED;
-                all += p->wanted ? p->wanted + segment : 0; /* the last one is never full */
                 present |= p->devices;
                 sharers += p->wanted > 0;
         }
-        if (all <= budget)
+        if (wanted_by_all(programs, count, segment) <= budget)
                 return false;
         height = level(programs, count, over, budget);
         for_each_program (p) {
@@ -76,4 +85,19 @@ bool places_share(struct places_program *programs, size_t count, const uint64_t 
                 p->places = bytes + least(left, p->wanted + segment - bytes);
         }
         return true;
+}
+
+uint64_t places_needed(struct places_program *programs, size_t count, const uint64_t *over, uint64_t segment)
+{
+        uint64_t low = 0, high = (wanted_by_all(programs, count, segment) + segment - 1) / segment;
+
+        while (low < high) {
+                uint64_t middle = low + (high - low) / 2;
+
+                if (places_share(programs, count, over, middle * segment, segment))
+                        high = middle;
+                else
+                        low = middle + 1;
+        }
+        return low * segment;
 }

@@ -23,3 +23,6 @@ struct places_program {
 
 /* over: bytes by which each of at most 64 devices is overcommitted, rounding to segments included. True: bounded. All of it in bytes. */
 bool places_share(struct places_program *programs, size_t count, const uint64_t *over, uint64_t budget, uint64_t segment);
+
+/* The least budget, in whole segments, with which all fit at once or are bounded: they can take turns then. Answers in programs are lost by it. */
+uint64_t places_needed(struct places_program *programs, size_t count, const uint64_t *over, uint64_t segment);

@@ -40,6 +40,25 @@ static void test_too_small(void **state)
         (void)state;
         assert_false(places_share(p, 2, over, 104 * GIB, GIB));
         assert_true(p[0].places == PLACES_UNBOUNDED);
+        assert_int_equal(places_needed(p, 2, over, GIB), 154 * GIB);
+        assert_true(places_share(p, 2, over, 154 * GIB, GIB));
+        assert_false(places_share(p, 2, over, 153 * GIB, GIB));
+}
+
+/* Never more than what all want, and what is said to be needed is enough: it bounds them, or all fit. */
+static void test_needed(void **state)
+{
+        struct places_program three[] = {{.wanted = 60 * GIB, .devices = 1}, {.wanted = 60 * GIB, .devices = 1}, {.wanted = 60 * GIB, .devices = 1}};
+        struct places_program two[] = {{.wanted = 60 * GIB, .devices = 1}, {.wanted = 60 * GIB, .devices = 1}};
+        struct places_program crossing[] = {{.wanted = 120 * GIB, .devices = 3}, {.wanted = 60 * GIB, .devices = 1}, {.wanted = 60 * GIB, .devices = 2}};
+        uint64_t one[64] = {57 * GIB}, all[64] = {60 * GIB}, none[64] = {0}, both[64] = {30 * GIB, 30 * GIB};
+
+        (void)state;
+        assert_int_equal(places_needed(three, 3, one, GIB), 87 * GIB); /* heights are whole segments: three times 29 */
+        assert_int_equal(places_needed(two, 2, all, GIB), 120 * GIB);
+        assert_int_equal(places_needed(two, 2, none, GIB), 0);
+        assert_int_equal(places_needed(two, 0, one, GIB), 0);
+        assert_true(places_share(crossing, 3, both, places_needed(crossing, 3, both, GIB), GIB));
 }
 
 static void test_small_ones_keep_what_they_want(void **state)
@@ -98,7 +117,7 @@ int main(void)
 {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_what_fits_is_not_bounded), cmocka_unit_test(test_three_models),
-                cmocka_unit_test(test_too_small),                cmocka_unit_test(test_small_ones_keep_what_they_want),
+                cmocka_unit_test(test_too_small), cmocka_unit_test(test_needed),                cmocka_unit_test(test_small_ones_keep_what_they_want),
                 cmocka_unit_test(test_nobody),                   cmocka_unit_test(test_many),
         };
 

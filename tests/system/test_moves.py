@@ -207,3 +207,25 @@ def test_without_neighbours_the_host_is_used(machine):
         assert result(program)["ok"]
     assert stored(node.status()) == 0
     nothing_is_lost(node)
+
+
+def test_two_that_need_more_of_the_arena_than_there_is(machine):
+    """Each needs more than half of the arena from the other: one waits for the other's end, and is told which arena would do. With that they take turns."""
+    node = machine(device__software_memory="128MiB", client__unit="4MiB", arena__size="104MiB", arena__segment="4MiB", slice__mode="fixed", slice__fixed="300ms").start()
+    first = work(node, 96, until="end", chunk=96)
+    node.wait(lambda status: (node.client(first, status) or {}).get("owned_bytes", 0) >= 96 * MIB, "the first has its memory")
+    assert node.status()["daemon"]["arena_needed_bytes"] is None
+    second = work(node, 96, until="end", chunk=96)
+    status = node.wait(lambda status: [c["reason"] for c in status["clients"] if c["reason"]] == ["arena"] and len(status["clients"]) == 2, "one waits for places in the arena")
+    needed = status["daemon"]["arena_needed_bytes"]
+    assert 104 * MIB < needed <= 208 * MIB
+    assert f"Set arena.size to at least {needed // MIB} MiB" in node.berth("status").stdout
+    node.kill_daemon()
+    node.set(arena__size=f"{needed // MIB}MiB")
+    node.start()
+    node.switched(4)
+    assert node.status()["daemon"]["arena_needed_bytes"] is None
+    node.tell()
+    for program in (first, second):
+        assert result(program)["ok"]
+    nothing_is_lost(node)
