@@ -50,7 +50,7 @@ def test_another_daemon_takes_over_while_memory_is_out(slow):
     programs = two_in_turn(slow)
     one_that_is(slow, programs, "coming-in")
     slow.stop()
-    slow.set(arena__size="192MiB", arena__segment="8MiB", arena__ready="16MiB", client__unit="4MiB")
+    slow.set(arena__size="320MiB", arena__segment="8MiB", arena__ready="16MiB", client__unit="4MiB")
     slow.start()
     all_are_known_again(slow, [*programs, beside])
     slow.switched(3)
