@@ -75,4 +75,5 @@ struct syscall_counts { /* of a process, of one period */
 struct syscall_recent {
         uint64_t hits, full, thread, calls; /* thread: as bpf_get_current_pid_tgid has it */
         struct runner_key key;              /* pid 0: not counted for a process: of another user, or the map has no room */
+        uint64_t no_room;                   /* 1: the map has none for it, and the calls are to be told as full */
 };

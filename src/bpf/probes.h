@@ -80,7 +80,7 @@ struct probes_family {
         /* Since the probes process began, in calls. */
         uint64_t hits;   /* times that a probe ran */
         uint64_t hooked; /* of these, those that were counted */
-        uint64_t full;   /* not counted for a process and file: the map was full; block, sched: or the kernel left the probe out, see climb_missed */
+        uint64_t full;   /* not counted for a process, or a process and file: the map was full; block, sched: or the kernel left the probe out, see climb_missed */
         /* Measured on this machine when the probes were attached: added to a call that is counted, and to one that is not; ns × 1000, 0: not measured. */
         uint64_t hooked_cost_ps, other_cost_ps;
         uint64_t cost_ns; /* hits × these: what the machine has spent on this family so far */

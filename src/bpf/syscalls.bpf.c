@@ -31,24 +31,31 @@ static __always_inline struct syscall_counts *find(const struct runner_key *key,
         return which ? bpf_map_lookup_elem(&odd, key) : bpf_map_lookup_elem(&even, key);
 }
 
-/* What the last thread did goes to its process, and counting begins for this one. */
+/* What the last thread did goes to its process, or is told as lost. */
+static __always_inline void settle(struct syscall_recent *recent_here, uint32_t which)
+{
+        struct runner_key old = recent_here->key;
+        struct syscall_counts *c = old.pid ? find(&old, which) : NULL;
+
+        if (c)
+                __sync_fetch_and_add(&c->calls, recent_here->calls);
+        else if (old.pid || recent_here->no_room)
+                recent_here->full += recent_here->calls;
+}
+
+/* Counting ends for the last thread, and begins for this one. */
 static __always_inline void change(struct syscall_recent *recent_here, uint64_t thread, uint32_t which)
 {
         struct task_struct *task = (struct task_struct *)bpf_get_current_task(), *leader = BPF_CORE_READ(task, group_leader);
         struct runner_key key = {.pid = (uint32_t)(thread >> 32)};
         uint32_t uid = (uint32_t)bpf_get_current_uid_gid();
-        struct syscall_counts *c;
 
-        if (recent_here->calls && recent_here->key.pid) {
-                struct runner_key old = recent_here->key;
-
-                c = find(&old, which);
-                if (c)
-                        __sync_fetch_and_add(&c->calls, recent_here->calls);
-        }
+        if (recent_here->calls)
+                settle(recent_here, which);
         recent_here->calls = 0;
         recent_here->thread = thread;
         recent_here->key.pid = 0;
+        recent_here->no_room = 0;
         if (only_uid != EVERYBODY && uid != only_uid)
                 return;
         key.start_ns = BPF_CORE_READ(leader, start_boottime);
@@ -59,7 +66,7 @@ static __always_inline void change(struct syscall_recent *recent_here, uint64_t 
                 bpf_probe_read_kernel(fresh.comm, sizeof fresh.comm, &leader->comm);
                 r = which ? bpf_map_update_elem(&odd, &key, &fresh, BPF_NOEXIST) : bpf_map_update_elem(&even, &key, &fresh, BPF_NOEXIST);
                 if (r < 0 && r != -17 /* EEXIST: another thread was first */) {
-                        recent_here->full++;
+                        recent_here->no_room = 1;
                         return;
                 }
         }

@@ -133,6 +133,8 @@ int syscalls_read(struct syscalls *s, struct probes_family *f, uint64_t *ret_tot
                         const struct syscall_counts rest = {.calls = recent->calls, .uid = UINT32_MAX};
 
                         each(data, &recent->key, &rest);
+                } else if (recent->no_room) {
+                        s->full += recent->calls;
                 }
         }
         *ret_total = f->hits = f->hooked = s->hits;
