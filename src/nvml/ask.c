@@ -49,10 +49,17 @@ static void after_fork_child(void)
         last.at = failed_at = 0;
 }
 
-void ask_start(void)
+static void start(void)
 {
         own_use = (berth_device_use_fn)dlsym(RTLD_DEFAULT, USE_SYMBOL);
         pthread_atfork(NULL, NULL, after_fork_child);
+}
+
+void ask_start(void)
+{
+        static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+        pthread_once(&once, start);
 }
 
 /* ret_seen: the daemon is in our PID namespace, or below it: the process numbers that it tells mean something here. */

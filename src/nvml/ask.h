@@ -33,7 +33,16 @@ struct ask_view {
         struct ask_client clients[ASK_CLIENTS];
 };
 
-/* Once, before the first ask_view(). */
+/* NULL: none, or no view. */
+static inline const struct ask_client *ask_client_of(const struct ask_view *view, uint32_t pid)
+{
+        for (unsigned int i = 0; view && i < view->clients_n; i++)
+                if ((uint32_t)view->clients[i].pid == pid)
+                        return &view->clients[i];
+        return NULL;
+}
+
+/* Before the first ask_view(); again is nothing. */
 void ask_start(void);
 
 /* 0; -ENODEV: the daemon does not share the device; else nobody knows, and the driver's own answer stands. */

@@ -34,14 +34,6 @@ static unsigned int pid_of(const struct processes_layout *l, const char *entry)
         return pid;
 }
 
-static const struct ask_client *client_of(const struct ask_view *view, unsigned int pid)
-{
-        for (unsigned int i = 0; view && i < view->clients_n; i++)
-                if ((unsigned int)view->clients[i].pid == pid)
-                        return &view->clients[i];
-        return NULL;
-}
-
 static void put_used(const struct processes_layout *l, char *entry, uint64_t bytes)
 {
         unsigned long long used = bytes;
@@ -56,7 +48,7 @@ unsigned int processes_filter(const struct processes_layout *l, void *entries, u
         for (unsigned int i = 0; i < n; i++) {
                 char *from = (char *)entries + i * l->bytes, *to = (char *)entries + kept * l->bytes;
                 unsigned int pid = pid_of(l, from);
-                const struct ask_client *c = client_of(view, pid);
+                const struct ask_client *c = ask_client_of(view, pid);
 
                 if (!c && !own_process((pid_t)pid))
                         continue;

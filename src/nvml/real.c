@@ -77,11 +77,17 @@ static void fill_gaps(void)
                 real.nvmlDeviceGetMPSComputeRunningProcesses_v3 = real.nvmlDeviceGetMPSComputeRunningProcesses_v2;
 }
 
-static void load(void)
+bool real_disabled(void)
 {
         const char *disable = secure_getenv("BERTH_DISABLE");
+
+        return disable && *disable && strcmp(disable, "0");
+}
+
+static void load(void)
+{
         void *handle = library_open_real("libnvidia-ml.so.1", secure_getenv("BERTH_NVML"), "nvmlInit_v2", &real);
-        bool enabled = handle && !(disable && *disable && strcmp(disable, "0"));
+        bool enabled = handle && !real_disabled();
 
         for (size_t i = 0; handle && i < ARRAY_SIZE(rows); i++)
                 *rows[i].real = dlsym(handle, rows[i].name);

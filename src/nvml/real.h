@@ -29,6 +29,9 @@ extern struct real real;
 /* Loads the real library once and fills the slots; called from the stubs. Without one, every slot answers "library not found". */
 void berth_load(void);
 
+/* BERTH_DISABLE is set: nothing is answered by us. */
+bool real_disabled(void);
+
 /* True while this thread is inside a real function that a wrapper called. */
 extern _Thread_local bool real_inside;
 

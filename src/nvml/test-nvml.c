@@ -1,5 +1,6 @@
 /* test-nvml.c: whose processes are own, what is left of a list, and the figures that a program sees. */
 #include "nvml/answer.h"
+#include "nvml/control.h"
 #include "nvml/own.h"
 #include "nvml/processes.h"
 
@@ -173,12 +174,114 @@ static void test_lists(void **state)
         unsetenv("BERTH_RUN");
 }
 
+static bool odd_ones(pid_t pid)
+{
+        return pid % 2 == 1;
+}
+
+static struct control_call call_of(uint32_t command, size_t size)
+{
+        return (struct control_call){.command = command, .params_size = (uint32_t)size};
+}
+
+static void test_control_pids(void **state)
+{
+        struct control_call call = call_of(CONTROL_GET_PIDS, sizeof(struct control_pids));
+        struct ask_view view = {.clients_n = 1, .clients = {{4, 7 * MIB}}};
+        struct control_pids p = {.id = 0xcbc0, .count = 5, .pids = {2, 3, 4, 5, 6, 999}}, before = p;
+
+        assert_int_equal(control_entries(&call, &p), 5);
+        control_filter(&call, &p, &view, odd_ones);
+        assert_int_equal(p.id, 0xcbc0);
+        assert_int_equal(p.count, 3);
+        assert_int_equal(p.pids[0], 3);
+        assert_int_equal(p.pids[1], 4);
+        assert_int_equal(p.pids[2], 5);
+        for (unsigned int i = 3; i < CONTROL_PIDS; i++)
+                assert_int_equal(p.pids[i], 0);
+        p = before;
+        control_filter(&call, &p, NULL, odd_ones);
+        assert_int_equal(p.count, 2);
+        for (unsigned int i = 0; i < CONTROL_PIDS; i++)
+                p.pids[i] = 2 * i + 1;
+        p.count = CONTROL_PIDS;
+        control_filter(&call, &p, NULL, odd_ones);
+        assert_int_equal(p.count, CONTROL_PIDS);
+        assert_int_equal(p.pids[CONTROL_PIDS - 1], 2 * CONTROL_PIDS - 1);
+}
+
+static void test_control_infos(void **state)
+{
+        struct control_call call = call_of(CONTROL_GET_PID_INFO, sizeof(struct control_infos));
+        struct ask_view view = {.clients_n = 1, .clients = {{4, 7 * MIB}}};
+        struct control_infos p = {.count = 5}, before;
+
+        for (uint32_t i = 0; i < 6; i++)
+                p.infos[i] = (struct control_info){
+                        .pid = 4, .own = 1, .shared_owned = 2, .shared_duped = 3, .protected_own = 4, .compute_instance = ~0U, .gpu_instance = ~0U};
+        p.infos[1].pid = 3;
+        p.infos[2].gpu_instance = 1;
+        p.infos[3].result = 0x57;
+        p.infos[4].index = 1;
+        before = p;
+        control_filter(&call, &p, &view, odd_ones);
+        assert_int_equal(p.infos[0].own, 7 * MIB);
+        assert_int_equal(p.infos[0].shared_owned, 0);
+        assert_int_equal(p.infos[0].shared_duped, 0);
+        assert_int_equal(p.infos[0].protected_own, 4);
+        assert_memory_equal(&p.infos[1], &before.infos[1], sizeof p.infos - sizeof p.infos[0]);
+        p = before;
+        control_filter(&call, &p, NULL, odd_ones);
+        assert_memory_equal(&p, &before, sizeof p);
+}
+
+/* What is not of the known form isn't touched, nor read beyond its size. */
+static void test_control_others(void **state)
+{
+        static const struct {
+                uint32_t command;
+                size_t size;
+                uint32_t status, count;
+        } rows[] = {
+                {CONTROL_GET_PIDS, sizeof(struct control_pids) - 1, 0, 3},   {CONTROL_GET_PIDS, sizeof(struct control_pids) + 4, 0, 3},
+                {CONTROL_GET_PIDS, 0, 0, 3},                                 {CONTROL_GET_PIDS, UINT32_MAX, 0, 3},
+                {CONTROL_GET_PIDS, sizeof(struct control_pids), 1, 3},       {CONTROL_GET_PIDS, sizeof(struct control_pids), 0, 0},
+                {CONTROL_GET_PIDS, sizeof(struct control_pids), 0, 951},     {CONTROL_GET_PIDS, sizeof(struct control_pids), 0, ~0U},
+                {CONTROL_GET_PID_INFO, sizeof(struct control_pids), 0, 3},   {CONTROL_GET_PID_INFO, sizeof(struct control_infos), 0, 201},
+                {CONTROL_GET_PID_INFO, sizeof(struct control_infos), 86, 3}, {CONTROL_GET_GID_INFO, sizeof(struct control_pids), 0, 3},
+        };
+        struct ask_view view = {.clients_n = 1, .clients = {{4, 7 * MIB}}};
+
+        for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+                struct control_call call = call_of(rows[i].command, rows[i].size);
+                struct {
+                        struct control_infos p;
+                        char beyond[64];
+                } a, b;
+
+                memset(&a, 4, sizeof a);
+                if (rows[i].command == CONTROL_GET_PID_INFO)
+                        a.p.count = rows[i].count;
+                else
+                        ((struct control_pids *)&a)->count = rows[i].count;
+                b = a;
+                call.status = rows[i].status;
+                assert_int_equal(control_entries(&call, &a), 0);
+                control_filter(&call, &a, &view, odd_ones);
+                assert_memory_equal(&a, &b, sizeof a);
+        }
+        assert_int_equal(control_entries(&(struct control_call){.command = CONTROL_GET_PIDS, .params_size = sizeof(struct control_pids)}, NULL), 0);
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_memory),
                 cmocka_unit_test(test_own),
                 cmocka_unit_test(test_lists),
+                cmocka_unit_test(test_control_pids),
+                cmocka_unit_test(test_control_infos),
+                cmocka_unit_test(test_control_others),
         };
 
         return cmocka_run_group_tests_name("nvml", tests, NULL, NULL);

@@ -8,9 +8,10 @@ Allocates MIB (256) by cuMemAlloc, then prints one JSON line:
   compute         [pid, bytes] of nvmlDeviceGetComputeRunningProcesses_v3
   nvidia_smi      MiB: total, used of --query-gpu, in the order of its devices; null where there is no nvidia-smi
   apps            [pid, MiB] of --query-compute-apps; null likewise
+  table           [pid, MiB] of the table of processes that nvidia-smi prints without arguments; null likewise
   names           of the real NVML: how many, which of them the stand-in lacks, whether they carry versions
-  ok              NVML, nvidia-smi and the driver agree to the byte (nvidia-smi: to the MiB), and the list holds this process alone
-  apps_own        nvidia-smi's own list holds no stranger; null where there is none
+  ok              NVML, nvidia-smi and the driver agree to the byte (nvidia-smi: to the MiB), and every list holds this process alone
+  apps_own        nvidia-smi's own lists hold this process alone, with its memory; null where there is none
 Nothing but Python's own modules is needed. The status is 0 when ok.
 """
 import ctypes
@@ -85,6 +86,23 @@ def nvidia_smi(uuid, query):
     return [[int(cell) if cell.strip().isdigit() else cell.strip() for cell in line.split(",")] for line in done.stdout.splitlines() if line.strip()]
 
 
+def process_table(uuid):
+    """[pid, MiB] of the rows that a person reads; a figure that is none stays the text that is there."""
+    if not shutil.which("nvidia-smi"):
+        return None
+    done = subprocess.run(["nvidia-smi", "-i", uuid], capture_output=True, text=True, timeout=60)
+    if done.returncode:
+        return f"status {done.returncode}: {(done.stdout + done.stderr)[-300:]}"
+    rows = re.findall(r"^\|\s+\d+\s+\S+\s+\S+\s+(\d+)\s+[CGM+]+\s.*?(?:(\d+)MiB|(\S+))\s+\|$", done.stdout.partition("Processes:")[2], re.M)
+    return [[int(pid), int(mib) if mib else other] for pid, mib, other in rows]
+
+
+def alone(rows, size):
+    """This process and nobody else, with its memory to the MiB."""
+    return (isinstance(rows, list) and len(rows) == 1 and rows[0][0] == os.getpid() and isinstance(rows[0][1], int)
+            and abs(rows[0][1] - size / (1 << 20)) <= 1)
+
+
 def exported(path):
     """Names that a 64-bit library exports, and whether any carries a version of its own."""
     data = open(path, "rb").read()
@@ -118,6 +136,7 @@ def main():
     v1, v2, compute = ask_nvml(uuid)
     memory = nvidia_smi(uuid, "--query-gpu=memory.total,memory.used,memory.free")
     apps = nvidia_smi(uuid, "--query-compute-apps=pid,used_memory")
+    table = process_table(uuid)
     ok = (v2["free"] == driver["free"] and v2["used"] == size and v1["total"] == v2["total"] and v1["free"] == v2["free"]
           and v2["used"] + v2["free"] + v2["reserved"] == v2["total"] and compute == [[os.getpid(), size]])
     if "BERTH_MEMORY" in os.environ:
@@ -125,9 +144,10 @@ def main():
     if memory is not None:
         # It rounds to whole MiB in its own way.
         ok = ok and len(memory) == 1 and all(abs(shown - told / (1 << 20)) <= 1 for shown, told in zip(memory[0], (v2["total"], size, v2["free"])))
-    own = None if apps is None else isinstance(apps, list) and all(row[0] == os.getpid() for row in apps)
+    own = None if apps is None else alone(apps, size) and alone(table, size)
+    ok = ok and own is not False
     print(json.dumps({"name": "smi", "ok": ok, "uuid": uuid, "driver": driver, "nvml": v1, "nvml_v2": v2, "compute": compute, "nvidia_smi": memory,
-                      "apps": apps, "apps_own": own, "names": compare_names()}))
+                      "apps": apps, "table": table, "apps_own": own, "names": compare_names()}))
     return 0 if ok else 1
 
 

@@ -1,17 +1,24 @@
 /* smi.c: prints what NVML says of device 0, as one line of JSON: memory in both forms, and the lists of processes in all of theirs.
  *
- *   smi [--memory SIZE] [--global] [--times N]
+ *   smi [--memory SIZE] [--global] [--times N] [--table]
  *
  * With --memory it allocates so much first and prints what the driver says beside it. Roads: BERTH_ROAD=link binds NVML's functions in the -linked
  * twin; otherwise they are looked up in libnvidia-ml.so.1, or with --global by dlsym alone, which finds what was preloaded. A function that
- * the library lacks, and one that fails, shows as its error number. --times: asks so often, and prints the last answer.
+ * the library lacks, and one that fails, shows as its error number. --times: asks so often, and prints the last answer. --table: for each
+ * class of objects [pid, bytes] as nvidia-smi gets them, by control calls (tests/fake/resource-manager.c), and what an answer of another
+ * size holds.
  */
 #include "cu.h"
 
+#include "nvml/abi/control.h"
 #include "observe/abi/nvml.h"
 
 #include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdbool.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #define FUNCTIONS(X)                                                                                                    \
@@ -141,6 +148,49 @@ static void memory(nvmlDevice_t d)
         printf("%d", nvml.nvmlDeviceGetMemoryInfo_v2 ? nvml.nvmlDeviceGetMemoryInfo_v2(d, &wrong) : NVML_ERROR_FUNCTION_NOT_FOUND);
 }
 
+static bool control(int fd, uint32_t command, void *params, uint32_t size)
+{
+        struct control_call call = {.object = 0x100, .command = command, .params = (uintptr_t)params, .params_size = size};
+
+        errno = 77;
+        if (ioctl(fd, CONTROL_REQUEST, &call) != 0 || errno != 77) {
+                fprintf(stderr, "control call: %m\n");
+                exit(5);
+        }
+        return !call.status;
+}
+
+/* The calls of nvidia-smi 580.159: objects for computing, of MPS, for graphics; then the memory of each process. */
+static void table(void)
+{
+        static const uint32_t classes[] = {0xcbc0, 0x900e, 0xcb97};
+        static struct control_infos infos;
+        static struct control_pids pids;
+        int fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+
+        key("table");
+        for (size_t c = 0; c < sizeof classes / sizeof *classes; c++) {
+                pids = (struct control_pids){.id = classes[c]};
+                if (!control(fd, CONTROL_GET_PIDS, &pids, sizeof pids))
+                        exit(6);
+                printf("%s\"%x\":[", c ? "," : "{", classes[c]);
+                for (uint32_t i = 0; i < pids.count; i++) {
+                        infos = (struct control_infos){.count = 1, .infos = {{.pid = pids.pids[i]}}};
+                        if (!control(fd, CONTROL_GET_PID_INFO, &infos, sizeof infos) || infos.infos[0].result)
+                                exit(6);
+                        printf("%s[%u,%llu]", i ? "," : "", pids.pids[i], (unsigned long long)(infos.infos[0].own + infos.infos[0].shared_owned));
+                }
+                printf("]");
+        }
+        printf("}");
+        key("refused");
+        printf("%s", control(fd, CONTROL_GET_PIDS, &pids, sizeof pids - 4) ? "false" : "true");
+        /* What is no control call reaches the system. */
+        key("plain");
+        printf("%d", ioctl(fd, FIONREAD, &(int){0}) < 0 ? errno : 0);
+        close(fd);
+}
+
 int main(int argc, char **argv)
 {
         char uuid[NVML_DEVICE_UUID_V2_BUFFER_SIZE] = "";
@@ -153,7 +203,7 @@ int main(int argc, char **argv)
         nvmlReturn_t r;
 
         (void)argc;
-        cu_known(argv, "--memory= --global --times=");
+        cu_known(argv, "--memory= --global --times= --table");
         bytes = cu_size(argv, "--memory", 0);
         times = cu_number(argv, "--times", 1);
         cu_open(argv);
@@ -198,6 +248,8 @@ int main(int argc, char **argv)
         list("details", nvml.nvmlDeviceGetRunningProcessDetailList ? details : NULL, d, sizeof(nvmlProcessDetail_v1_t),
              offsetof(nvmlProcessDetail_v1_t, usedGpuMemory));
         accounting(d);
+        if (cu_flag(argv, "--table"))
+                table();
         printf("}\n");
         nvml.nvmlShutdown();
         return 0;

@@ -1,4 +1,5 @@
 """NVML inside `berth run`: the limit as the device, the program's own use and processes, on every road to the library."""
+import errno
 import json
 import os
 import signal
@@ -85,6 +86,46 @@ def test_a_job_sees_its_processes(node):
     assert result(smi(node))["compute_v3"] == []
     for each in (job, other):
         each.kill()
+
+
+def table(node, *arguments, options=(), **named):
+    """What nvidia-smi's own road tells: the resource manager answers behind the stand-in."""
+    environment = {"LD_PRELOAD": built("tests/fake/libresource-manager.so"), **named.pop("environment", {})}
+    return result(smi(node, "--table", *arguments, options=options, environment=environment))
+
+
+def test_nvidia_smis_own_table(node):
+    """Only own processes, with the figures of all other roads; a stranger's are there without Berth."""
+    other = work(node, 64, seconds=60)
+    settled(node, other, 64)
+    seen = table(node, "--memory", "20MiB", options=["--memory", "100MiB"])
+    assert seen["table"] == {"cbc0": [[seen["pid"], 20 * MIB]], "900e": [], "cb97": []}
+    assert seen["table"]["cbc0"] == seen["compute_v3"] and seen["refused"] is True and seen["plain"] == errno.ENOTTY
+    assert table(node)["table"]["cbc0"] == []
+    assert [pid for pid, _ in table(node, environment={"BERTH_DISABLE": "1"})["table"]["cbc0"]] == [other.pid]
+    other.kill()
+
+
+def test_nvidia_smis_own_table_of_a_job(node):
+    job = work(node, 32, seconds=60, options=["--job", "pair"])
+    other = work(node, 32, seconds=60)
+    for each in (job, other):
+        settled(node, each, 32)
+    seen = table(node, options=["--job", "pair"])
+    assert [pid for pid, _ in seen["table"]["cbc0"]] == [job.pid] and seen["table"]["cbc0"] == seen["compute_v3"]
+    for each in (job, other):
+        each.kill()
+
+
+def test_nvidia_smis_own_table_without_the_daemon(node):
+    """Which processes are own is known all the same; their memory is the driver's figure."""
+    other = work(node, 32, seconds=60)
+    settled(node, other, 32)
+    argv = [sys.executable, "-c", "import os, subprocess, sys; subprocess.run(sys.argv[1:], env={**os.environ, 'BERTH_SOCKET': '/nonexistent'}, check=True)",
+            program("smi"), "--table"]
+    seen = result(node.run(*argv, environment={"LD_PRELOAD": built("tests/fake/libresource-manager.so")}))
+    assert seen["table"]["cbc0"] == [] and seen["compute_v3"] == []
+    other.kill()
 
 
 def test_swapped_out_memory_is_used_memory(slow):

@@ -61,11 +61,18 @@ def limit(s):
 
 
 def inside(s):
-    """What a limited program sees of itself: NVML, nvidia-smi and the driver agree; a soft limit empties PyTorch's cache."""
+    """What a limited program sees of itself, beside a program that Berth does not know: NVML, nvidia-smi and the driver agree; a soft limit empties PyTorch's cache."""
+    stranger = s.hold(bare=True)
+    stranger.ask(f'reserve {GIB}')
+    s.check('nvidia-smi outside lists the stranger', str(stranger.pid) in s.smi('--query-compute-apps=pid', '--format=csv,noheader').split(), s.smi()[-600:])
     for name, arguments, options in (('smi', ('300',), ('--memory', '40%')), ('soft', (), ('--soft-memory', '8GiB'))):
         program = s.python(f'{name}.py', *arguments, options=options, env={'BERTH': s.berth})
         code, result = program.result(80)
         s.check(f'{name} is right', code == 0, json.dumps(result)[:900] + ('' if code == 0 else ' ' + program.words()))
+        if name == 'smi':
+            shown = [pid for pid, _ in result.get('table') or []]
+            s.check('nvidia-smi inside lists own processes only', shown and stranger.pid not in shown, json.dumps([result.get('table'), result.get('apps')]))
+    stranger.finish()
 
 
 def launch(s):
