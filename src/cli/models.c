@@ -182,12 +182,13 @@ static json_t *entry_json(const struct catalogue_entry *e)
 static void add_row(struct table *t, const char *name, const struct catalogue_entry *e, const json_t *told, bool answered)
 {
         const json_t *worker;
-        char size[16], note[TABLE_CELL] = "";
+        char size[16], note[2 * TABLE_CELL] = ""; /* longer than a cell, so that the table shows where it cuts */
+        const char *state = told ? pool_text(told, "state") : answered ? "not told" : "unavailable";
         size_t i;
 
         table_add(t, "%s", name);
         table_add(t, "%s", e ? catalogue_kind_name(e->kind) : "-");
-        table_add(t, "%s", told ? pool_text(told, "state") : answered ? "not told" : "unavailable");
+        table_add(t, "%s", !strcmp(state, "ready") && json_is_false(json_object_get(told, "resident")) ? "swapped out" : state);
         if (json_is_integer(json_object_get(told, "running")) && json_is_integer(json_object_get(told, "waiting")))
                 table_add(t, "%" JSON_INTEGER_FORMAT "+%" JSON_INTEGER_FORMAT, json_integer_value(json_object_get(told, "running")),
                           json_integer_value(json_object_get(told, "waiting")));
@@ -387,7 +388,7 @@ const struct verb verb_models = {
         .words = "list add remove show start stop",
         .summary = "add, list, start and stop models",
         .more = "The models of a machine stand in a file, the catalogue (docs/engines.md explains it); the worker there notices changes by itself. STATE is what the pool knows: ready, "
-                "swapped out, starting, or cold (the first request starts it); REQUESTS are running+waiting.\n\n"
+                "swapped out (its memory is on the host, at least in part), starting, or cold (the first request starts it); REQUESTS are running+waiting. A NOTE that is cut stands in full in \"show\".\n\n"
                 "Examples:\n\n  berth models\n  berth models add tiny --gguf tiny.gguf\n"
                 "  berth models add coder --memory 20GiB \\\n    --command 'llama-server -m /models/coder.gguf --host {host} --port {port}'\n"
                 "  berth models add far --url http://10.0.0.7:8000\n  berth models start --wait tiny",

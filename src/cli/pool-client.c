@@ -305,6 +305,8 @@ static void explain(const struct pool_client *c, const json_t *problem, char mes
                 strbuf_add(&b, "; `berth workers' shows who there is, --wait-for-workers queues it all the same");
         if (list && b.text && !strchr(b.text, '`'))
                 strbuf_add(&b, "; `%s' lists what there is", list);
+        if (!strcmp(pool_text(error, "code"), "generate.unavailable"))
+                strbuf_add(&b, "; `berth models' tells more");
         snprintf(message, CLI_MESSAGE, "%s", b.failed || !b.text ? "out of memory" : b.text);
         for (char *p = message; *p; p++)
                 if ((unsigned char)*p < ' ' || *p == 127)

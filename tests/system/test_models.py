@@ -164,3 +164,28 @@ def test_the_worker_of_berth_up_takes_it_over(home):  # noqa: F811
     home.start()
     assert catalogue.read_text() == kept
     home.stop()
+
+
+def test_the_list_says_who_is_swapped_out_and_why_another_is_not_there(home):  # noqa: F811
+    device = home.folder / "device"
+    device.mkdir()
+    (home.folder / "node.conf").write_text("[device]\nkind = software\nsoftware_devices = 1\nsoftware_memory = 256MiB\n[arena]\nsize = 512MiB\nready = 0\n")
+    home.environment.update(BERTH_CONFIG=str(home.folder / "node.conf"), BERTH_SOFTWARE_DIR=str(device), BERTH_SOCKET=str(home.folder / "node.sock"))
+    home.node = True
+    home.start()
+    for name in ("one", "two"):
+        home.berth("models", "add", name, "--memory", "160MiB", "--command", COMMAND + " device=150")
+    home.berth("models", "add", "broken", "--command", "no-such-server-of-a-name-that-is-rather-long --port {port}")
+
+    def row(name):
+        return next((line for line in home.berth("models").stdout.splitlines() if line.startswith(name + " ")), "")
+
+    wait_until(lambda: "cold" in row("broken"), lambda: home.berth("models").stdout)
+    for name in ("one", "two"):
+        assert home.berth("generate", name, "--prompt", "hi").stdout.startswith("word0")
+    wait_until(lambda: "swapped out" in row("one") and " ready " in row("two"), lambda: home.berth("models").stdout)
+    r = home.berth("generate", "broken", "--prompt", "hi", code=None)
+    assert r.returncode and "`berth models' tells more" in r.stderr, r
+    assert "failed" in row("broken") and row("broken").rstrip().endswith("~")
+    assert "No such file or directory" in json.loads(home.berth("models", "show", "broken").stdout)["pool"]["workers"][0]["text"]
+    home.stop()
