@@ -299,7 +299,8 @@ static void explain(const struct pool_client *c, const json_t *problem, char mes
                 json_int_t matched = json_integer_value(json_object_get(item, "matched")), total = json_integer_value(json_object_get(item, "total"));
 
                 if (matched < total && (!detail || !strstr(detail, pool_text(item, "need"))))
-                        strbuf_add(&b, "%s%s: %" JSON_INTEGER_FORMAT " of %" JSON_INTEGER_FORMAT " workers", more++ ? "; " : ": ", pool_text(item, "need"), matched, total);
+                        strbuf_add(&b, "%s%s: %" JSON_INTEGER_FORMAT " of %" JSON_INTEGER_FORMAT " worker%s", more++ ? "; " : ": ", pool_text(item, "need"), matched, total,
+                                   total == 1 ? "" : "s");
         }
         if (json_array_size(json_object_get(problem, "unmet")))
                 strbuf_add(&b, "; `berth workers' shows who there is, --wait-for-workers queues it all the same");

@@ -169,13 +169,13 @@ static void because(const json_t *answer, struct strbuf *b, const void *context)
                 return;
         }
         if (number(answer, "position") > 0)
-                strbuf_add(b, "  position   %" D "\n", number(answer, "position"));
+                strbuf_add(b, "  ahead      %" D " task%s\n", number(answer, "position"), number(answer, "position") == 1 ? "" : "s");
         if (json_is_number(json_object_get(answer, "eta_ms")))
                 strbuf_add(b, "  starts in  about %s\n", text_duration((uint64_t)json_number_value(json_object_get(answer, "eta_ms")) * 1000000, text, sizeof text));
         if (json_is_integer(json_object_get(answer, "fitting")))
                 strbuf_add(b, "  workers    %" D " could take it, %" D " of them are free\n", number(answer, "fitting"), number(answer, "fitting_ready"));
         json_array_foreach(json_object_get(answer, "unmet"), i, one)
-                strbuf_add(b, "  %-26s %" D " of %" D " workers\n", pool_text(one, "need"), number(one, "matched"), number(one, "total"));
+                strbuf_add(b, "  %-26s %" D " of %" D " worker%s\n", pool_text(one, "need"), number(one, "matched"), number(one, "total"), number(one, "total") == 1 ? "" : "s");
 }
 
 static int run_why(const struct verb *self, int argc, char **argv)

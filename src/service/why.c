@@ -33,8 +33,10 @@ void service_task_why(struct service *s, const struct account_caller *caller, co
         case CORE_QUEUED:
                 if (!v.fitting)
                         snprintf(words, sizeof(words), "no worker that is known could run it");
+                else if (!v.fitting_ready && v.fitting == 1)
+                        snprintf(words, sizeof(words), "one worker could run it, and its slots are taken");
                 else if (!v.fitting_ready)
-                        snprintf(words, sizeof(words), "%u workers could run it, all of their slots are taken", v.fitting);
+                        snprintf(words, sizeof(words), "%u workers could run it, and all of their slots are taken", v.fitting);
                 else
                         snprintf(words, sizeof(words), "it is about to start, or its account is at its limit of running tasks");
                 break;

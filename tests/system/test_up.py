@@ -168,7 +168,7 @@ def test_output_while_it_runs_then_cancelled(home):
 def test_impossible_work_is_refused_with_the_reason(home):
     home.start()
     r = home.berth("submit", "--device", "gpu", "--memory", "900GiB", "--", "true", code=1)
-    assert "of 1 workers" in r.stderr, r.stderr
+    assert "of 1 worker" in r.stderr, r.stderr
     assert home.json("tasks")["data"] == []
     task = home.submit("--device", "gpu", "--wait-for-workers", "--", "true")
     why = home.json("why", task)
