@@ -1,12 +1,12 @@
 /* smi.c: prints what NVML says of device 0, as one line of JSON: memory in both forms, and the lists of processes in all of theirs.
  *
- *   smi [--memory SIZE] [--global] [--times N] [--table]
+ *   smi [--memory SIZE] [--global] [--times N] [--table DEVICE]
  *
  * With --memory it allocates so much first and prints what the driver says beside it. Roads: BERTH_ROAD=link binds NVML's functions in the -linked
  * twin; otherwise they are looked up in libnvidia-ml.so.1, or with --global by dlsym alone, which finds what was preloaded. A function that
  * the library lacks, and one that fails, shows as its error number. --times: asks so often, and prints the last answer. --table: for each
- * class of objects [pid, bytes] as nvidia-smi gets them, by control calls (tests/fake/resource-manager.c), and what an answer of another
- * size holds.
+ * class of objects on that device [pid, bytes] as nvidia-smi gets them, by control calls (tests/fake/resource-manager.c), and whether a call
+ * of another size is refused.
  */
 #include "cu.h"
 
@@ -148,9 +148,9 @@ static void memory(nvmlDevice_t d)
         printf("%d", nvml.nvmlDeviceGetMemoryInfo_v2 ? nvml.nvmlDeviceGetMemoryInfo_v2(d, &wrong) : NVML_ERROR_FUNCTION_NOT_FOUND);
 }
 
-static bool control(int fd, uint32_t command, void *params, uint32_t size)
+static bool control(int fd, uint32_t device, uint32_t command, void *params, uint32_t size)
 {
-        struct control_call call = {.object = 0x100, .command = command, .params = (uintptr_t)params, .params_size = size};
+        struct control_call call = {.object = 0x100 + device, .command = command, .params = (uintptr_t)params, .params_size = size};
 
         errno = 77;
         if (ioctl(fd, CONTROL_REQUEST, &call) != 0 || errno != 77) {
@@ -161,7 +161,7 @@ static bool control(int fd, uint32_t command, void *params, uint32_t size)
 }
 
 /* The calls of nvidia-smi 580.159: objects for computing, of MPS, for graphics; then the memory of each process. */
-static void table(void)
+static void table(uint32_t device)
 {
         static const uint32_t classes[] = {0xcbc0, 0x900e, 0xcb97};
         static struct control_infos infos;
@@ -171,12 +171,12 @@ static void table(void)
         key("table");
         for (size_t c = 0; c < sizeof classes / sizeof *classes; c++) {
                 pids = (struct control_pids){.id = classes[c]};
-                if (!control(fd, CONTROL_GET_PIDS, &pids, sizeof pids))
+                if (!control(fd, device, CONTROL_GET_PIDS, &pids, sizeof pids))
                         exit(6);
                 printf("%s\"%x\":[", c ? "," : "{", classes[c]);
                 for (uint32_t i = 0; i < pids.count; i++) {
                         infos = (struct control_infos){.count = 1, .infos = {{.pid = pids.pids[i]}}};
-                        if (!control(fd, CONTROL_GET_PID_INFO, &infos, sizeof infos) || infos.infos[0].result)
+                        if (!control(fd, device, CONTROL_GET_PID_INFO, &infos, sizeof infos) || infos.infos[0].result)
                                 exit(6);
                         printf("%s[%u,%llu]", i ? "," : "", pids.pids[i], (unsigned long long)(infos.infos[0].own + infos.infos[0].shared_owned));
                 }
@@ -184,7 +184,7 @@ static void table(void)
         }
         printf("}");
         key("refused");
-        printf("%s", control(fd, CONTROL_GET_PIDS, &pids, sizeof pids - 4) ? "false" : "true");
+        printf("%s", control(fd, device, CONTROL_GET_PIDS, &pids, sizeof pids - 4) ? "false" : "true");
         /* What is no control call reaches the system. */
         key("plain");
         printf("%d", ioctl(fd, FIONREAD, &(int){0}) < 0 ? errno : 0);
@@ -203,7 +203,7 @@ int main(int argc, char **argv)
         nvmlReturn_t r;
 
         (void)argc;
-        cu_known(argv, "--memory= --global --times= --table");
+        cu_known(argv, "--memory= --global --times= --table=");
         bytes = cu_size(argv, "--memory", 0);
         times = cu_number(argv, "--times", 1);
         cu_open(argv);
@@ -248,8 +248,8 @@ int main(int argc, char **argv)
         list("details", nvml.nvmlDeviceGetRunningProcessDetailList ? details : NULL, d, sizeof(nvmlProcessDetail_v1_t),
              offsetof(nvmlProcessDetail_v1_t, usedGpuMemory));
         accounting(d);
-        if (cu_flag(argv, "--table"))
-                table();
+        if (cu_option(argv, "--table"))
+                table((uint32_t)cu_number(argv, "--table", 0));
         printf("}\n");
         nvml.nvmlShutdown();
         return 0;

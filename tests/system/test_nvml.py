@@ -88,10 +88,10 @@ def test_a_job_sees_its_processes(node):
         each.kill()
 
 
-def table(node, *arguments, options=(), **named):
+def table(node, *arguments, options=(), device=0, **named):
     """What nvidia-smi's own road tells: the resource manager answers behind the stand-in."""
     environment = {"LD_PRELOAD": built("tests/fake/libresource-manager.so"), **named.pop("environment", {})}
-    return result(smi(node, "--table", *arguments, options=options, environment=environment))
+    return result(smi(node, "--table", str(device), *arguments, options=options, environment=environment))
 
 
 def test_nvidia_smis_own_table(node):
@@ -117,12 +117,25 @@ def test_nvidia_smis_own_table_of_a_job(node):
         each.kill()
 
 
+def test_nvidia_smis_own_table_of_each_device(machine):
+    """The figure is that of the device that was asked."""
+    two = machine(device__software_devices=2).start()
+    jobs = [work(two, mib, seconds=60, options=["--job", "pair"], environment={"CUDA_VISIBLE_DEVICES": device}) for device, mib in (("0", 32), ("1", 64))]
+    for each, mib in zip(jobs, (32, 64)):
+        settled(two, each, mib)
+    owned = [two.client(each)["owned_bytes"] for each in jobs]
+    for device in (0, 1):
+        assert table(two, options=["--job", "pair"], device=device)["table"]["cbc0"] == [[jobs[device].pid, owned[device]]]
+    for each in jobs:
+        each.kill()
+
+
 def test_nvidia_smis_own_table_without_the_daemon(node):
     """Which processes are own is known all the same; their memory is the driver's figure."""
     other = work(node, 32, seconds=60)
     settled(node, other, 32)
     argv = [sys.executable, "-c", "import os, subprocess, sys; subprocess.run(sys.argv[1:], env={**os.environ, 'BERTH_SOCKET': '/nonexistent'}, check=True)",
-            program("smi"), "--table"]
+            program("smi"), "--table", "0"]
     seen = result(node.run(*argv, environment={"LD_PRELOAD": built("tests/fake/libresource-manager.so")}))
     assert seen["table"]["cbc0"] == [] and seen["compute_v3"] == []
     other.kill()
