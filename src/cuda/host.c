@@ -142,8 +142,8 @@ bool host_register_next(void)
                 uint64_t bytes = s->bytes;
                 CUresult r;
 
-                if (!s->used || s->registered)
-                        continue;
+                if (!s->used || s->registered || s->free_bytes == s->bytes)
+                        continue; /* pinning is slow, and other calls of the driver are slow meanwhile: not for nothing */
                 s->registered = true; /* tried once; unregistered memory works, only slower */
                 s->context = context;
                 /* Pinning takes 45-80 ms a GiB: not under the books. */

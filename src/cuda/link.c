@@ -15,6 +15,7 @@
 #include "cuda/lane.h"
 #include "cuda/memory.h"
 #include "cuda/move.h"
+#include "cuda/release.h"
 #include "cuda/say.h"
 #include "cuda/tell.h"
 #include "cuda/tier.h"
@@ -427,6 +428,7 @@ void link_forked(bool used_driver)
         turn_forked();
         trim_forked();
         tier_forked();
+        release_forked();
         lane_on_wait = NULL;
         /* The driver refuses to work in such a child; everything passes, and it says so itself. */
         if (used_driver)

@@ -28,6 +28,8 @@ CUresult memory_back_unit(struct device *d, struct unit *unit, bool use_gift);
 /* Creates, maps and opens access to the unit's memory. The driver's result; resident is set on success, the books are the caller's. */
 CUresult memory_map_unit(struct device *d, struct unit *unit);
 CUresult memory_unmap_unit(struct unit *unit);
+/* The same, but for this: its memory goes to release.h, and is the driver's when release_done() says so. Not for what another program handed over. */
+CUresult memory_unmap_aside(struct device *d, struct unit *unit);
 /* After its copy in: as the program had set the access of memory that it mapped itself. */
 CUresult memory_protect_unit(struct unit *unit);
 /* Gives a block's memory and addresses back to the driver; touches no books. */

@@ -13,6 +13,7 @@
 #include "cuda/host.h"
 #include "cuda/lane.h"
 #include "cuda/memory.h"
+#include "cuda/release.h"
 #include "cuda/say.h"
 #include "cuda/tier.h"
 
@@ -66,6 +67,8 @@ void move_stop(struct device *d)
         d->evicting = d->coming = false;
         d->evict_left = 0;
         hand_limit(d, 0);
+        release_wait();
+        (void)release_done(d); /* whoever stops it tells the daemon anew what is granted */
 }
 
 uint64_t move_out_bytes(const struct device *d)
@@ -109,19 +112,37 @@ struct parcel {
 /* The parcel is used up. */
 static void tell_evicted(struct device *d, bool done, struct parcel parcel)
 {
-        struct move_progress progress = {d->progress_returned, done, d->move_status, parcel.fd, parcel.bytes, parcel.number};
+        struct move_progress progress = {.done = done, .status = d->move_status, .unit_fd = parcel.fd, .unit_bytes = parcel.bytes, .unit = parcel.number};
 
+        if (done)
+                release_wait();
+        progress.returned = d->progress_returned + release_done(d);
         d->move_ns = clock_now_ns() - d->move_since;
         move_on_evicted(d, &progress);
         d->progress_returned = 0;
         fd_close_at(&parcel.fd);
 }
 
-static void give_back(struct device *d, uint64_t bytes)
+static void leave(struct device *d, uint64_t bytes)
 {
         d->granted -= bytes;
-        d->progress_returned += bytes;
         d->evict_left -= bytes < d->evict_left ? bytes : d->evict_left;
+}
+
+static void give_back(struct device *d, uint64_t bytes)
+{
+        leave(d, bytes);
+        d->progress_returned += bytes;
+}
+
+/* Gives up the device's copy of a unit that is on a neighbour now, and that no other program had. */
+static bool let_go_aside(struct device *d, struct unit *unit)
+{
+        if (memory_unmap_aside(d, unit) != CUDA_SUCCESS)
+                return false;
+        d->resident -= unit->bytes;
+        leave(d, unit->bytes);
+        return true;
 }
 
 /* Gives up the device's copy of a unit whose host copy is whole and equal; parcel: its memory is to live on, NULL: not. */
@@ -236,13 +257,14 @@ static bool evict_step(struct device *d)
                         unit->host_valid = true;
                 else if (flight_leaves(route) && r != CUDA_SUCCESS && !d->move_status)
                         d->move_status = -EIO;
-                if (!d->move_status && !let_go(d, unit, &parcel))
+                if (!d->move_status && !(route == ROUTE_SHELVE && !d->hand_over && !unit->lent ? let_go_aside(d, unit) : let_go(d, unit, &parcel)))
                         d->move_status = -EIO;
                 else if (!d->move_status && flight_leaves(route))
                         count_moved(d, unit->bytes, true);
                 if (unit->resident && route == ROUTE_SHELVE)
                         tier_release(unit);
         }
+        d->progress_returned += release_done(d);
         memory_note(d);
         if (d->flights_n || (d->evict_left && !d->move_status && !exhausted)) {
                 if (parcel.fd >= 0 || parcel.number || d->progress_returned >= PROGRESS_BYTES)

@@ -133,6 +133,7 @@ struct device {
         uint64_t evict_left;
         bool evicting, coming, hand_over;
         uint64_t move_since, moved, move_ns, progress_returned, progress_at;
+        uint64_t released; /* release.c: its own lock */
         int move_status;
         bool failed_in; /* the last time it was to come in, copies failed */
         CUcontext move_context;

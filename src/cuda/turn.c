@@ -130,7 +130,8 @@ bool turn_wanted(void)
         if (atomic_load(&berth_page->waiting))
                 return true;
         for (unsigned int i = 0; i < berth.devices_n; i++)
-                if (berth.devices[i].asked || berth.devices[i].reserving)
+                /* What is asked for on a neighbour is for moving, and no wish of the program's. */
+                if (!berth.devices[i].storage && (berth.devices[i].asked || berth.devices[i].reserving))
                         return true;
         return false;
 }

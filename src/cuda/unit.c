@@ -1,6 +1,7 @@
 /* unit.c: the physical side of units: made or taken from another program, mapped, opened, given up; see memory.h. */
 #include "cuda/hand.h"
 #include "cuda/memory.h"
+#include "cuda/release.h"
 #include "cuda/vmm.h"
 
 /* Memory without access rights yet. Handles are made exportable so that a unit can later be handed to another process. */
@@ -49,6 +50,17 @@ CUresult memory_unmap_unit(struct unit *unit)
         if (r == CUDA_SUCCESS) {
                 real.cuMemRelease(unit->handle);
                 hand_release(unit);
+                unit->resident = false;
+        }
+        return r;
+}
+
+CUresult memory_unmap_aside(struct device *d, struct unit *unit)
+{
+        CUresult r = real.cuMemUnmap(unit->address, unit->bytes);
+
+        if (r == CUDA_SUCCESS) {
+                release_put(d, unit->handle, unit->bytes);
                 unit->resident = false;
         }
         return r;

@@ -144,6 +144,23 @@ def test_a_neighbours_free_memory_comes_before_the_host(machine):
     nothing_is_lost(node)
 
 
+def test_an_idle_program_stays_on_the_neighbour_until_it_is_asked(machine):
+    """Asking for room on the neighbour is no wish of the program's to run: its memory doesn't come back for nothing when there is room."""
+    node = neighbour(machine)
+    server = Server(node, 128)
+    push_out(node, 208)
+    out = node.status()
+    assert stored(out) >= 80 * MIB
+    others = work(node, 64, rounds=3)  # something happens on the device
+    assert result(others)["ok"]
+    now = node.status()
+    assert stored(now) == stored(out)
+    assert now["devices"][0]["in_bytes"] == out["devices"][0]["in_bytes"]
+    server.request()
+    server.end()
+    nothing_is_lost(node)
+
+
 def test_a_neighbour_that_is_needed_gets_its_memory_back(machine):
     """A program comes to the second device while it holds memory of the first one: that moves on to the host, and is right."""
     node = neighbour(machine)

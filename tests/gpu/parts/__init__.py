@@ -25,7 +25,7 @@ PARTS = [
     ('observe', observe.observe, 240, 'observe', 'gpu'),
     ('restart', models.restart, 150, 'generation', ''),
     ('models', models.models, 580, 'generation', ''),
-    ('neighbour', swap.neighbour, 150, 'memory', 'two'),
+    ('neighbour', swap.neighbour, 240, 'memory', 'two'),
     ('reclaimed', faults.reclaimed, 90, 'memory', 'two'),
     ('pair', kinds.pair, 120, 'memory', 'two'),
 ]

@@ -182,14 +182,13 @@ def sizes(s):
 def neighbour(s):
     """Two devices: the memory goes to the other one's free memory over NVLink, not to the host. With units of the usual size, and with larger ones."""
     found = {}
-    s.configure(slice__min='20s')  # the taker sits on what it took until it is told
-    for unit in ('', '256MiB', '1GiB') if not s.software else ('',):
-        if unit:
-            s.configure(client__unit=unit)
+    for unit in ('', '256MiB') if not s.software else ('',):
+        # The taker sits on what it took until it is told; the arena has to be made anew with each daemon.
+        s.configure(slice__min='20s', **({} if s.software else {'arena__size': '64GiB'}), **({'client__unit': unit} if unit else {}))
         holder, taker = s.hold(real=True), s.hold()
         holder.ask(f'alloc {s.size(60, 96)} {s.size(1, 16)}')
         s.wait_backed(holder)
-        outs, ins = measure(s, holder, taker, 5 if not unit else 3)
+        outs, ins = measure(s, holder, taker, 5)
         both = [(o['bytes'] + i['bytes']) / (o['end'] - o['begin'] + i['end'] - i['begin']) / 1e9 for o, i in zip(outs[1:], ins[1:])]
         found[unit] = dict(gbps=round(statistics.median(both), 2), out=spread(outs), into=spread(ins))
         s.say(f'units of {unit or "the usual size"}: {found[unit]}')
@@ -198,4 +197,4 @@ def neighbour(s):
         s.wait_gone(holder, taker)
     s.figure('neighbour_gbps', found['']['gbps'], out=found['']['out'], into=found['']['into'], larger_units={unit: told for unit, told in found.items() if unit},
              method='60 GiB of a PyTorch process, out to the other device\'s free memory and back, all written before each time; bytes both ways over both times, decision to '
-                    'end; median of rounds 2 to 5; the first one makes its places there. larger_units: the same with a larger client.unit, rounds 2 and 3')
+                    'end; median of rounds 2 to 5; the first one makes its places there. larger_units: the same with a larger client.unit')
