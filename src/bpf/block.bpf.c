@@ -2,7 +2,7 @@
  *
  * A request is remembered by its address; what was under way when the probes came is not counted. Twice the same: typed, and with a probe read for each field.
  */
-#include "kernel.h"
+#include "maps.h"
 #include "latency-map.h"
 
 char LICENSE[] SEC("license") = "GPL";
@@ -28,45 +28,16 @@ struct {
         __type(value, struct block_counts);
 } nothing SEC(".maps"); /* zeros: too large for the stack */
 
-struct {
-        __uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-        __uint(max_entries, 1);
-        __type(key, uint32_t);
-        __type(value, struct block_totals);
-} totals SEC(".maps");
-
-#define LOAD(typed, pointer, field) ((typed) ? (pointer)->field : BPF_CORE_READ(pointer, field))
-
-static __always_inline struct block_totals *my_totals(void)
-{
-        uint32_t zero = 0;
-        struct block_totals *t = bpf_map_lookup_elem(&totals, &zero);
-
-        if (t)
-                t->hits++;
-        return t;
-}
-
-static __always_inline void account(struct block_totals *t, uint64_t began)
-{
-        uint64_t took;
-
-        if (t->hits % SELF_ONE_IN)
-                return;
-        took = bpf_ktime_get_ns() - began;
-        if (took > SELF_MOST_NS)
-                return;
-        t->self_hits++;
-        t->self_ns += took;
-}
+TOTALS_OF(struct probe_totals)
 
 static __always_inline int went(struct request *request)
 {
         uint64_t key = (uint64_t)request, now = bpf_ktime_get_ns();
-        struct block_totals *t = my_totals();
+        struct probe_totals *t = my_totals();
 
         if (!t)
                 return 0;
+        t->hits++;
         if (bpf_map_update_elem(&issued, &key, &now, BPF_ANY) < 0)
                 t->full++;
         account(t, now);
@@ -94,7 +65,7 @@ static __always_inline uint32_t kind_of(uint32_t flags)
 static __always_inline int came(bool typed, struct request *request, uint32_t error, uint32_t bytes)
 {
         uint64_t address = (uint64_t)request, now = bpf_ktime_get_ns(), *since = bpf_map_lookup_elem(&issued, &address), took;
-        struct block_totals *t = my_totals();
+        struct probe_totals *t = my_totals();
         struct block_key key = {0};
         struct block_counts *c;
         struct gendisk *disk;
@@ -102,7 +73,10 @@ static __always_inline int came(bool typed, struct request *request, uint32_t er
         uint32_t zero = 0;
         uint64_t bucket;
 
-        if (!t || !since)
+        if (!t)
+                return 0;
+        t->hits++;
+        if (!since)
                 return 0;
         queue = LOAD(typed, request, q);
         disk = LOAD(typed, queue, disk);

@@ -26,7 +26,7 @@ struct block {
         struct block_bpf *skeleton;
         struct bpf_link *links[2];
         uint32_t processors, rows_n;
-        struct block_totals *each_processor;
+        struct probe_totals *each_processor;
         struct block_key *keys;
         struct block_counts *counts;
         struct row *rows;
@@ -170,25 +170,17 @@ static void look(struct row *row, const struct block_counts *c)
 
 static void figures(struct block *b, struct probes_family *f)
 {
-        struct block_totals t = {0};
+        struct probe_totals t = {0};
         uint32_t zero = 0;
 
         if (bpf_map_lookup_elem(bpf_map__fd(b->skeleton->maps.totals), &zero, b->each_processor) < 0)
                 return;
-        for (uint32_t i = 0; i < b->processors; i++) {
-                t.hits += b->each_processor[i].hits;
-                t.counted += b->each_processor[i].counted;
-                t.full += b->each_processor[i].full;
-                t.self_hits += b->each_processor[i].self_hits;
-                t.self_ns += b->each_processor[i].self_ns;
-        }
-        f->hits = t.hits;
-        f->hooked = t.counted;
-        f->full = t.full + climb_missed(b->skeleton->progs.typed_issue) + climb_missed(b->skeleton->progs.typed_complete) +
-                  climb_missed(b->skeleton->progs.raw_issue) + climb_missed(b->skeleton->progs.raw_complete);
+        for (uint32_t i = 0; i < b->processors; i++)
+                climb_add(&t, &b->each_processor[i]);
+        climb_told(&t, f);
+        f->full += climb_missed(b->skeleton->progs.typed_issue) + climb_missed(b->skeleton->progs.typed_complete) +
+                   climb_missed(b->skeleton->progs.raw_issue) + climb_missed(b->skeleton->progs.raw_complete);
         f->entries = b->rows_n;
-        f->hooked_cost_ps = f->other_cost_ps = t.self_hits ? t.self_ns * 1000 / t.self_hits : 0;
-        f->cost_ns = f->hits * f->hooked_cost_ps / 1000;
         f->read_ns = b->read_ns;
 }
 

@@ -46,6 +46,24 @@ uint64_t climb_missed(const struct bpf_program *program)
         return fd >= 0 && bpf_obj_get_info_by_fd(fd, &info, &size) == 0 ? info.recursion_misses : 0;
 }
 
+void climb_add(struct probe_totals *to, const struct probe_totals *one)
+{
+        to->hits += one->hits;
+        to->counted += one->counted;
+        to->full += one->full;
+        to->self_hits += one->self_hits;
+        to->self_ns += one->self_ns;
+}
+
+void climb_told(const struct probe_totals *t, struct probes_family *f)
+{
+        f->hits = t->hits;
+        f->hooked = t->counted;
+        f->full = t->full;
+        f->hooked_cost_ps = f->other_cost_ps = t->self_hits ? t->self_ns * 1000 / t->self_hits : 0;
+        f->cost_ns = f->hits * f->hooked_cost_ps / 1000;
+}
+
 /* A tracepoint is a function type in the kernel's type information: btf_trace_NAME, a pointer to a function of (void *, its arguments). */
 static int arguments_of(const struct btf *kernel, const char *name, uint32_t *ret)
 {

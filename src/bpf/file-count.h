@@ -6,7 +6,7 @@
  */
 #pragma once
 
-#include "kernel.h"
+#include "maps.h"
 #include "file-map.h"
 
 /* Fixed before the load; the verifier leaves out what they rule out. */
@@ -54,12 +54,7 @@ struct {
         __type(value, struct file_name);
 } file_names SEC(".maps");
 
-struct {
-        __uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-        __uint(max_entries, 1);
-        __type(key, uint32_t);
-        __type(value, struct file_totals);
-} totals SEC(".maps");
+TOTALS_OF(struct file_totals)
 
 struct {
         __uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
@@ -67,9 +62,6 @@ struct {
         __type(key, uint32_t);
         __type(value, struct file_name);
 } scratch SEC(".maps");
-
-/* typed: the verifier knows the pointer's type and a plain load does; else a probe read, some 25 ns each. */
-#define LOAD(typed, pointer, field) ((typed) ? (pointer)->field : BPF_CORE_READ(pointer, field))
 
 /* btrfs numbers the files of each subvolume by themselves, and stat tells them apart by a device that the file system makes up for each: it stands where only btrfs
  * knows it, behind the inode. Where the kernel does not describe that (a module, to a process that may not look at it), files of several subvolumes may be taken for one. */
@@ -103,13 +95,6 @@ static __always_inline uint32_t device_of(bool typed, struct inode *inode, struc
         if (bpf_core_read(&root, sizeof root, &b->root) == 0 && bpf_core_read(&own, sizeof own, &root->anon_dev) == 0 && own)
                 device = own;
         return device;
-}
-
-static __always_inline struct file_totals *my_totals(void)
-{
-        uint32_t zero = 0;
-
-        return bpf_map_lookup_elem(&totals, &zero);
 }
 
 static __always_inline struct task_struct *me(bool typed)

@@ -2,28 +2,16 @@
  *
  * Twice the same: one for uprobe-multi links, one for perf events. Two maps take turns, as in file.bpf.c.
  */
-#include "kernel.h"
+#include "maps.h"
 #include "gpu-map.h"
 
 char LICENSE[] SEC("license") = "GPL";
 
 const volatile uint32_t only_uid = EVERYBODY;
 
-uint32_t active = 0;
+ROWS_IN_TURNS(struct gpu_key, struct gpu_counts)
 
-struct {
-        __uint(type, BPF_MAP_TYPE_HASH);
-        __uint(max_entries, 8192);
-        __type(key, struct gpu_key);
-        __type(value, struct gpu_counts);
-} even SEC(".maps"), odd SEC(".maps");
-
-struct {
-        __uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-        __uint(max_entries, 1);
-        __type(key, uint32_t);
-        __type(value, struct gpu_totals);
-} totals SEC(".maps");
+TOTALS_OF(struct gpu_totals)
 
 static __always_inline uint64_t argument(volatile struct pt_regs *c, uint8_t which)
 {
@@ -33,19 +21,14 @@ static __always_inline uint64_t argument(volatile struct pt_regs *c, uint8_t whi
         return which == 2 ? second : which == 3 ? third : which == 4 ? fourth : which == 5 ? fifth : 1;
 }
 
-static __always_inline struct gpu_counts *find(const struct gpu_key *key, uint32_t which)
-{
-        return which ? bpf_map_lookup_elem(&odd, key) : bpf_map_lookup_elem(&even, key);
-}
-
 static __always_inline int count(struct pt_regs *c)
 {
         uint64_t cookie = bpf_get_attach_cookie(c), bytes = 0;
         uint8_t op = (uint8_t)cookie, first = (uint8_t)(cookie >> 8), second = (uint8_t)(cookie >> 16);
         struct task_struct *task = (struct task_struct *)bpf_get_current_task(), *leader = BPF_CORE_READ(task, group_leader);
         struct gpu_key key = {.start_ns = BPF_CORE_READ(leader, start_boottime), .pid = (uint32_t)(bpf_get_current_pid_tgid() >> 32), .op = op};
-        uint32_t zero = 0, which = active;
-        struct gpu_totals *t = bpf_map_lookup_elem(&totals, &zero);
+        struct gpu_totals *t = my_totals();
+        uint32_t which = active;
         struct gpu_counts *counts;
 
         if (!t)
@@ -57,18 +40,10 @@ static __always_inline int count(struct pt_regs *c)
         if (first)
                 bytes = argument(c, first) * argument(c, second);
         counts = find(&key, which);
-        if (!counts) {
-                struct gpu_counts fresh = {.uid = (uint32_t)bpf_get_current_uid_gid()};
-                long r;
-
-                bpf_probe_read_kernel(fresh.comm, sizeof fresh.comm, &leader->comm);
-                r = which ? bpf_map_update_elem(&odd, &key, &fresh, BPF_NOEXIST) : bpf_map_update_elem(&even, &key, &fresh, BPF_NOEXIST);
-                if (r < 0 && r != -17 /* EEXIST: another thread was first */)
-                        t->full++;
-                counts = find(&key, which);
-                if (!counts)
-                        return 0;
-        }
+        if (!counts)
+                counts = enter(&key, which, leader, (uint32_t)bpf_get_current_uid_gid(), &t->full);
+        if (!counts)
+                return 0;
         __sync_fetch_and_add(&counts->calls, 1);
         if (bytes)
                 __sync_fetch_and_add(&counts->bytes, bytes);

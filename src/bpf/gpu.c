@@ -10,6 +10,7 @@
 #include "bpf/libraries.h"
 #include "bpf/place.h"
 #include "bpf/trial.h"
+#include "bpf/turns.h"
 
 #include "gpu-places.h"
 #include "gpu.skel.h"
@@ -18,13 +19,10 @@
 #include <bpf/libbpf.h>
 #include <fcntl.h>
 #include <inttypes.h>
-#include <linux/membarrier.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
-#define BATCH 4096
 /* Functions of one library: launches apart, as they are counted part of the time where there are many. */
 struct group {
         struct gpu_places places;
@@ -35,24 +33,25 @@ struct group {
 
 struct library {
         struct library *next;
-        int fd;
+        uint32_t number;
+        int fd; /* of libraries.c */
         bool cheap;
         struct group launches, others;
 };
 
 struct gpu {
         struct gpu_bpf *skeleton;
-        uint32_t rung, processors, entries, libraries_n;
+        uint32_t rung, processors, libraries_n;
         uint64_t cheap_ps, stepped_ps, period_ns, window_ns, counted_ns, began_ns, read_ns;
         uint32_t permille;
         struct library *first;
         struct libraries *libraries;
-        struct gpu_key *keys;
-        struct gpu_counts *counts;
+        struct turns turns;
         struct gpu_totals *each_processor;
         uint64_t launches_before;
         int last_error;
-        bool open; /* launches are counted now */
+        bool open;   /* launches are counted now */
+        bool unread; /* a library has gone since the last reading, and its calls may be in the map */
 };
 
 static const uint32_t rungs[] = {PROBES_UPROBE_MULTI, PROBES_UPROBE};
@@ -98,20 +97,18 @@ static void free_library(struct library *l)
 {
         detach(&l->launches);
         detach(&l->others);
-        fd_close_at(&l->fd);
         free(l);
 }
 
-static void found(void *data, int fd)
+static void found(void *data, uint32_t number, int fd)
 {
         struct library *l = calloc(1, sizeof *l);
         struct gpu *gpu = data;
         int r;
 
-        if (!l) {
-                close(fd);
+        if (!l)
                 return;
-        }
+        l->number = number;
         l->fd = fd;
         l->launches.multi = l->others.multi = -1;
         r = gpu_places_find(fd, &l->launches.places, &l->others.places, &l->cheap);
@@ -129,9 +126,28 @@ static void found(void *data, int fd)
         gpu->libraries_n++;
 }
 
+static void gone(void *data, uint32_t number)
+{
+        struct gpu *gpu = data;
+
+        for (struct library **at = &gpu->first; *at; at = &(*at)->next) {
+                struct library *l = *at;
+
+                if (l->number != number)
+                        continue;
+                *at = l->next;
+                gpu->libraries_n--;
+                gpu->unread = true;
+                free_library(l);
+                return;
+        }
+}
+
 void gpu_scan(struct gpu *gpu, uint64_t now)
 {
-        libraries_scan(gpu->libraries, now, found, gpu);
+        const struct libraries_news news = {.found = found, .gone = gone, .data = gpu};
+
+        libraries_scan(gpu->libraries, now, &news);
 }
 
 /* --- the trial, which measures as well --- */
@@ -210,10 +226,8 @@ static int open_rung(uint32_t rung, const struct gpu_options *o, char text[120],
         gpu->permille = o->launch_permille;
         gpu->period_ns = gpu->window_ns = o->period_ns;
         gpu->processors = (uint32_t)processors;
-        gpu->keys = calloc(BATCH, sizeof *gpu->keys);
-        gpu->counts = calloc(BATCH, sizeof *gpu->counts);
         gpu->each_processor = calloc(gpu->processors, sizeof *gpu->each_processor);
-        if (!gpu->keys || !gpu->counts || !gpu->each_processor || libraries_new(&gpu->libraries) < 0)
+        if (!gpu->each_processor || libraries_new(&gpu->libraries) < 0)
                 return -ENOMEM;
         gpu->skeleton = gpu_bpf__open();
         if (!gpu->skeleton)
@@ -227,6 +241,10 @@ static int open_rung(uint32_t rung, const struct gpu_options *o, char text[120],
                 trial_text(text, 120, "the kernel does not load it", r);
                 return r;
         }
+        r = turns_open(&gpu->turns, bpf_map__fd(gpu->skeleton->maps.even), bpf_map__fd(gpu->skeleton->maps.odd), &gpu->skeleton->bss->active, sizeof(struct gpu_key),
+                       sizeof(struct gpu_counts));
+        if (r < 0)
+                return r;
         r = trial(gpu);
         if (r < 0) {
                 trial_text(text, 120, "a probe on this process itself does not attach", r);
@@ -271,8 +289,7 @@ void gpu_free(struct gpu *gpu)
         }
         gpu_bpf__destroy(gpu->skeleton);
         libraries_free(gpu->libraries);
-        free(gpu->keys);
-        free(gpu->counts);
+        turns_close(&gpu->turns);
         free(gpu->each_processor);
         free(gpu);
 }
@@ -330,36 +347,37 @@ static void totals(struct gpu *gpu, struct gpu_totals *ret)
         }
 }
 
+struct passing {
+        void (*each)(void *data, uint32_t pid, uint64_t start_ns, uint32_t uid, const char *comm, const struct probes_gpu *sums);
+        void *data;
+};
+
+static void pass(void *data, const void *row_key, const void *value)
+{
+        const struct gpu_counts *counts = value;
+        const struct gpu_key *key = row_key;
+        const struct passing *p = data;
+        struct probes_gpu sums = {0};
+
+        sum(&sums, key->op, counts);
+        p->each(p->data, key->pid, key->start_ns, counts->uid, counts->comm, &sums);
+}
+
 int gpu_read(struct gpu *gpu, void (*each)(void *data, uint32_t pid, uint64_t start_ns, uint32_t uid, const char *comm, const struct probes_gpu *sums), void *data)
 {
-        uint32_t was = gpu->skeleton->bss->active, at = 0;
-        int map = bpf_map__fd(was ? gpu->skeleton->maps.odd : gpu->skeleton->maps.even), r = 0;
+        struct passing passing = {.each = each, .data = data};
         uint64_t began = clock_now_ns();
-        bool first = true;
+        int r;
 
-        gpu->entries = 0;
-        __atomic_store_n(&gpu->skeleton->bss->active, !was, __ATOMIC_SEQ_CST);
-        if (!gpu->first)
+        /* Nobody is counted, and the kernel need not be waited for. */
+        if (!gpu->first && !gpu->unread) {
+                gpu->turns.entries = 0;
                 return 0;
-        if (syscall(SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0) < 0)
-                usleep(20000);
-        while (r == 0) {
-                uint32_t count = BATCH;
-
-                r = bpf_map_lookup_and_delete_batch(map, first ? NULL : &at, &at, gpu->keys, gpu->counts, &count, NULL);
-                if (r < 0 && r != -ENOENT)
-                        return r;
-                first = false;
-                for (uint32_t i = 0; i < count; i++) {
-                        struct probes_gpu sums = {0};
-
-                        sum(&sums, gpu->keys[i].op, &gpu->counts[i]);
-                        each(data, gpu->keys[i].pid, gpu->keys[i].start_ns, gpu->counts[i].uid, gpu->counts[i].comm, &sums);
-                }
-                gpu->entries += count;
         }
+        r = turns_empty(&gpu->turns, turns_swap(&gpu->turns), pass, &passing);
+        gpu->unread = false;
         gpu->read_ns = clock_now_ns() - began;
-        return 0;
+        return r;
 }
 
 /* --- windows --- */
@@ -413,7 +431,7 @@ void gpu_family(struct gpu *gpu, struct probes_family *f)
                 f->programs += l->launches.places.count + l->others.places.count;
         f->hits = f->hooked = t.hits;
         f->full = t.full;
-        f->entries = gpu->entries;
+        f->entries = gpu->turns.entries;
         f->entries_max = bpf_map__max_entries(gpu->skeleton->maps.even);
         f->hooked_cost_ps = cost_ps(gpu);
         f->cost_ns = (uint64_t)((unsigned __int128)t.hits * f->hooked_cost_ps / 1000);
@@ -423,6 +441,8 @@ void gpu_family(struct gpu *gpu, struct probes_family *f)
         snprintf(f->blind[f->blind_count++], sizeof f->blind[0], "whether a call went well");
         snprintf(f->blind[f->blind_count++], sizeof f->blind[0], "calls before a library was found");
         snprintf(f->blind[f->blind_count++], sizeof f->blind[0], "copies described by a structure");
+        if (libraries_refused(gpu->libraries))
+                snprintf(f->blind[f->blind_count++], sizeof f->blind[0], "more than %d copies of it at a time", LIBRARIES_MOST);
         if (gpu->last_error)
                 snprintf(f->blind[f->blind_count++], sizeof f->blind[0], "a library (%.30s)", error_name(gpu->last_error));
 }

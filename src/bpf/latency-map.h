@@ -20,10 +20,30 @@ struct runner_key {
         uint32_t pid, reserved;
 };
 
-/* What a probe itself takes is measured at one hit in so many. */
+/* Of the probes themselves, for each processor; only grows. */
+struct probe_totals {
+        uint64_t hits, counted, full;
+        uint64_t self_hits, self_ns; /* what they take, measured at one hit in so many */
+};
+
 #define SELF_ONE_IN 64
 /* More than that is no cost of the probe's: the hypervisor ran somebody else. */
 #define SELF_MOST_NS 5000
+
+#ifdef __bpf__
+static __always_inline void account(struct probe_totals *t, uint64_t began)
+{
+        uint64_t took;
+
+        if (t->hits % SELF_ONE_IN)
+                return;
+        took = bpf_ktime_get_ns() - began;
+        if (took > SELF_MOST_NS)
+                return;
+        t->self_hits++;
+        t->self_ns += took;
+}
+#endif
 
 /* --- block --- */
 
@@ -36,10 +56,6 @@ struct block_key {
 struct block_counts { /* only grows */
         struct latency time;
         uint64_t bytes, errors;
-};
-
-struct block_totals { /* for each processor; only grows */
-        uint64_t hits, counted, full, self_hits, self_ns, reserved;
 };
 
 /* --- sched --- */
@@ -59,7 +75,8 @@ struct sched_counts { /* of a process, of one period */
 };
 
 struct sched_totals { /* for each processor; only grows */
-        uint64_t hits, counted, full, lost, self_hits, self_ns;
+        struct probe_totals probe;
+        uint64_t lost;
         struct latency waits;
 };
 
@@ -75,5 +92,5 @@ struct syscall_counts { /* of a process, of one period */
 struct syscall_recent {
         uint64_t hits, full, thread, calls; /* thread: as bpf_get_current_pid_tgid has it */
         struct runner_key key;              /* pid 0: not counted for a process: of another user, or the map has no room */
-        uint64_t no_room;                   /* 1: the map has none for it, and the calls are to be told as full */
+        uint64_t no_room;                   /* not 0: the map has none for it, and the calls are to be told as full */
 };

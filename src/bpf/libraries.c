@@ -18,29 +18,39 @@
 
 #define NAME "libcuda.so"
 #define LOOK_MOST_NS (64 * NS_PER_S)
-#define MOST_COPIES 64
+#define KEEP_NS (600 * NS_PER_S)
 
 struct process {
         uint32_t pid;
         bool seen; /* in this scan */
         uint64_t next_ns, wait_ns;
+        uint64_t copies; /* bits 1 << number: mapped at the last look */
         UT_hash_handle hh;
 };
 
 struct copy {
-        uint64_t device, inode;
+        uint64_t device, inode, mapped_ns; /* when it was last seen to be mapped */
+        int fd;                            /* -1: there is none */
 };
 
 struct libraries {
         struct process *processes;
-        struct copy copies[MOST_COPIES];
-        uint32_t copies_n;
+        struct copy copies[LIBRARIES_MOST];
+        uint64_t refused;
 };
+
+_Static_assert(LIBRARIES_MOST <= 64, "a bit for each");
 
 int libraries_new(struct libraries **ret)
 {
-        *ret = calloc(1, sizeof **ret);
-        return *ret ? 0 : -ENOMEM;
+        struct libraries *l = calloc(1, sizeof *l);
+
+        if (!l)
+                return -ENOMEM;
+        for (uint32_t i = 0; i < LIBRARIES_MOST; i++)
+                l->copies[i].fd = -1;
+        *ret = l;
+        return 0;
 }
 
 static void drop(struct libraries *l, struct process *p)
@@ -57,6 +67,8 @@ void libraries_free(struct libraries *l)
                 return;
         HASH_ITER(hh, l->processes, p, next)
                 drop(l, p);
+        for (uint32_t i = 0; i < LIBRARIES_MOST; i++)
+                fd_close_at(&l->copies[i].fd);
         free(l);
 }
 
@@ -77,55 +89,110 @@ static char *library_path(char *line, uint64_t *ret_inode)
         return path;
 }
 
-static bool is_new(struct libraries *l, const struct stat *st)
+/* --- copies --- */
+
+static uint64_t mapped(const struct libraries *l)
 {
-        for (uint32_t i = 0; i < l->copies_n; i++)
-                if (l->copies[i].device == st->st_dev && l->copies[i].inode == st->st_ino)
-                        return false;
-        return l->copies_n < MOST_COPIES;
+        uint64_t bits = 0;
+
+        for (const struct process *p = l->processes; p; p = p->hh.next)
+                bits |= p->copies;
+        return bits;
 }
 
-static void try_path(struct libraries *l, uint32_t pid, const char *path, uint64_t inode, void (*found)(void *data, int fd), void *data)
+static void give_up(struct libraries *l, uint32_t number, const struct libraries_news *news)
 {
-        char within[4400];
-        struct stat st;
-        int fd;
+        news->gone(news->data, number);
+        fd_close_at(&l->copies[number].fd);
+}
 
-        snprintf(within, sizeof within, "/proc/%u/root%s", pid, path);
+/* A place for a new copy, if need be that of the one that nobody has mapped for longest; LIBRARIES_MOST: all are mapped. */
+static uint32_t make_place(struct libraries *l, const struct libraries_news *news)
+{
+        uint64_t bits = mapped(l);
+        uint32_t oldest = LIBRARIES_MOST;
+
+        for (uint32_t i = 0; i < LIBRARIES_MOST; i++) {
+                if (l->copies[i].fd < 0)
+                        return i;
+                if (!(bits >> i & 1) && (oldest == LIBRARIES_MOST || l->copies[i].mapped_ns < l->copies[oldest].mapped_ns))
+                        oldest = i;
+        }
+        if (oldest < LIBRARIES_MOST)
+                give_up(l, oldest, news);
+        return oldest;
+}
+
+/* Those that nobody needs any more. A file without a name keeps its space, and one of a container its file system, as long as it is open here. */
+static void sweep(struct libraries *l, uint64_t now, const struct libraries_news *news)
+{
+        uint64_t bits = mapped(l);
+
+        for (uint32_t i = 0; i < LIBRARIES_MOST; i++) {
+                struct copy *c = &l->copies[i];
+                struct stat st;
+
+                if (c->fd < 0)
+                        continue;
+                if (bits >> i & 1)
+                        c->mapped_ns = now;
+                else if (now - c->mapped_ns >= KEEP_NS || (fstat(c->fd, &st) == 0 && st.st_nlink == 0))
+                        give_up(l, i, news);
+        }
+}
+
+static void try_path(struct libraries *l, struct process *p, const char *path, uint64_t inode, uint64_t now, const struct libraries_news *news)
+{
+        scoped_fd int fd = -1;
+        char within[4400];
+        uint32_t number;
+        struct stat st;
+
+        /* One that is known may be had by no path any more: the number will do to keep it. */
+        for (uint32_t i = 0; i < LIBRARIES_MOST; i++)
+                if (l->copies[i].fd >= 0 && l->copies[i].inode == inode)
+                        p->copies |= UINT64_C(1) << i;
+        snprintf(within, sizeof within, "/proc/%u/root%s", p->pid, path);
         /* Not blocking: what has this name may be anything by now. */
         fd = open(within, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-        if (fd < 0)
+        if (fd < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || st.st_ino != inode)
                 return;
-        if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || st.st_ino != inode || !is_new(l, &st)) {
-                close(fd);
+        for (uint32_t i = 0; i < LIBRARIES_MOST; i++)
+                if (l->copies[i].fd >= 0 && l->copies[i].device == st.st_dev && l->copies[i].inode == st.st_ino)
+                        return;
+        number = make_place(l, news);
+        if (number == LIBRARIES_MOST) {
+                l->refused++;
                 return;
         }
-        l->copies[l->copies_n++] = (struct copy){.device = st.st_dev, .inode = st.st_ino};
-        found(data, fd);
+        l->copies[number] = (struct copy){.device = st.st_dev, .inode = st.st_ino, .mapped_ns = now, .fd = take_fd(fd)};
+        p->copies |= UINT64_C(1) << number;
+        news->found(news->data, number, l->copies[number].fd);
 }
 
-static void look(struct libraries *l, uint32_t pid, void (*found)(void *data, int fd), void *data)
+static void look(struct libraries *l, struct process *p, uint64_t now, const struct libraries_news *news)
 {
         uint64_t inode = 0, last = 0;
         char path[64], line[4300];
         FILE *f;
 
-        snprintf(path, sizeof path, "/proc/%u/maps", pid);
+        snprintf(path, sizeof path, "/proc/%u/maps", p->pid);
         f = fopen(path, "re");
         if (!f)
                 return;
+        p->copies = 0;
         while (fgets(line, sizeof line, f)) {
                 char *at = library_path(line, &inode);
 
                 if (at && inode != last) {
                         last = inode;
-                        try_path(l, pid, at, inode, found, data);
+                        try_path(l, p, at, inode, now, news);
                 }
         }
         fclose(f);
 }
 
-void libraries_scan(struct libraries *l, uint64_t now, void (*found)(void *data, int fd), void *data)
+void libraries_scan(struct libraries *l, uint64_t now, const struct libraries_news *news)
 {
         struct process *p, *next;
         struct dirent *entry;
@@ -156,10 +223,16 @@ void libraries_scan(struct libraries *l, uint64_t now, void (*found)(void *data,
                         continue;
                 p->next_ns = now + p->wait_ns;
                 p->wait_ns = p->wait_ns * 2 > LOOK_MOST_NS ? LOOK_MOST_NS : p->wait_ns * 2;
-                look(l, pid, found, data);
+                look(l, p, now, news);
         }
         closedir(proc);
         HASH_ITER(hh, l->processes, p, next)
                 if (!p->seen)
                         drop(l, p);
+        sweep(l, now, news);
+}
+
+uint64_t libraries_refused(const struct libraries *l)
+{
+        return l->refused;
 }

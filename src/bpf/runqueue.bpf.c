@@ -3,21 +3,14 @@
  * Where a thread stands is found by its number, without a search: waking stores the time there, the switch takes it. Sums of the machine are kept for each processor;
  * of processes in two maps that take turns, as in file.bpf.c. Twice the same: typed, and with a probe read for each field.
  */
-#include "kernel.h"
+#include "maps.h"
 #include "latency-map.h"
 
 char LICENSE[] SEC("license") = "GPL";
 
 const volatile uint32_t only_uid = EVERYBODY;
 
-uint32_t active = 0;
-
-struct {
-        __uint(type, BPF_MAP_TYPE_HASH);
-        __uint(max_entries, 8192);
-        __type(key, struct runner_key);
-        __type(value, struct sched_counts);
-} even SEC(".maps"), odd SEC(".maps");
+ROWS_IN_TURNS(struct runner_key, struct sched_counts)
 
 struct {
         __uint(type, BPF_MAP_TYPE_ARRAY);
@@ -26,37 +19,7 @@ struct {
         __type(value, struct sched_place);
 } places SEC(".maps");
 
-struct {
-        __uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-        __uint(max_entries, 1);
-        __type(key, uint32_t);
-        __type(value, struct sched_totals);
-} totals SEC(".maps");
-
-#define LOAD(typed, pointer, field) ((typed) ? (pointer)->field : BPF_CORE_READ(pointer, field))
-
-static __always_inline struct sched_totals *my_totals(void)
-{
-        uint32_t zero = 0;
-        struct sched_totals *t = bpf_map_lookup_elem(&totals, &zero);
-
-        if (t)
-                t->hits++;
-        return t;
-}
-
-static __always_inline void account(struct sched_totals *t, uint64_t began)
-{
-        uint64_t took;
-
-        if (t->hits % SELF_ONE_IN)
-                return;
-        took = bpf_ktime_get_ns() - began;
-        if (took > SELF_MOST_NS)
-                return;
-        t->self_hits++;
-        t->self_ns += took;
-}
+TOTALS_OF(struct sched_totals)
 
 static __always_inline struct sched_place *place_of(uint32_t thread)
 {
@@ -74,19 +37,15 @@ static __always_inline int woken(bool typed, struct task_struct *task)
 
         if (!t || !place)
                 return 0;
+        t->probe.hits++;
         /* One that has waited for longer, because it was taken off while it was about to sleep, goes on waiting. */
         if (place->thread != thread || !place->since_ns) {
                 t->lost += place->since_ns != 0;
                 place->thread = thread;
                 place->since_ns = now;
         }
-        account(t, now);
+        account(&t->probe, now);
         return 0;
-}
-
-static __always_inline struct sched_counts *find(const struct runner_key *key, uint32_t which)
-{
-        return which ? bpf_map_lookup_elem(&odd, key) : bpf_map_lookup_elem(&even, key);
 }
 
 static __always_inline void add_process(bool typed, struct sched_totals *t, struct task_struct *task, uint64_t waited)
@@ -99,18 +58,10 @@ static __always_inline void add_process(bool typed, struct sched_totals *t, stru
         if (only_uid != EVERYBODY && BPF_CORE_READ(task, cred, uid.val) != only_uid)
                 return;
         c = find(&key, which);
-        if (!c) {
-                struct sched_counts fresh = {.uid = BPF_CORE_READ(task, cred, uid.val)};
-                long r;
-
-                bpf_probe_read_kernel(fresh.comm, sizeof fresh.comm, &leader->comm);
-                r = which ? bpf_map_update_elem(&odd, &key, &fresh, BPF_NOEXIST) : bpf_map_update_elem(&even, &key, &fresh, BPF_NOEXIST);
-                if (r < 0 && r != -17 /* EEXIST: another processor was first */)
-                        t->full++;
-                c = find(&key, which);
-                if (!c)
-                        return;
-        }
+        if (!c)
+                c = enter(&key, which, leader, BPF_CORE_READ(task, cred, uid.val), &t->probe.full);
+        if (!c)
+                return;
         __sync_fetch_and_add(&c->times, 1);
         __sync_fetch_and_add(&c->sum_ns, waited);
         /* Two processors at a time may overwrite each other's: then it is the longest but one. */
@@ -139,7 +90,7 @@ static __always_inline void starts(bool typed, struct sched_totals *t, struct ta
         if (bucket < LATENCY_BUCKETS)
                 t->waits.buckets[bucket]++;
         t->waits.sum_ns += now;
-        t->counted++;
+        t->probe.counted++;
         add_process(typed, t, next, now);
 }
 
@@ -152,6 +103,7 @@ static __always_inline int switched(bool typed, bool preempted, struct task_stru
 
         if (!t)
                 return 0;
+        t->probe.hits++;
         if (thread) {
                 bool waits = preempted || !LOAD(typed, previous, __state);
 
@@ -163,7 +115,7 @@ static __always_inline int switched(bool typed, bool preempted, struct task_stru
                 }
         }
         starts(typed, t, next, now);
-        account(t, now);
+        account(&t->probe, now);
         return 0;
 }
 

@@ -133,7 +133,8 @@ int sched_read(struct sched *s, struct probes_family *f, struct latency *ret_tot
 {
         struct passing passing = {.each = each, .data = data};
         uint64_t began = clock_now_ns();
-        struct sched_totals t = {0};
+        struct latency waits = {{0}};
+        struct probe_totals t = {0};
         uint32_t zero = 0;
         int r = turns_empty(&s->turns, turns_swap(&s->turns), pass, &passing);
 
@@ -144,21 +145,16 @@ int sched_read(struct sched *s, struct probes_family *f, struct latency *ret_tot
         for (uint32_t i = 0; i < s->processors; i++) {
                 const struct sched_totals *from = &s->each_processor[i];
 
-                t.hits += from->hits;
-                t.counted += from->counted;
-                t.full += from->full + from->lost;
-                t.self_hits += from->self_hits;
-                t.self_ns += from->self_ns;
-                latency_add(&t.waits, &from->waits);
+                climb_add(&t, &from->probe);
+                t.full += from->lost;
+                latency_add(&waits, &from->waits);
         }
-        *ret_total = t.waits;
-        f->hits = t.hits;
-        f->hooked = t.counted;
-        f->full = t.full + climb_missed(s->skeleton->progs.typed_switch) + climb_missed(s->skeleton->progs.typed_wakeup) +
-                  climb_missed(s->skeleton->progs.raw_switch) + climb_missed(s->skeleton->progs.raw_wakeup);
+        *ret_total = waits;
+        climb_told(&t, f);
+        f->full += climb_missed(s->skeleton->progs.typed_switch) + climb_missed(s->skeleton->progs.typed_wakeup) +
+                   climb_missed(s->skeleton->progs.typed_new) + climb_missed(s->skeleton->progs.raw_switch) + climb_missed(s->skeleton->progs.raw_wakeup) +
+                   climb_missed(s->skeleton->progs.raw_new);
         f->entries = s->turns.entries;
-        f->hooked_cost_ps = f->other_cost_ps = t.self_hits ? t.self_ns * 1000 / t.self_hits : 0;
-        f->cost_ns = f->hits * f->hooked_cost_ps / 1000;
         f->read_ns = clock_now_ns() - began;
         return 0;
 }

@@ -3,21 +3,14 @@
  * Each processor counts for the thread that runs there, which is two helpers and an add; when another thread calls, what it has gathered goes to the map of
  * processes. Maps and gathered counts take turns, as in file.bpf.c.
  */
-#include "kernel.h"
+#include "maps.h"
 #include "latency-map.h"
 
 char LICENSE[] SEC("license") = "GPL";
 
 const volatile uint32_t only_uid = EVERYBODY;
 
-uint32_t active = 0;
-
-struct {
-        __uint(type, BPF_MAP_TYPE_HASH);
-        __uint(max_entries, 8192);
-        __type(key, struct runner_key);
-        __type(value, struct syscall_counts);
-} even SEC(".maps"), odd SEC(".maps");
+ROWS_IN_TURNS(struct runner_key, struct syscall_counts)
 
 struct {
         __uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
@@ -25,11 +18,6 @@ struct {
         __type(key, uint32_t);
         __type(value, struct syscall_recent);
 } recent SEC(".maps");
-
-static __always_inline struct syscall_counts *find(const struct runner_key *key, uint32_t which)
-{
-        return which ? bpf_map_lookup_elem(&odd, key) : bpf_map_lookup_elem(&even, key);
-}
 
 /* What the last thread did goes to its process, or is told as lost. */
 static __always_inline void settle(struct syscall_recent *recent_here, uint32_t which)
@@ -59,18 +47,8 @@ static __always_inline void change(struct syscall_recent *recent_here, uint64_t 
         if (only_uid != EVERYBODY && uid != only_uid)
                 return;
         key.start_ns = BPF_CORE_READ(leader, start_boottime);
-        if (!find(&key, which)) {
-                struct syscall_counts fresh = {.uid = uid};
-                long r;
-
-                bpf_probe_read_kernel(fresh.comm, sizeof fresh.comm, &leader->comm);
-                r = which ? bpf_map_update_elem(&odd, &key, &fresh, BPF_NOEXIST) : bpf_map_update_elem(&even, &key, &fresh, BPF_NOEXIST);
-                if (r < 0 && r != -17 /* EEXIST: another thread was first */) {
-                        recent_here->no_room = 1;
-                        return;
-                }
-        }
-        recent_here->key = key;
+        if (find(&key, which) || enter(&key, which, leader, uid, &recent_here->no_room))
+                recent_here->key = key;
 }
 
 static __always_inline int called(void)
