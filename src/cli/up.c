@@ -129,6 +129,8 @@ static void greet(const char *local, const char *folder, bool worker)
         printf("\nThe pool and its page: %s\n", pool_text(o, "url"));
         if (link)
                 printf("Nobody is admin yet. Whoever opens this link in a browser becomes it, once:\n  %s\n", link);
+        else
+                printf("To sign in there: as one of `berth account', with the password that `berth account password NAME' gives.\n");
         if (json_object_get(o, "pin"))
                 printf("Fingerprint of its certificate: %s\n", pool_text(o, "pin"));
         printf("Everything is kept in %s.%s\n", folder, worker ? " One worker runs here." : "");

@@ -100,6 +100,21 @@ def test_from_nothing_to_a_result_and_again_after_a_restart(home):
     assert home.berth("submit", "--wait", "--", "echo", "again").stdout == "again\n"
 
 
+def test_how_to_sign_in_is_told_at_each_start(home):
+    home.start()
+    assert "/setup#setup_" in home.up.out
+    home.stop()
+    home.start()
+    assert "/setup#setup_" not in home.up.out and "berth account password NAME" in home.up.out
+    home.berth("account", "password", "local", text="correct horse battery\ncorrect horse battery\n")
+    url = json.loads((home.folder / "kept" / "local.json").read_text())["url"]
+    request = urllib.request.Request(url + "/api/v1/sessions", method="POST", headers={"Content-Type": "application/json"},
+                                     data=json.dumps({"name": "local", "password": "correct horse battery"}).encode())
+    with urllib.request.urlopen(request, timeout=60 * PATIENCE) as answer:
+        assert json.load(answer)["me"]["role"] == "admin"
+    home.stop()
+
+
 def test_a_machine_without_a_device(home):
     (home.folder / "node.conf").write_text("[device]\nkind = cuda\nnvml = no-such-library.so\n")
     home.environment.update(BERTH_CONFIG=str(home.folder / "node.conf"))
