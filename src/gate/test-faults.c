@@ -261,6 +261,26 @@ static void test_foreign_use_that_passes_refuses_nobody(void **state)
         assert_non_null(find(GATE_DENY, a));
 }
 
+/* What gives way was meant to leave by 20, which have their places; then by 10 for a device that is too full and by more for who waits: the arena's places
+ * count once. */
+static void test_no_place_of_the_arena_is_counted_on_twice(void **state)
+{
+        const struct gate_client_spec more = {.priority = WIRE_NORMAL, .admitted = true, .grant_bytes = 30, .movable_bytes = 30, .resident_bytes = 30, .backed_bytes = 30};
+        uint32_t a, b;
+
+        (void)state;
+        begin();
+        a = asking(WIRE_NORMAL, 60);
+        gate_arena(g, now, 20);
+        assert_int_equal(gate_memory(g, now, a, 60, 0, 60, 20, 0), 0);
+        now += 1 * MS;
+        asking(WIRE_NORMAL, 60);
+        work_for(10 * S, GATE_NONE, GATE_NONE);
+        expect(GATE_GIVE_WAY, a);
+        b = add_spec(more); /* 30 too many, 20 lacking: 40 of a have places, b has the other 10 */
+        assert_int_equal(expect(GATE_EVICT, b)->bytes, 10);
+}
+
 static void test_numbers_run_out_and_come_back(void **state)
 {
         struct gate_client_spec spec = {.priority = WIRE_NORMAL};
@@ -350,6 +370,7 @@ int main(void)
                 cmocka_unit_test(test_resumed_clients_keep_what_they_hold),
                 cmocka_unit_test(test_foreign_growth_moves_all_but_the_last),
                 cmocka_unit_test(test_foreign_use_that_passes_refuses_nobody),
+                cmocka_unit_test(test_no_place_of_the_arena_is_counted_on_twice),
                 cmocka_unit_test(test_numbers_run_out_and_come_back),
                 cmocka_unit_test(test_nothing_reaches_the_next_of_that_number),
                 cmocka_unit_test(test_state_table),

@@ -331,12 +331,14 @@ uint64_t gate_victims(struct gate *g, const struct unit *u, uint32_t device, uin
         spare_some(g, n, total, need);
         for (uint32_t i = 0; i < n && taken < need; i++) {
                 struct victim *v = victim_at(g, i);
+                struct client *c = client_at(g, v->client);
                 uint64_t bytes = v->rank && v->reason != WIRE_GIVE_DEADLOCK ? least(v->bytes, need - taken) : v->bytes;
+                uint64_t already = c->state == WIRE_GIVING_WAY ? c->due : 0; /* has the places that it needs no arena for */
 
                 if (!v->chosen)
                         continue;
                 taken += bytes;
-                s->arena_left -= least(s->arena_left, gate_arena_use(client_at(g, v->client), bytes));
+                s->arena_left -= least(s->arena_left, gate_arena_use(c, already + bytes) - gate_arena_use(c, already));
                 carry_out(g, v, bytes);
         }
         return taken;
