@@ -235,10 +235,22 @@ static bool copy(struct world *to, const struct world *from)
         return to->gate;
 }
 
-/* Nothing new begins; messages arrive, moves go on, then timers fire, until nobody waits. */
+/* Whoever waits now waits for good: only for the arena, which is told, may that be. */
+static void nothing_will_happen(const struct world *w)
+{
+        for (uint32_t i = 0; i < setup->clients; i++) {
+                struct gate_client_view v;
+
+                if (w->actors[i].lives && w->actors[i].wants_open && gate_view_client(w->gate, w->now, i, &v) && v.reason != WIRE_WAIT_ARENA)
+                        model_fail(w, "deadlock: someone waits and nothing will happen", "");
+        }
+}
+
+/* Nothing new begins; messages arrive, moves go on, then timers fire, until nobody waits, or a timer changes nothing. */
 static void continue_fairly(const struct world *from)
 {
         static uint64_t keys[STEPS_FAIR + 1][2]; /* proved once the end is reached */
+        bool ticked = false;
         uint32_t step;
         struct world w;
 
@@ -252,6 +264,10 @@ static void continue_fairly(const struct world *from)
                 digest(&w, false, keys[step]);
                 if (!open || set_has(&fair, keys[step]))
                         break;
+                if (ticked && !memcmp(keys[step], keys[step - 1], sizeof keys[0])) { /* one who waits grows older, no more */
+                        nothing_will_happen(&w);
+                        break;
+                }
                 if (step == STEPS_FAIR || failures) {
                         model_fail(&w, "livelock: the fair continuation does not end", "");
                         break;
@@ -264,14 +280,9 @@ static void continue_fairly(const struct world *from)
                                 moved = true;
                         }
                 }
+                ticked = !moved;
                 if (!moved && !tick(&w)) {
-                        for (uint32_t i = 0; i < setup->clients; i++) {
-                                struct gate_client_view v;
-
-                                if (w.actors[i].lives && w.actors[i].wants_open && gate_view_client(w.gate, w.now, i, &v) &&
-                                    v.reason != WIRE_WAIT_ARENA)
-                                        model_fail(&w, "deadlock: someone waits and nothing will happen", "");
-                        }
+                        nothing_will_happen(&w);
                         break;
                 }
         }
