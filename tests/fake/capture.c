@@ -5,6 +5,8 @@
  */
 #include "graph.h"
 
+#include <string.h>
+
 _Atomic unsigned captures_active;
 static struct capture *captures;
 static uint64_t last_id;
@@ -167,25 +169,62 @@ CUresult capture_join(CUstream s, CUevent e)
         return CUDA_SUCCESS;
 }
 
-static CUresult begin(CUstream s, int mode)
+static void free_capture(struct capture *p)
+{
+        if (p)
+                free(p->after);
+        free(p);
+}
+
+/* What was captured into a graph of the program's: in order, and behind what it was to be behind. */
+static CUresult tie(const struct capture *p)
+{
+        struct work *first = p->before ? p->before->next : p->graph->first;
+        CUresult r = CUDA_SUCCESS;
+
+        for (size_t i = 0; first && i < p->after_n && r == CUDA_SUCCESS; i++)
+                r = edge_add(p->graph, (struct work *)p->after[i], first, NULL);
+        for (struct work *w = first; w && w->next && r == CUDA_SUCCESS; w = w->next)
+                r = edge_add(p->graph, w, w->next, NULL);
+        return r;
+}
+
+/* graph: where it goes to, behind these nodes; NULL: to one of its own. */
+static CUresult begin(CUstream s, int mode, CUgraph graph, const CUgraphNode *after, size_t n)
 {
         struct capture *p;
         CUresult r = CUDA_SUCCESS;
 
         TRY(stream_of(s, &s));
+        if (graph) {
+                TRY(graph_check(graph));
+                for (size_t i = 0; i < n; i++)
+                        if (!after || !after[i] || ((const struct work *)after[i])->owner != graph)
+                                return CUDA_ERROR_INVALID_VALUE;
+        }
         if (mode < CU_STREAM_CAPTURE_MODE_GLOBAL || mode > CU_STREAM_CAPTURE_MODE_RELAXED)
                 return CUDA_ERROR_INVALID_VALUE;
         if (s->legacy)
                 return CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED;
         p = calloc(1, sizeof(*p));
-        if (!p)
+        if (p && n)
+                p->after = calloc(n, sizeof(CUgraphNode));
+        if (!p || (n && !p->after)) {
+                free(p);
                 return CUDA_ERROR_OUT_OF_MEMORY;
+        }
+        if (n)
+                memcpy(p->after, after, n * sizeof(CUgraphNode));
+        p->after_n = n;
         pthread_mutex_lock(&engine_lock);
-        p->graph = graph_new();
+        p->into = graph;
+        p->before = graph ? graph->last : NULL;
+        p->graph = graph ? graph : graph_new();
         if (!p->graph) {
                 r = CUDA_ERROR_OUT_OF_MEMORY;
         } else if (atomic_load(&s->capture)) {
-                graph_end(p->graph);
+                if (!graph)
+                        graph_end(p->graph);
                 r = CUDA_ERROR_ILLEGAL_STATE;
         } else {
                 p->origin = s;
@@ -200,18 +239,58 @@ static CUresult begin(CUstream s, int mode)
                 p = NULL;
         }
         pthread_mutex_unlock(&engine_lock);
-        free(p);
+        free_capture(p);
         return r;
 }
 
 API_STREAM(cuStreamBeginCapture_v2, (CUstream s, int mode), (s, mode))
 {
-        return begin(s, mode);
+        return begin(s, mode, NULL, NULL, 0);
 }
 
 API_STREAM(cuStreamBeginCapture, (CUstream s, int mode), (s, mode))
 {
-        return begin(s, mode);
+        return begin(s, mode, NULL, NULL, 0);
+}
+
+API_STREAM(cuStreamBeginCaptureToGraph,
+           (CUstream s, CUgraph graph, const CUgraphNode *dependencies, const CUgraphEdgeData *edges, size_t n, int mode),
+           (s, graph, dependencies, edges, n, mode))
+{
+        if (!graph)
+                return CUDA_ERROR_INVALID_VALUE;
+        return begin(s, mode, graph, dependencies, n);
+}
+
+/* Captured work is in order in any case; so what is to be depended on must only be there. */
+static CUresult update_dependencies(CUstream s, const CUgraphNode *nodes, size_t n, unsigned flags)
+{
+        CUresult r = CUDA_SUCCESS;
+        struct capture *p;
+
+        TRY(stream_of(s, &s));
+        if (flags > CU_STREAM_SET_CAPTURE_DEPENDENCIES || (n && !nodes))
+                return CUDA_ERROR_INVALID_VALUE;
+        pthread_mutex_lock(&engine_lock);
+        p = atomic_load(&s->capture);
+        if (!p)
+                r = CUDA_ERROR_ILLEGAL_STATE;
+        for (size_t i = 0; p && i < n; i++)
+                if (!nodes[i] || ((const struct work *)nodes[i])->owner != p->graph)
+                        r = CUDA_ERROR_INVALID_VALUE;
+        pthread_mutex_unlock(&engine_lock);
+        return r;
+}
+
+API_STREAM(cuStreamUpdateCaptureDependencies, (CUstream s, CUgraphNode *nodes, size_t n, unsigned flags), (s, nodes, n, flags))
+{
+        return update_dependencies(s, nodes, n, flags);
+}
+
+API_STREAM(cuStreamUpdateCaptureDependencies_v2,
+           (CUstream s, CUgraphNode *nodes, const CUgraphEdgeData *edges, size_t n, unsigned flags), (s, nodes, edges, n, flags))
+{
+        return update_dependencies(s, nodes, n, flags);
 }
 
 /* Takes every stream out of the capture; the error if one of them was never waited for. */
@@ -257,11 +336,13 @@ API_STREAM(cuStreamEndCapture, (CUstream s, CUgraph *graph), (s, graph))
                 r = FAKE_ERROR_CAPTURE_WRONG_THREAD;
         } else {
                 r = leave_capture(p);
-                if (r)
-                        graph_end(p->graph);
-                else
+                if (r == CUDA_SUCCESS && p->into)
+                        r = tie(p);
+                if (r == CUDA_SUCCESS)
                         *graph = p->graph;
-                free(p);
+                else if (!p->into)
+                        graph_end(p->graph);
+                free_capture(p);
         }
         pthread_mutex_unlock(&engine_lock);
         return r;

@@ -281,6 +281,7 @@ enum work_kind {
         WORK_GRAPH,
         WORK_FREE,
         WORK_KEEP,  /* a graph's own allocation: nothing to do, but the memory lives as long as the node */
+        WORK_BRANCH, /* only in graphs: an instance has the graph that it runs in its place */
         WORK_UNKEEP /* its end within the graph: nothing to do either */
 };
 
@@ -331,6 +332,7 @@ struct work {
                 } value;
                 struct program *program;
                 struct holding *holding;
+                struct branch *branch;
                 CUdeviceptr free_at;
         };
         unsigned dependencies, dependency_room;
@@ -347,6 +349,10 @@ struct capture {
         int mode;
         uint64_t id;
         bool invalid;
+        bool into;           /* the graph is the program's: its nodes before this capture end with `before`, and what comes first depends on these */
+        struct work *before;
+        CUgraphNode *after;
+        size_t after_n;
         struct capture *next;
 };
 

@@ -10,6 +10,7 @@ struct program {
         _Atomic unsigned users;
         size_t count;
         struct work *work;
+        struct work **nodes; /* which node each was: to be compared only */
 };
 
 struct CUgraphExec_st {
@@ -29,7 +30,8 @@ enum {
         NODE_EMPTY = 5,
         NODE_ALLOCATE = 10,
         NODE_FREE = 11,
-        NODE_MEMORY_OPERATION = 12
+        NODE_MEMORY_OPERATION = 12,
+        NODE_CONDITIONAL = 13
 };
 
 static CUgraph graphs; /* every one ever made: stale handles stay recognisable */
@@ -88,6 +90,8 @@ static void node_unref(struct work *w)
                 program_unref(w->program);
         else if (w->kind == WORK_KEEP)
                 holding_unref(w->holding);
+        else if (w->kind == WORK_BRANCH)
+                branch_end(w->branch);
 }
 
 void program_ref(struct program *p)
@@ -102,6 +106,7 @@ void program_unref(struct program *p)
         for (size_t i = 0; i < p->count; i++)
                 node_unref(&p->work[i]);
         free(p->work);
+        free(p->nodes);
         free(p);
 }
 
@@ -112,20 +117,46 @@ CUresult program_run(struct program *p, CUcontext c)
         return CUDA_SUCCESS;
 }
 
-static struct program *program_of(CUgraph g)
+static struct program *program_new(size_t count)
 {
         struct program *p = calloc(1, sizeof(*p));
 
-        if (p)
-                p->work = calloc(g->count ? g->count : 1, sizeof(*p->work));
-        if (!p || !p->work) {
-                free(p);
+        if (!p)
+                return NULL;
+        p->users = 1;
+        p->work = calloc(count + 1, sizeof(*p->work));
+        p->nodes = calloc(count + 1, sizeof(struct work *));
+        if (p->work && p->nodes)
+                return p;
+        program_unref(p);
+        return NULL;
+}
+
+/* NULL: no memory, or nodes that depend on each other. */
+static struct program *program_of(CUgraph g)
+{
+        struct program *p = program_new(g->count);
+
+        if (!p || !edge_sort(g, p->nodes)) {
+                program_unref(p);
                 return NULL;
         }
-        p->users = 1;
-        for (struct work *w = g->first; w; w = w->next) {
-                p->work[p->count++] = *w;
-                node_ref(w);
+        for (; p->count < g->count; p->count++) {
+                struct work *w = &p->work[p->count];
+                CUgraph taken;
+
+                *w = *p->nodes[p->count];
+                if (w->kind != WORK_BRANCH) {
+                        node_ref(w);
+                        continue;
+                }
+                taken = branch_taken(w->branch);
+                w->kind = WORK_GRAPH;
+                w->program = taken ? program_of(taken) : program_new(0);
+                if (!w->program) {
+                        program_unref(p);
+                        return NULL;
+                }
         }
         return p;
 }
@@ -152,6 +183,8 @@ static unsigned node_type(enum work_kind kind)
                 return NODE_ALLOCATE;
         case WORK_UNKEEP:
                 return NODE_FREE;
+        case WORK_BRANCH:
+                return NODE_CONDITIONAL;
         case WORK_CALLBACK:
         case WORK_EVENT:
         case WORK_WAIT:
@@ -220,6 +253,9 @@ void graph_end(CUgraph g)
                 node_unref(w);
                 free(w);
         }
+        free(g->edges);
+        g->edges = NULL;
+        g->edges_n = g->edges_room = 0;
         g->first = NULL;
         g->count = 0;
         g->mark = MARK_GONE;
@@ -334,32 +370,25 @@ API(cuGraphInstantiateWithFlags, (CUgraphExec *exec, CUgraph graph, unsigned lon
         return instantiate(exec, graph, flags);
 }
 
-struct instantiate_params {
-        unsigned long long flags;
-        CUstream upload_stream;
-        CUgraphNode error_node;
-        int result;
-};
-
-static CUresult instantiate_params(CUgraphExec *exec, CUgraph graph, struct instantiate_params *params)
+static CUresult instantiate_params(CUgraphExec *exec, CUgraph graph, CUDA_GRAPH_INSTANTIATE_PARAMS *params)
 {
         CUresult r;
 
         if (!params)
                 return CUDA_ERROR_INVALID_VALUE;
         r = instantiate(exec, graph, params->flags);
-        params->error_node = NULL;
-        params->result = r ? 1 : 0;
+        params->hErrNode_out = NULL;
+        params->result_out = r ? 1 : 0;
         return r;
 }
 
-API(cuGraphInstantiateWithParams, (CUgraphExec *exec, CUgraph graph, struct instantiate_params *params),
+API(cuGraphInstantiateWithParams, (CUgraphExec *exec, CUgraph graph, CUDA_GRAPH_INSTANTIATE_PARAMS *params),
     (exec, graph, params))
 {
         return instantiate_params(exec, graph, params);
 }
 
-API(cuGraphInstantiateWithParams_ptsz, (CUgraphExec *exec, CUgraph graph, struct instantiate_params *params),
+API(cuGraphInstantiateWithParams_ptsz, (CUgraphExec *exec, CUgraph graph, CUDA_GRAPH_INSTANTIATE_PARAMS *params),
     (exec, graph, params))
 {
         return instantiate_params(exec, graph, params);
@@ -445,19 +474,15 @@ CUresult exec_replace(CUgraphExec e, CUgraphNode node, CUgraph instead)
 
         if (!e || e->mark != MARK_EXEC || !now || !now->owner || now->owner->mark != MARK_GRAPH || instead->count != 1)
                 return CUDA_ERROR_INVALID_VALUE;
-        for (struct work *w = now->owner->first; w && w != now; w = w->next)
+        while (i < e->program->count && e->program->nodes[i] != now)
                 i++;
         if (i >= e->program->count || e->program->work[i].kind != instead->first->kind)
                 return CUDA_ERROR_INVALID_VALUE;
-        fresh = calloc(1, sizeof(*fresh));
-        if (fresh)
-                fresh->work = calloc(e->program->count, sizeof(*fresh->work));
-        if (!fresh || !fresh->work) {
-                free(fresh);
+        fresh = program_new(e->program->count);
+        if (!fresh)
                 return CUDA_ERROR_OUT_OF_MEMORY;
-        }
-        fresh->users = 1;
         for (; fresh->count < e->program->count; fresh->count++) {
+                fresh->nodes[fresh->count] = e->program->nodes[fresh->count];
                 fresh->work[fresh->count] = fresh->count == i ? *instead->first : e->program->work[fresh->count];
                 node_ref(&fresh->work[fresh->count]);
         }

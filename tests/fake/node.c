@@ -1,5 +1,5 @@
 /* node.c: graph nodes that are added by hand, and changed in instances. Each is what a capture of the same call gives: it is captured on a stream of its
- * own and taken over. Nodes are run in the order in which they were added, so dependencies on earlier ones need no notes, and on later ones there are none.
+ * own and taken over. What a node depends on becomes edges (edge.c).
  */
 #include "graph.h"
 
@@ -75,12 +75,19 @@ static CUresult check(CUgraphNode *ret, CUgraph graph, const CUgraphNode *depend
         return CUDA_SUCCESS;
 }
 
-static CUresult take_over(CUgraphNode *ret, CUgraph graph, CUgraph from)
+static CUresult take_over(CUgraphNode *ret, CUgraph graph, const CUgraphNode *dependencies, const CUgraphEdgeData *edges, size_t n, CUgraph from)
 {
+        struct work *node;
+        CUresult r;
+
         pthread_mutex_lock(&engine_lock);
-        *ret = (CUgraphNode)graph_take(graph, from);
+        node = graph_take(graph, from);
+        r = node ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;
+        for (size_t i = 0; i < n && r == CUDA_SUCCESS; i++)
+                r = edge_add(graph, (struct work *)dependencies[i], node, edges ? &edges[i] : NULL);
         pthread_mutex_unlock(&engine_lock);
-        return *ret ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;
+        *ret = (CUgraphNode)node;
+        return r;
 }
 
 /* The one call that captures what params say. */
@@ -98,7 +105,7 @@ API(cuGraphAddKernelNode_v2, (CUgraphNode *ret, CUgraph graph, const CUgraphNode
     (ret, graph, dependencies, n, params))
 {
         TRY(check(ret, graph, dependencies, n, params));
-        return take_over(ret, graph, CAPTURE(kernel(s, params)));
+        return take_over(ret, graph, dependencies, NULL, n, CAPTURE(kernel(s, params)));
 }
 
 API(cuGraphAddKernelNode, (CUgraphNode *ret, CUgraph graph, const CUgraphNode *dependencies, size_t n, const CUDA_KERNEL_NODE_PARAMS *params),
@@ -111,7 +118,7 @@ API(cuGraphAddMemcpyNode, (CUgraphNode *ret, CUgraph graph, const CUgraphNode *d
     (ret, graph, dependencies, n, params, context))
 {
         TRY(check(ret, graph, dependencies, n, params));
-        return take_over(ret, graph, CAPTURE(cuMemcpy3DAsync_v2(params, s)));
+        return take_over(ret, graph, dependencies, NULL, n, CAPTURE(cuMemcpy3DAsync_v2(params, s)));
 }
 
 API(cuGraphAddMemsetNode,
@@ -119,20 +126,20 @@ API(cuGraphAddMemsetNode,
     (ret, graph, dependencies, n, params, context))
 {
         TRY(check(ret, graph, dependencies, n, params));
-        return take_over(ret, graph, CAPTURE(set(s, params)));
+        return take_over(ret, graph, dependencies, NULL, n, CAPTURE(set(s, params)));
 }
 
 API(cuGraphAddMemAllocNode, (CUgraphNode *ret, CUgraph graph, const CUgraphNode *dependencies, size_t n, CUDA_MEM_ALLOC_NODE_PARAMS *params),
     (ret, graph, dependencies, n, params))
 {
         TRY(check(ret, graph, dependencies, n, params));
-        return take_over(ret, graph, CAPTURE(allocation(s, params)));
+        return take_over(ret, graph, dependencies, NULL, n, CAPTURE(allocation(s, params)));
 }
 
 API(cuGraphAddMemFreeNode, (CUgraphNode *ret, CUgraph graph, const CUgraphNode *dependencies, size_t n, CUdeviceptr at), (ret, graph, dependencies, n, at))
 {
         TRY(check(ret, graph, dependencies, n, graph));
-        return take_over(ret, graph, CAPTURE(cuMemFreeAsync(at, s)));
+        return take_over(ret, graph, dependencies, NULL, n, CAPTURE(cuMemFreeAsync(at, s)));
 }
 
 static CUresult capture_params(CUgraphNodeParams *p, CUgraph *ret)
@@ -158,21 +165,44 @@ static CUresult capture_params(CUgraphNodeParams *p, CUgraph *ret)
         }
 }
 
-API(cuGraphAddNode, (CUgraphNode *ret, CUgraph graph, const CUgraphNode *dependencies, size_t n, CUgraphNodeParams *params),
-    (ret, graph, dependencies, n, params))
+/* A conditional node is none that a capture could make. */
+static CUresult add_branch(CUgraph graph, CUDA_CONDITIONAL_NODE_PARAMS *params, CUgraph *ret)
+{
+        CUresult r;
+
+        pthread_mutex_lock(&engine_lock);
+        *ret = graph_new();
+        r = *ret ? branch_new(graph, *ret, params) : CUDA_ERROR_OUT_OF_MEMORY;
+        if (r && *ret)
+                graph_end(*ret);
+        pthread_mutex_unlock(&engine_lock);
+        return r;
+}
+
+static CUresult add_node(CUgraphNode *ret, CUgraph graph, const CUgraphNode *dependencies, const CUgraphEdgeData *edges, size_t n,
+                         CUgraphNodeParams *params)
 {
         CUgraph from;
 
         TRY(check(ret, graph, dependencies, n, params));
-        TRY(capture_params(params, &from));
-        return take_over(ret, graph, from);
+        if (params->type == CU_GRAPH_NODE_TYPE_CONDITIONAL)
+                TRY(add_branch(graph, &params->conditional, &from));
+        else
+                TRY(capture_params(params, &from));
+        return take_over(ret, graph, dependencies, edges, n, from);
+}
+
+API(cuGraphAddNode, (CUgraphNode *ret, CUgraph graph, const CUgraphNode *dependencies, size_t n, CUgraphNodeParams *params),
+    (ret, graph, dependencies, n, params))
+{
+        return add_node(ret, graph, dependencies, NULL, n, params);
 }
 
 API(cuGraphAddNode_v2,
-    (CUgraphNode *ret, CUgraph graph, const CUgraphNode *dependencies, const void *edges, size_t n, CUgraphNodeParams *params),
+    (CUgraphNode *ret, CUgraph graph, const CUgraphNode *dependencies, const CUgraphEdgeData *edges, size_t n, CUgraphNodeParams *params),
     (ret, graph, dependencies, edges, n, params))
 {
-        return edges ? CUDA_ERROR_NOT_SUPPORTED : cuGraphAddNode_body(ret, graph, dependencies, n, params);
+        return add_node(ret, graph, dependencies, edges, n, params);
 }
 
 static CUresult replace(CUgraphExec e, CUgraphNode node, CUgraph instead)

@@ -72,6 +72,7 @@ CUresult work_run(struct work *w, CUcontext c)
         case WORK_WAIT:
         case WORK_KEEP:
         case WORK_UNKEEP:
+        case WORK_BRANCH:
                 return CUDA_SUCCESS;
         case WORK_HOST:
                 if (!sticky)

@@ -189,6 +189,97 @@ static void own_memory(void)
         CHECK(after == before);
 }
 
+static CUgraphNode node_of(CUgraph g, CUfunction function, uint32_t value)
+{
+        uint64_t words = 1;
+        void *parameters[] = {&a, &words, &value};
+        CUgraphNodeParams p = {.type = CU_GRAPH_NODE_TYPE_KERNEL,
+                               .kernel = {.func = function, .gridDimX = 1, .gridDimY = 1, .gridDimZ = 1, .blockDimX = 1, .blockDimY = 1, .blockDimZ = 1,
+                                          .kernelParams = parameters}};
+        CUgraphNode node;
+
+        OK(cuGraphAddNode(&node, g, NULL, 0, &p));
+        return node;
+}
+
+/* Nodes run in the order that edges say; those that depend on each other make no instance; one graph's are none of another's. */
+static void edges(void)
+{
+        CUgraphEdgeData odd = {.reserved = {1}}, early = {.type = CU_GRAPH_DEPENDENCY_TYPE_PROGRAMMATIC, .from_port = 1};
+        CUgraphNode first, second, third, other, from[4], to[4];
+        CUgraphEdgeData data[4];
+        CUgraphExec exec;
+        CUgraph more, g;
+        size_t n = 4;
+
+        start();
+        OK(cuGraphCreate(&g, 0));
+        OK(cuGraphCreate(&more, 0));
+        second = node_of(g, add, 2);
+        first = node_of(g, fill, 5);
+        third = node_of(g, add, 1);
+        other = node_of(more, add, 1);
+        OK(cuGraphAddDependencies_v2(g, &first, &second, &early, 1));
+        EXPECT(cuGraphAddDependencies_v2(g, &first, &second, NULL, 1), CUDA_ERROR_INVALID_VALUE); /* there already */
+        EXPECT(cuGraphAddDependencies_v2(g, &first, &third, &odd, 1), CUDA_ERROR_INVALID_VALUE);
+        EXPECT(cuGraphAddDependencies_v2(g, &first, &other, NULL, 1), CUDA_ERROR_INVALID_VALUE);
+        EXPECT(cuGraphAddDependencies_v2(g, &first, &first, NULL, 1), CUDA_ERROR_INVALID_VALUE);
+        EXPECT(cuGraphRemoveDependencies(g, &second, &third, 1), CUDA_ERROR_INVALID_VALUE);
+        OK(cuGraphAddDependencies(g, &second, &third, 1));
+        OK(cuGraphGetEdges_v2(g, from, to, data, &n));
+        CHECK(n == 2 && from[0] == first && to[0] == second && data[0].type == early.type && to[1] == third && !data[1].type);
+        OK(cuGraphAddDependencies(g, &third, &first, 1));
+        CHECK(cuGraphInstantiateWithFlags(&exec, g, 0) != CUDA_SUCCESS);
+        OK(cuGraphRemoveDependencies_v2(g, &third, &first, NULL, 1));
+        OK(cuGraphInstantiateWithFlags(&exec, g, 0));
+        OK(cuGraphLaunch(exec, s));
+        OK(cuStreamSynchronize(s));
+        CHECK(word_at(a) == 8);
+        EXPECT(cuStreamUpdateCaptureDependencies_v2(s, &first, NULL, 1, 0), CUDA_ERROR_ILLEGAL_STATE);
+        EXPECT(cuStreamBeginCaptureToGraph(s, g, &other, NULL, 1, CU_STREAM_CAPTURE_MODE_RELAXED), CUDA_ERROR_INVALID_VALUE);
+        OK(cuStreamBeginCaptureToGraph(s, g, &third, NULL, 1, CU_STREAM_CAPTURE_MODE_RELAXED));
+        EXPECT(cuStreamUpdateCaptureDependencies_v2(s, &other, NULL, 1, 0), CUDA_ERROR_INVALID_VALUE);
+        OK(words(add, a, 1, 4, s));
+        OK(cuStreamEndCapture(s, &graph));
+        CHECK(graph == g);
+        OK(cuGraphInstantiateWithFlags(&exec, g, 0));
+        OK(cuGraphLaunch(exec, s));
+        OK(cuStreamSynchronize(s));
+        CHECK(word_at(a) == 12);
+}
+
+/* The body that the handle's value chooses; what could never end is refused. */
+static void conditions(void)
+{
+        CUgraphNodeParams p = {.type = CU_GRAPH_NODE_TYPE_CONDITIONAL, .conditional = {.type = CU_GRAPH_COND_TYPE_SWITCH, .size = 3, .ctx = context}};
+        CUgraphConditionalHandle handle;
+        CUgraphExec exec;
+        CUgraphNode node;
+        CUgraph g, other;
+
+        start();
+        OK(cuMemsetD32_v2(a, 0, 1));
+        OK(cuGraphCreate(&g, 0));
+        OK(cuGraphCreate(&other, 0));
+        OK(cuGraphConditionalHandleCreate(&handle, g, context, 2, CU_GRAPH_COND_ASSIGN_DEFAULT));
+        EXPECT(cuGraphAddNode_v2(&node, g, NULL, NULL, 0, &p), CUDA_ERROR_INVALID_VALUE); /* no such handle */
+        p.conditional.handle = handle;
+        EXPECT(cuGraphAddNode_v2(&node, other, NULL, NULL, 0, &p), CUDA_ERROR_INVALID_VALUE);
+        OK(cuGraphAddNode_v2(&node, g, NULL, NULL, 0, &p));
+        for (uint32_t i = 0; i < 3; i++)
+                (void)node_of(p.conditional.phGraph_out[i], add, 1u << i);
+        p.conditional.type = CU_GRAPH_COND_TYPE_WHILE;
+        p.conditional.size = 1;
+        EXPECT(cuGraphAddNode_v2(&node, g, NULL, NULL, 0, &p), CUDA_ERROR_NOT_SUPPORTED);
+        OK(cuGraphInstantiateWithFlags(&exec, g, 0));
+        OK(cuGraphDestroy(g));
+        OK(cuGraphLaunch(exec, s));
+        OK(cuGraphLaunch(exec, s));
+        OK(cuStreamSynchronize(s));
+        CHECK(word_at(a) == 8);
+        OK(cuGraphExecDestroy(exec));
+}
+
 static void *relaxed_thread(void *argument)
 {
         int mode = CU_STREAM_CAPTURE_MODE_RELAXED;
@@ -248,5 +339,6 @@ static void thread_modes(void)
 
 const struct test_case capture_cases[] = {
         {"graphs", graphs, NULL},         {"forbidden", forbidden, NULL},       {"branches", branches, NULL},
-        {"own-memory", own_memory, NULL}, {"thread-modes", thread_modes, NULL}, {NULL, NULL, NULL},
+        {"own-memory", own_memory, NULL}, {"thread-modes", thread_modes, NULL}, {"edges", edges, NULL},
+        {"conditions", conditions, NULL}, {NULL, NULL, NULL},
 };

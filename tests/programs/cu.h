@@ -132,8 +132,22 @@
           (CUgraphNode *, CUgraph, const CUgraphNode *, size_t, CUDA_MEM_ALLOC_NODE_PARAMS *))                         \
         X(cuGraphAddMemFreeNode, cuGraphAddMemFreeNode, 11040,                                                         \
           (CUgraphNode *, CUgraph, const CUgraphNode *, size_t, CUdeviceptr))                                          \
-        X(cuGraphAddNode, cuGraphAddNode, 12020,                                                                       \
-          (CUgraphNode *, CUgraph, const CUgraphNode *, size_t, CUgraphNodeParams *))                                  \
+        X(cuGraphAddNode, cuGraphAddNode_v2, 12030,                                                           \
+          (CUgraphNode *, CUgraph, const CUgraphNode *, const CUgraphEdgeData *, size_t, CUgraphNodeParams *))         \
+        X(cuGraphAddDependencies, cuGraphAddDependencies_v2, 12030,                                                    \
+          (CUgraph, const CUgraphNode *, const CUgraphNode *, const CUgraphEdgeData *, size_t))                        \
+        X(cuGraphRemoveDependencies, cuGraphRemoveDependencies_v2, 12030,                                              \
+          (CUgraph, const CUgraphNode *, const CUgraphNode *, const CUgraphEdgeData *, size_t))                        \
+        X(cuGraphGetEdges, cuGraphGetEdges_v2, 12030,                                                                  \
+          (CUgraph, CUgraphNode *, CUgraphNode *, CUgraphEdgeData *, size_t *))                                        \
+        X(cuGraphConditionalHandleCreate, cuGraphConditionalHandleCreate, 12030,                                       \
+          (CUgraphConditionalHandle *, CUgraph, CUcontext, unsigned, unsigned))                                        \
+        X(cuGraphInstantiateWithParams, cuGraphInstantiateWithParams, 12000,                                           \
+          (CUgraphExec *, CUgraph, CUDA_GRAPH_INSTANTIATE_PARAMS *))                                                   \
+        X(cuStreamBeginCaptureToGraph, cuStreamBeginCaptureToGraph, 12030,                                             \
+          (CUstream, CUgraph, const CUgraphNode *, const CUgraphEdgeData *, size_t, int))                              \
+        X(cuStreamUpdateCaptureDependencies, cuStreamUpdateCaptureDependencies_v2, 12030,                              \
+          (CUstream, CUgraphNode *, const CUgraphEdgeData *, size_t, unsigned))                                        \
         X(cuGraphExecKernelNodeSetParams, cuGraphExecKernelNodeSetParams_v2, 12000,                                    \
           (CUgraphExec, CUgraphNode, const CUDA_KERNEL_NODE_PARAMS *))                                                 \
         X(cuGraphExecMemcpyNodeSetParams, cuGraphExecMemcpyNodeSetParams, 10020,                                       \

@@ -74,7 +74,7 @@ static struct {
         CUdeviceptr copied; /* where the second one copies to */
 } nodes;
 
-static CUDA_KERNEL_NODE_PARAMS on_words(CUfunction f, void **parameters)
+CUDA_KERNEL_NODE_PARAMS on_words(CUfunction f, void **parameters)
 {
         return (CUDA_KERNEL_NODE_PARAMS){.func = f, .gridDimX = 4, .gridDimY = 1, .gridDimZ = 1, .blockDimX = 256, .blockDimY = 1, .blockDimZ = 1,
                                          .kernelParams = parameters};
@@ -144,7 +144,7 @@ void nodes_begin(void)
         CU(cu.cuGraphAddMemcpyNode(&nodes.copy, nodes.graph, &nodes.add, 1, &copy, base.context));
         CU(cu.cuGraphAddMemsetNode(&filled, nodes.graph, NULL, 0, &set, base.context));
         any.kernel = on_words(base.add, parameters);
-        CU(cu.cuGraphAddNode(&last, nodes.graph, &filled, 1, &any));
+        CU(cu.cuGraphAddNode(&last, nodes.graph, &filled, NULL, 1, &any));
         CU(cu.cuGraphInstantiateWithFlags(&nodes.exec, nodes.graph, 0));
         nodes.copied = area + 4096;
         memory_by_hand();

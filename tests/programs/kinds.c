@@ -428,6 +428,7 @@ static const struct kind kinds[] = {
         {"arrays", arrays_begin, arrays_round, arrays_end},
         {"graphs", graphs_begin, graphs_round, graphs_end},
         {"nodes", nodes_begin, nodes_round, nodes_end},
+        {"edges", edges_begin, edges_round, edges_end},
         {"values", values_begin, values_round, values_end},
         {"cooperative", cooperative_begin, cooperative_round, nothing},
         {"attached", attached_begin, attached_round, attached_end},

@@ -1,4 +1,4 @@
-/* kinds.h: what the kinds of kinds.c and kinds-graphs.c have in common: the ordinary memory that they play with, and how they check. */
+/* kinds.h: what the kinds of kinds.c, kinds-graphs.c and kinds-edges.c have in common: the ordinary memory that they play with, and how they check. */
 #pragma once
 
 #include "cu.h"
@@ -37,6 +37,12 @@ void graphs_end(void);
 void nodes_begin(void);
 void nodes_round(uint32_t round);
 void nodes_end(void);
+CUDA_KERNEL_NODE_PARAMS on_words(CUfunction f, void **parameters); /* parameters: address, words, argument */
 void values_begin(void);
 void values_round(uint32_t round);
 void values_end(void);
+
+/* kinds-edges.c */
+void edges_begin(void);
+void edges_round(uint32_t round);
+void edges_end(void);

@@ -3,7 +3,7 @@ it must tell the same."""
 import pytest
 from conftest import MIB, built, result
 
-KINDS = ["streams", "host", "managed", "arrays", "graphs", "nodes", "values", "cooperative", "attached", "contexts", "green"]
+KINDS = ["streams", "host", "managed", "arrays", "graphs", "nodes", "edges", "values", "cooperative", "attached", "contexts", "green"]
 KEPT = {"managed": 2 * MIB, "arrays": 64 * 64 * 4 * 5}
 
 

@@ -275,6 +275,31 @@ typedef struct {
         CUdeviceptr dptr;
 } CUDA_MEM_ALLOC_NODE_PARAMS;
 
+/* A graph node that runs one of its graphs, or none, as the value of the handle says. */
+typedef unsigned long long CUgraphConditionalHandle;
+typedef struct {
+        CUgraphConditionalHandle handle;
+        int type;
+        unsigned int size;
+        CUgraph *phGraph_out; /* answer: as many graphs as size says */
+        CUcontext ctx;
+} CUDA_CONDITIONAL_NODE_PARAMS;
+enum { CU_GRAPH_COND_TYPE_IF = 0, CU_GRAPH_COND_TYPE_WHILE = 1, CU_GRAPH_COND_TYPE_SWITCH = 2, CU_GRAPH_COND_ASSIGN_DEFAULT = 1 };
+
+/* What an edge between two nodes carries; all zero: the later one begins when the earlier one has ended. */
+typedef struct {
+        unsigned char from_port, to_port, type, reserved[5];
+} CUgraphEdgeData;
+enum { CU_GRAPH_DEPENDENCY_TYPE_DEFAULT = 0, CU_GRAPH_DEPENDENCY_TYPE_PROGRAMMATIC = 1, CU_STREAM_ADD_CAPTURE_DEPENDENCIES = 0,
+       CU_STREAM_SET_CAPTURE_DEPENDENCIES = 1 };
+
+typedef struct {
+        unsigned long long flags;
+        CUstream hUploadStream;
+        CUgraphNode hErrNode_out;
+        int result_out;
+} CUDA_GRAPH_INSTANTIATE_PARAMS;
+
 typedef struct {
         int type, reserved0[3];
         union {
@@ -288,11 +313,12 @@ typedef struct {
                 CUDA_MEMSET_NODE_PARAMS memset;
                 CUDA_MEM_ALLOC_NODE_PARAMS alloc;
                 CUdeviceptr free;
+                CUDA_CONDITIONAL_NODE_PARAMS conditional;
         };
         long long reserved2;
 } CUgraphNodeParams;
 enum { CU_GRAPH_NODE_TYPE_KERNEL = 0, CU_GRAPH_NODE_TYPE_MEMCPY = 1, CU_GRAPH_NODE_TYPE_MEMSET = 2, CU_GRAPH_NODE_TYPE_EMPTY = 5,
-       CU_GRAPH_NODE_TYPE_MEM_ALLOC = 10, CU_GRAPH_NODE_TYPE_MEM_FREE = 11 };
+       CU_GRAPH_NODE_TYPE_MEM_ALLOC = 10, CU_GRAPH_NODE_TYPE_MEM_FREE = 11, CU_GRAPH_NODE_TYPE_CONDITIONAL = 13 };
 
 typedef struct {
         int result;
