@@ -24,6 +24,8 @@ enum cli_exit {
 };
 
 #define CLI_MESSAGE 512
+/* Of a measured number that is not whole, where programs read it: 0.3, not 0.30000000000000004, and of a year in seconds still the tenth of a millisecond. */
+#define CLI_DIGITS 12
 
 struct verb {
         const char *name;

@@ -144,7 +144,7 @@ static int run(const struct verb *self, int argc, char **argv)
         }
         if (f.json) {
                 json_t *o = probes_json(s);
-                char *text scoped_free = o ? json_dumps(o, JSON_INDENT(1)) : NULL;
+                char *text scoped_free = o ? json_dumps(o, JSON_INDENT(1) | JSON_REAL_PRECISION(CLI_DIGITS)) : NULL;
 
                 json_decref(o);
                 b.failed |= !text;

@@ -101,7 +101,7 @@ static int show(const struct probes_snapshot *now, const struct probes_snapshot 
 
         if (o->json) {
                 json_t *json = probes_latency_json(now, PROBES_MAX_RUNNERS);
-                char *text scoped_free = json ? json_dumps(json, o->watch ? JSON_COMPACT : JSON_INDENT(1)) : NULL;
+                char *text scoped_free = json ? json_dumps(json, (o->watch ? JSON_COMPACT : JSON_INDENT(1)) | JSON_REAL_PRECISION(CLI_DIGITS)) : NULL;
 
                 json_decref(json);
                 b.failed |= !text;

@@ -34,6 +34,18 @@ static void label(struct strbuf *b, bool *first, const char *name, const char *v
         *first = false;
 }
 
+/* What counts whole things is told in full. */
+static void put_value(struct strbuf *b, const char *before, double value)
+{
+        const double most = (double)(INT64_C(1) << 53); /* beyond it doubles do not tell one from the next */
+        bool whole = value > -most && value < most && value == (double)(int64_t)value;
+
+        if (whole)
+                strbuf_add(b, "%s %" PRId64 "\n", before, (int64_t)value);
+        else
+                strbuf_add(b, "%s %.*g\n", before, CLI_DIGITS, value);
+}
+
 /* One line of a histogram: bound NULL: none. */
 static void put_part(struct strbuf *b, enum metric m, const char *part, const char *bound, double value, va_list labels)
 {
@@ -48,7 +60,7 @@ static void put_part(struct strbuf *b, enum metric m, const char *part, const ch
         va_end(again);
         if (bound)
                 label(b, &first, "le", bound);
-        strbuf_add(b, "%s %.17g\n", first ? "" : "}", value);
+        put_value(b, first ? "" : "}", value);
 }
 
 void metric_put_latency(struct metric_writer *w, enum metric m, const struct latency *latency, ...)
@@ -79,7 +91,7 @@ static void put_any(struct metric_writer *w, enum metric m, double value, va_lis
         strbuf_add(b, "%s", metrics[m].name);
         while ((name = va_arg(labels, const char *)))
                 label(b, &first, name, va_arg(labels, const char *));
-        strbuf_add(b, "%s %.17g\n", first ? "" : "}", value);
+        put_value(b, first ? "" : "}", value);
 }
 
 static void put_signed(struct metric_writer *w, enum metric m, double value, ...) __attribute__((sentinel));

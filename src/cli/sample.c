@@ -296,7 +296,7 @@ static int run(const struct verb *self, int argc, char **argv)
         r = top_look(&s->sources, NULL);
         top_wait_probes(&s->sources, PROBES_NS);
         o = sample_json(s, r < 0 ? s->sources.message : NULL);
-        text = json_dumps(o, JSON_INDENT(2));
+        text = json_dumps(o, JSON_INDENT(2) | JSON_REAL_PRECISION(CLI_DIGITS));
         json_decref(o);
         top_sources_close(&s->sources);
         if (!text) {

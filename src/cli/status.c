@@ -40,7 +40,7 @@ static int run(const struct verb *self, int argc, char **argv)
         }
         if (status.json) {
                 json_t *o = status_json(&s);
-                char *text scoped_free = o ? json_dumps(o, JSON_INDENT(2)) : NULL;
+                char *text scoped_free = o ? json_dumps(o, JSON_INDENT(2) | JSON_REAL_PRECISION(CLI_DIGITS)) : NULL;
 
                 json_decref(o);
                 strbuf_add(&b, "%s\n", text ? text : "");

@@ -1,6 +1,7 @@
 /* test-metrics.c: the text for Prometheus: its form, what is unavailable, hostile names, bounds; and that dashboard and alerts name what is there. */
 #include "cli/metrics.h"
 #include "base/text.h"
+#include "cli/metrics-writer.h"
 #include "cli/test-snapshot.h"
 
 #include <ctype.h>
@@ -136,6 +137,28 @@ static void the_form_holds(void **state)
         assert_non_null(strstr(text, "# TYPE berth_device_switches counter\nberth_device_switches_total{"));
         assert_string_equal(text + strlen(text) - 6, "# EOF\n");
         free(text);
+}
+
+static void figures_are_sensible(void **state)
+{
+        static const struct {
+                double value;
+                const char *text;
+        } all[] = {
+                {0, "0"}, {0.1 + 0.2, "0.3"}, {1.0 / 3, "0.333333333333"}, {1099511627776.0, "1099511627776"}, {9007199254740991.0, "9007199254740991"},
+                {31536000.1234, "31536000.1234"}, {1e300, "1e+300"}, {0.000001, "1e-06"},
+        };
+
+        for (size_t i = 0; i < ARRAY_SIZE(all); i++) {
+                struct metric_writer *w scoped_free = calloc(1, sizeof *w);
+                char expected[80];
+
+                assert_non_null(w);
+                snprintf(expected, sizeof expected, "%s %s\n", names[METRIC_UP], all[i].text);
+                metric_put(w, METRIC_UP, all[i].value, NULL);
+                assert_string_equal(w->lines[METRIC_UP].text, expected);
+                strbuf_done(&w->lines[METRIC_UP]);
+        }
 }
 
 static void what_is_unavailable_has_no_line(void **state)
@@ -351,6 +374,7 @@ int main(void)
 {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(the_form_holds),
+                cmocka_unit_test(figures_are_sensible),
                 cmocka_unit_test(what_is_unavailable_has_no_line),
                 cmocka_unit_test(programs_are_bounded_and_summed),
                 cmocka_unit_test(what_probes_counted),

@@ -98,6 +98,9 @@ def test_sample(node):
     assert any(p["pid"] == program.pid for p in sample["processes"])
     assert sample["devices"][0]["power_mw"] is None
     assert sample["machine"]["memory_bytes"] > 0
+    # Figures that were measured, not what is left of adding them up in binary.
+    for text in (done.stdout, node.berth("metrics").stdout, node.berth("status", "--json").stdout):
+        assert text and not re.search(r"[1-9]\d*\.\d{12}|0\.0*[1-9]\d{12}", text), re.findall(r".*\.\d{12}.*", text)
     node.tell()
 
 
