@@ -3,7 +3,7 @@
 
 #include "base/clock.h"
 #include "base/error.h"
-#include "bpf/ladder.h"
+#include "bpf/climb.h"
 #include "bpf/trial.h"
 
 #include "file-rungs.h"
@@ -11,6 +11,7 @@
 
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
+#include <inttypes.h>
 #include <linux/membarrier.h>
 #include <stdio.h>
 #include <string.h>
@@ -29,6 +30,7 @@ struct files {
         uint32_t entries, entries_max;
         uint64_t read_ns;
         bool without_closes;
+        uint32_t missed_at; /* in the family's blind list, + 1; 0: none was missed */
 };
 
 static size_t rows_bytes(const struct files *f)
@@ -236,6 +238,21 @@ bool files_name(struct files *f, const struct file_name_key *key, struct file_na
         return true;
 }
 
+/* Whom such a run would have counted for nobody knows, or whether anybody: so it stands beside the sums. */
+static void tell_missed(struct files *f, struct probes_family *family)
+{
+        struct bpf_program *program;
+        uint64_t missed = 0;
+
+        bpf_object__for_each_program(program, f->skeleton->obj)
+                missed += climb_missed(program);
+        if (!missed || (!f->missed_at && family->blind_count == PROBES_MAX_BLIND))
+                return;
+        if (!f->missed_at)
+                f->missed_at = ++family->blind_count;
+        snprintf(family->blind[f->missed_at - 1], sizeof family->blind[0], "%" PRIu64 " runs the kernel left out", missed);
+}
+
 void files_family(struct files *f, struct probes_family *family)
 {
         struct file_totals t;
@@ -249,4 +266,5 @@ void files_family(struct files *f, struct probes_family *family)
         family->links = f->links.count;
         family->programs = f->links.count;
         family->read_ns = f->read_ns;
+        tell_missed(f, family);
 }
