@@ -307,6 +307,31 @@ static void test_declared_too_much_ends_with_the_slice(void **state)
 }
 
 /* What it owned in its last turn is what it comes in with, though it owns less for the moment. */
+/* Its slice has only begun, but its mate's has ended, and with that it would go as well: nobody has to as long as what is kept for it suffices. */
+static void test_what_is_kept_for_a_mate_goes_before_anybody(void **state)
+{
+        uint32_t a, mate, b, c;
+
+        (void)state;
+        begin();
+        a = add_spec((struct gate_client_spec){.priority = WIRE_NORMAL, .job = 3});
+        want(a, 30);
+        owns(a, 30, 0);
+        b = running(WIRE_BATCH, 10);
+        c = running(WIRE_NORMAL, 10);
+        work_for(60 * S, a, b);
+        mate = add_spec((struct gate_client_spec){.priority = WIRE_NORMAL, .job = 3, .need_bytes = 50});
+        want(mate, 10);
+        expect(GATE_GO, mate);
+        assert_int_equal(gate_memory(g, now, mate, 0, 0, 0, 0, 50), 0);
+        hear();
+        now += 1 * MS;
+        want(c, 30);
+        assert_int_equal(expect(GATE_AVAILABLE, c)->bytes, 20);
+        assert_null(find(GATE_GIVE_WAY, a));
+        assert_null(find(GATE_GIVE_WAY, b));
+}
+
 static void test_need_as_observed(void **state)
 {
         uint32_t a, b;
@@ -454,6 +479,7 @@ int main(void)
                 cmocka_unit_test(test_two_grow_and_the_older_had_its_turn),
                 cmocka_unit_test(test_declared_need_is_kept_while_it_grows),
                 cmocka_unit_test(test_declared_too_much_ends_with_the_slice),
+                cmocka_unit_test(test_what_is_kept_for_a_mate_goes_before_anybody),
                 cmocka_unit_test(test_need_as_observed),
                 cmocka_unit_test(test_let_in_past_the_head_for_a_turn),
         };

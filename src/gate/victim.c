@@ -249,14 +249,24 @@ static void carry_out(struct gate *g, struct victim *v, uint64_t bytes)
         }
 }
 
+/* It may be asked now, or a mate on the device may, and it would go as well. */
+static bool may_have_to_go(struct gate *g, const struct unit *u, const struct client *c)
+{
+        struct victim v;
+
+        for_each_in_job (g, client_index(g, c), mate)
+                if (mate->device == c->device && mate->state == WIRE_RUNNING && candidate(g, u, mate, &v))
+                        return true;
+        return false;
+}
+
 /* What is kept for those that have to make room by now: nothing moves for it. */
 static uint64_t keepsakes(struct gate *g, const struct unit *u, uint32_t device, uint64_t need, bool act)
 {
         uint64_t total = 0;
-        struct victim v;
 
         for_each_on_device (g, device_at(g, device), c) {
-                if (total >= need || !c->kept || !candidate(g, u, c, &v))
+                if (total >= need || !c->kept || !may_have_to_go(g, u, c))
                         continue;
                 total += c->kept;
                 if (act) {
