@@ -41,6 +41,19 @@ static void test_text(void **state)
         strbuf_done(&b);
 }
 
+static void test_small_arena(void **state)
+{
+        struct snapshot s = test_world();
+        struct strbuf b = {0};
+
+        s.daemon.arena_needed_mib = 1500;
+        status_text(&s, &b);
+        assert_false(b.failed);
+        assert_non_null(strstr(b.text, "too small for these programs to take turns"));
+        assert_non_null(strstr(b.text, "Set arena.size to at least 1500 MiB and restart berthd"));
+        strbuf_done(&b);
+}
+
 static void test_empty(void **state)
 {
         struct snapshot s = {.daemon = {.version = "0.1.0", .pid = 5}};
@@ -197,6 +210,7 @@ int main(void)
 {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_text),           cmocka_unit_test(test_empty),
+                cmocka_unit_test(test_small_arena),
                 cmocka_unit_test(test_soft_and_job_limits),
                 cmocka_unit_test(test_unknown_device), cmocka_unit_test(test_nothing_measured),
                 cmocka_unit_test(test_watched_device), cmocka_unit_test(test_extremes),
