@@ -227,7 +227,7 @@ static int open_rung(uint32_t rung, const struct gpu_options *o, char text[120],
         gpu->period_ns = gpu->window_ns = o->period_ns;
         gpu->processors = (uint32_t)processors;
         gpu->each_processor = calloc(gpu->processors, sizeof *gpu->each_processor);
-        if (!gpu->each_processor || libraries_new(&gpu->libraries) < 0)
+        if (!gpu->each_processor || libraries_new("/proc", &gpu->libraries) < 0)
                 return -ENOMEM;
         gpu->skeleton = gpu_bpf__open();
         if (!gpu->skeleton)

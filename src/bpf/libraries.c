@@ -34,6 +34,7 @@ struct copy {
 };
 
 struct libraries {
+        const char *proc;
         struct process *processes;
         struct copy copies[LIBRARIES_MOST];
         uint64_t refused;
@@ -41,12 +42,13 @@ struct libraries {
 
 _Static_assert(LIBRARIES_MOST <= 64, "a bit for each");
 
-int libraries_new(struct libraries **ret)
+int libraries_new(const char *proc, struct libraries **ret)
 {
         struct libraries *l = calloc(1, sizeof *l);
 
         if (!l)
                 return -ENOMEM;
+        l->proc = proc;
         for (uint32_t i = 0; i < LIBRARIES_MOST; i++)
                 l->copies[i].fd = -1;
         *ret = l;
@@ -152,7 +154,8 @@ static void try_path(struct libraries *l, struct process *p, const char *path, u
         for (uint32_t i = 0; i < LIBRARIES_MOST; i++)
                 if (l->copies[i].fd >= 0 && l->copies[i].inode == inode)
                         p->copies |= UINT64_C(1) << i;
-        snprintf(within, sizeof within, "/proc/%u/root%s", p->pid, path);
+        if ((size_t)snprintf(within, sizeof within, "%s/%u/root%s", l->proc, p->pid, path) >= sizeof within)
+                return;
         /* Not blocking: what has this name may be anything by now. */
         fd = open(within, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
         if (fd < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || st.st_ino != inode)
@@ -173,10 +176,10 @@ static void try_path(struct libraries *l, struct process *p, const char *path, u
 static void look(struct libraries *l, struct process *p, uint64_t now, const struct libraries_news *news)
 {
         uint64_t inode = 0, last = 0;
-        char path[64], line[4300];
+        char path[256], line[4300];
         FILE *f;
 
-        snprintf(path, sizeof path, "/proc/%u/maps", p->pid);
+        snprintf(path, sizeof path, "%s/%u/maps", l->proc, p->pid);
         f = fopen(path, "re");
         if (!f)
                 return;
@@ -196,7 +199,7 @@ void libraries_scan(struct libraries *l, uint64_t now, const struct libraries_ne
 {
         struct process *p, *next;
         struct dirent *entry;
-        DIR *proc = opendir("/proc");
+        DIR *proc = opendir(l->proc);
 
         if (!proc)
                 return;

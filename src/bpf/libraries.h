@@ -7,7 +7,8 @@
 
 struct libraries;
 
-must_check int libraries_new(struct libraries **ret);
+/* proc: "/proc", or what stands for it; stays the caller's. */
+must_check int libraries_new(const char *proc, struct libraries **ret);
 void libraries_free(struct libraries *libraries);
 SCOPED_FN(struct libraries *, libraries_free)
 
