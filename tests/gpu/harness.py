@@ -8,7 +8,6 @@ import contextlib
 import json
 import os
 import pathlib
-import re
 import select
 import shutil
 import signal
@@ -115,22 +114,6 @@ class Program:
         return pathlib.Path(self.log).read_text(errors='replace').strip()[-600:]
 
 
-def memory_total():
-    return next(int(line.split()[1]) * 1024 for line in open('/proc/meminfo') if line.startswith('MemTotal:'))
-
-
-def grow_memory(s):
-    """Some virtual machines have little memory at first and get more as it is used up. The arena takes only what the machine can spare, so it would wait for more
-    for good: use it up once, in a process of its own."""
-    number, unit = re.fullmatch(r'([0-9.]+)(GiB|MiB)', s.given['arena.size']).groups()
-    wanted, before, begin = int(float(number) * {'GiB': 2**30, 'MiB': 2**20}[unit]) + 8 * 2**30, memory_total(), time.monotonic()
-    if before >= wanted:
-        return
-    code = 'import mmap,sys\nkeep = []\nfor _ in range(int(sys.argv[1])):\n    keep.append(mmap.mmap(-1, 1 << 30, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | mmap.MAP_POPULATE))'
-    subprocess.run([sys.executable, '-c', code, str(wanted >> 30)], timeout=120, check=False)
-    s.say(f'memory of the machine: {before >> 30} GiB, {memory_total() >> 30} after use, in {time.monotonic() - begin:.1f} s')
-
-
 class Suite:
     def __init__(self, options):
         self.options, self.software = options, options.software
@@ -151,7 +134,7 @@ class Suite:
             self.env['BERTH_SOFTWARE_DIR'] = str(self.dir / 'device')
         self.berth = str(self.build / 'src/cli/berth')
         self.devices = 1 if self.software else len(self.smi('--query-gpu=name', '--format=csv,noheader').splitlines())
-        self.two, self.grown = False, False
+        self.two = False
 
     # What is said
 
@@ -199,9 +182,6 @@ class Suite:
 
     def start_daemon(self):
         self.write_settings()
-        if not self.grown and not self.software:
-            self.grown = True
-            grow_memory(self)
         with open(self.dir / 'berthd.log', 'a') as log:
             self.daemon = subprocess.Popen([str(self.build / 'src/node/berthd')], env=self.env, stderr=log, stdout=log, start_new_session=True)
         end = time.monotonic() + 60

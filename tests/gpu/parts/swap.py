@@ -183,8 +183,7 @@ def neighbour(s):
     """Two devices: the memory goes to the other one's free memory over NVLink, not to the host. With units of the usual size, and with larger ones."""
     found = {}
     for unit in ('', '256MiB') if not s.software else ('',):
-        # The taker sits on what it took until it is told; the arena has to be made anew with each daemon.
-        s.configure(slice__min='20s', **({} if s.software else {'arena__size': '64GiB'}), **({'client__unit': unit} if unit else {}))
+        s.configure(slice__min='20s', **({'client__unit': unit} if unit else {}))  # the taker sits on what it took until it is told
         holder, taker = s.hold(real=True), s.hold()
         holder.ask(f'alloc {s.size(60, 96)} {s.size(1, 16)}')
         s.wait_backed(holder)
