@@ -16,7 +16,7 @@ const BUILD = path.resolve(process.env.BERTH_BUILD ?? path.join(ROOT, "build"));
 const IMAGES = path.join(ROOT, "docs/images");
 const WANTED = process.argv.slice(2);
 const PASSWORD = "a long pass phrase";
-const CHROMIUM = [process.env.BERTH_CHROMIUM, "/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"].find((p) => p && existsSync(p));
+const CHROMIUM = [process.env.BERTH_CHROMIUM, "/usr/bin/chromium-headless-shell", "/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"].find((p) => p && existsSync(p));
 const PROGRAMS = [["train-lora", 420, "batch"], ["diffusion", 380, "interactive"], ["captioner", 300, "normal"], ["embedder", 160, "normal"]];
 const SETTINGS = `[device]
 kind = software
