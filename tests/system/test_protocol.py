@@ -194,11 +194,12 @@ def test_one_user_may_not_take_every_connection(machine):
 
 
 def test_a_hundred_programs_come_and_go(node):
+    uuid = uuid_of(node)
     for _ in range(5):
         peers = [wire.Peer(node) for _ in range(100)]
         for peer in peers:
             peer.hello()
-            peer.say("DEVICE", uuid=uuid_of(node), total_bytes=256 * MIB)
+            peer.say("DEVICE", uuid=uuid, total_bytes=256 * MIB)
         for peer in peers:
             peer.expect("DEVICE_OK")
             peer.close()
