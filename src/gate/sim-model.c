@@ -151,39 +151,74 @@ static void canonical(const struct gate *g)
         }
 }
 
-static void mix(uint64_t key[2], const void *data, size_t bytes)
+/*
+ * Most of a search is to tell states apart, so a digest has four lanes that don't wait for one another, each with two words by different
+ * arithmetic; they are folded into one pair of words at the end.
+ */
+enum { LANES = 4 };
+
+struct digest {
+        uint64_t a[LANES], b[LANES];
+};
+
+static inline uint64_t turned(uint64_t word, int bits)
+{
+        return word << bits | word >> (64 - bits);
+}
+
+static inline void mix_word(struct digest *d, int lane, uint64_t word)
+{
+        d->a[lane] = turned((d->a[lane] ^ word) * UINT64_C(0x9fb21c651e98df25), 31);
+        d->b[lane] = turned((d->b[lane] + word) * UINT64_C(0xd6e8feb86659fd93), 29);
+}
+
+static void mix(struct digest *d, const void *data, size_t bytes)
 {
         const uint8_t *at = data;
-        uint64_t word;
+        uint64_t words[LANES];
 
-        for (; bytes; at += 8, bytes -= bytes < 8 ? bytes : 8) {
-                word = 0;
-                memcpy(&word, at, bytes < 8 ? bytes : 8);
-                key[0] = (key[0] ^ word) * UINT64_C(0x9fb21c651e98df25);
+        for (; bytes >= sizeof(words); at += sizeof(words), bytes -= sizeof(words)) {
+                memcpy(words, at, sizeof(words));
+                for (int lane = 0; lane < LANES; lane++)
+                        mix_word(d, lane, words[lane]);
+        }
+        memset(words, 0, sizeof(words));
+        memcpy(words, at, bytes);
+        for (int lane = 0; lane * sizeof(*words) < bytes; lane++)
+                mix_word(d, lane, words[lane]);
+}
+
+static void fold(const struct digest *d, uint64_t key[2])
+{
+        key[0] = 1;
+        key[1] = 2;
+        for (int lane = 0; lane < LANES; lane++) {
+                key[0] = (key[0] ^ d->a[lane]) * UINT64_C(0x9fb21c651e98df25);
                 key[0] ^= key[0] >> 28;
-                key[1] = (key[1] + word) * UINT64_C(0xd6e8feb86659fd93) ^ key[0];
+                key[1] = ((key[1] + d->b[lane]) * UINT64_C(0xd6e8feb86659fd93)) ^ key[0];
                 key[1] ^= key[1] >> 32;
         }
+        key[0] |= 1;
 }
 
 static void digest(const struct world *w, bool budgets, uint64_t key[2])
 {
-        key[0] = 1;
-        key[1] = 2;
+        struct digest d = {{1, 2, 3, 4}, {5, 6, 7, 8}};
+
         canonical(w->gate);
-        mix(key, (const char *)canon + offsetof(struct gate, now), sizeof(struct gate) - offsetof(struct gate, now));
-        mix(key, device_at(canon, 0), canon->max_devices * sizeof(struct device));
-        mix(key, client_at(canon, 0), setup->clients * sizeof(struct client));
+        mix(&d, (const char *)canon + offsetof(struct gate, now), sizeof(struct gate) - offsetof(struct gate, now));
+        mix(&d, device_at(canon, 0), canon->max_devices * sizeof(struct device));
+        mix(&d, client_at(canon, 0), setup->clients * sizeof(struct client));
         for (uint32_t i = 0; i < setup->clients; i++) {
                 struct actor a = w->actors[i];
 
                 if (!budgets)
                         a.wants_left = a.grows_left = a.frees_left = a.fails_left = 0;
-                mix(key, &a, sizeof(a));
+                mix(&d, &a, sizeof(a));
         }
-        mix(key, budgets ? &w->deaths_left : (const uint8_t *)"", 1);
-        mix(key, &w->arena, 1);
-        key[0] |= 1;
+        mix(&d, budgets ? &w->deaths_left : (const uint8_t *)"", 1);
+        mix(&d, &w->arena, 1);
+        fold(&d, key);
 }
 
 static const char *const deed_names[CLIENTS][DEEDS] = {
