@@ -384,7 +384,7 @@ static int run(const struct verb *self, int argc, char **argv)
 
 const struct verb verb_models = {
         .name = "models",
-        .arguments = "[list | add NAME | remove NAME | show NAME | start NAME | stop NAME]",
+        .arguments = "[list]\nadd NAME\nremove NAME\nshow NAME\nstart NAME\nstop NAME",
         .words = "list add remove show start stop",
         .summary = "add, list, start and stop models",
         .more = "The models of a machine stand in a file, the catalogue (docs/engines.md explains it); the worker there notices changes by itself. STATE is what the pool knows: ready, "

@@ -13,7 +13,7 @@
 
 static struct frame frame;
 
-static const char golden[] = "berth top  12:00:00  up 1.2 min  arena 384 MiB lent of 1.0 GiB  berthd 0.1.0 pid\n"
+static const char golden[] = "berth top  12:00:00  up 1.2 min  arena 384 MiB lent of 1.0 GiB  berthd 0.1.0\n"
                              "0 Berth software device software  3 programs, 2 waiting  longest wait 3.00 s\n"
                              "  [############################%...    ] 208 MiB of 230 MiB room, 256 MiB\n"
                              "  use, memory in use, power, temperature unavailable\n"

@@ -12,6 +12,8 @@ extern const char top_shades[STYLE_SHADES];
 
 /* Text from the pen's place on, cut at the edge; what is not printable ASCII becomes '?'. */
 void top_put(struct pen *p, enum style style, const char *format, ...) __attribute__((format(printf, 3, 4)));
+/* The same, or nothing where not all of it has room: half a number is a wrong one. False: nothing. */
+bool top_fit(struct pen *p, enum style style, const char *format, ...) __attribute__((format(printf, 3, 4)));
 void top_next(struct pen *p);
 /* Blanks up to a column, in a style. */
 void top_fill(struct pen *p, enum style style, unsigned int column);

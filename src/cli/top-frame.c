@@ -13,6 +13,14 @@
 
 const char top_shades[STYLE_SHADES] = {'#', '=', '%', '+', '*', '-'};
 
+static void put(struct pen *p, enum style style, const char *text)
+{
+        if (p->row >= p->f->height)
+                return;
+        for (const char *s = text; *s && p->column < p->f->width; s++, p->column++)
+                p->f->cells[p->row][p->column] = (struct cell){(unsigned char)(*s >= 32 && *s < 127 ? *s : '?'), (uint8_t)style};
+}
+
 void top_put(struct pen *p, enum style style, const char *format, ...)
 {
         char text[TOP_WIDTH_MAX + 1];
@@ -21,10 +29,21 @@ void top_put(struct pen *p, enum style style, const char *format, ...)
         va_start(args, format);
         vsnprintf(text, sizeof text, format, args);
         va_end(args);
-        if (p->row >= p->f->height)
-                return;
-        for (const char *s = text; *s && p->column < p->f->width; s++, p->column++)
-                p->f->cells[p->row][p->column] = (struct cell){(unsigned char)(*s >= 32 && *s < 127 ? *s : '?'), (uint8_t)style};
+        put(p, style, text);
+}
+
+bool top_fit(struct pen *p, enum style style, const char *format, ...)
+{
+        char text[TOP_WIDTH_MAX + 1];
+        va_list args;
+
+        va_start(args, format);
+        vsnprintf(text, sizeof text, format, args);
+        va_end(args);
+        if (p->column + strlen(text) > p->f->width)
+                return false;
+        put(p, style, text);
+        return true;
 }
 
 void top_next(struct pen *p)
@@ -138,12 +157,12 @@ static void draw_help(struct pen *p)
                 "  g  G          whose plots; their length: 2 min, 10 min, 3 h, 7 days",
                 "  + -           slower, faster           Space  now",
                 "",
-                "  A device's bar shows each program's memory on it in a shade of its own, the same",
-                "  as before its line; dots are room; blanks are the reserve and other programs.",
-                "  CPU% is of one processor: 250 are two and a half. In the machine's bar user time",
-                "  comes first, then the system's, then stolen and waiting time.",
-                "  \"...\" stands where two looks are needed and there was one; \"-\" and \"unavailable\"",
-                "  where nothing can be measured: that is not zero.",
+                "  A device's bar shows each program's memory on it in a shade of its own, the",
+                "  one before its line; dots are room; blanks are the reserve and others' use.",
+                "  CPU% is of one processor: 250 are two and a half. In the machine's bar user",
+                "  time comes first, then the system's, then stolen and waiting time.",
+                "  \"...\" stands where two looks are needed and there was one; \"-\" and",
+                "  \"unavailable\" where nothing can be measured: that is not zero.",
         };
 
         for (size_t i = 0; i < ARRAY_SIZE(lines); i++, top_next(p))
@@ -156,12 +175,14 @@ static void draw_head(struct pen *p, const struct top_world *w, const struct top
 
         top_put(p, STYLE_STRONG, "berth top");
         top_put(p, STYLE_PLAIN, "%s%s", v->clock ? "  " : "", v->clock ? v->clock : "");
-        if (w->now)
-                top_put(p, STYLE_PLAIN, "  up %s  arena %s lent of %s  berthd %s pid %u", text_duration(w->now->daemon.uptime_ns, a, sizeof a),
-                        text_bytes(w->now->daemon.arena_lent_bytes, b, sizeof b), text_bytes(w->now->daemon.arena_bytes, c, sizeof c),
-                        w->now->daemon.version, w->now->daemon.pid);
-        else
+        if (w->now) {
+                top_put(p, STYLE_PLAIN, "  up %s  arena %s lent of %s", text_duration(w->now->daemon.uptime_ns, a, sizeof a),
+                        text_bytes(w->now->daemon.arena_lent_bytes, b, sizeof b), text_bytes(w->now->daemon.arena_bytes, c, sizeof c));
+                if (top_fit(p, STYLE_PLAIN, "  berthd %s", w->now->daemon.version))
+                        top_fit(p, STYLE_PLAIN, " pid %u", w->now->daemon.pid);
+        } else {
                 top_put(p, STYLE_WEAK, "  no daemon");
+        }
         top_next(p);
 }
 

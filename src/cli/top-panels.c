@@ -73,11 +73,11 @@ static void draw_pressure(struct pen *p, const struct top_world *w)
         if (!l->heat_error)
                 top_put(p, l->heat_millicelsius >= 90000 ? STYLE_BAD : STYLE_PLAIN, "  %lld C", (long long)l->heat_millicelsius / 1000);
         if (!l->vm_error && l->vm.oom_kills != MACHINE_UNKNOWN && l->vm.oom_kills)
-                top_put(p, STYLE_BAD, "  %llu OOM kills", (unsigned long long)l->vm.oom_kills);
-        if (!l->stat_error && l->stat.running != MACHINE_UNKNOWN)
-                top_put(p, STYLE_PLAIN, "  %llu run", (unsigned long long)l->stat.running);
+                top_fit(p, STYLE_BAD, "  %llu OOM kills", (unsigned long long)l->vm.oom_kills);
+        if (!l->stat_error && l->stat.running != MACHINE_UNKNOWN && !top_fit(p, STYLE_PLAIN, "  %llu run", (unsigned long long)l->stat.running))
+                return;
         if (!l->stat_error && l->stat.blocked != MACHINE_UNKNOWN && l->stat.blocked)
-                top_put(p, STYLE_WAIT, ", %llu blocked", (unsigned long long)l->stat.blocked);
+                top_fit(p, STYLE_WAIT, ", %llu blocked", (unsigned long long)l->stat.blocked);
 }
 
 static void draw_traffic(struct pen *p, const struct top_world *w)
@@ -95,9 +95,9 @@ static void draw_traffic(struct pen *p, const struct top_world *w)
                 top_put(p, STYLE_PLAIN, "  disk read %s write %s busy %s", top_compact_rate(r->read_bytes, a, sizeof a),
                         top_compact_rate(r->written_bytes, b, sizeof b), r->disk_busy < 0 ? "-" : top_percent(r->disk_busy, c, sizeof c));
         if (r->switches >= 0)
-                top_put(p, STYLE_PLAIN, "  switches %s", top_compact_rate(r->switches, d, sizeof d));
+                top_fit(p, STYLE_PLAIN, "  switches %s", top_compact_rate(r->switches, d, sizeof d));
         if (r->forks >= 0)
-                top_put(p, STYLE_PLAIN, "  new %s", top_compact_rate(r->forks, d, sizeof d));
+                top_fit(p, STYLE_PLAIN, "  new %s", top_compact_rate(r->forks, d, sizeof d));
 }
 
 static void draw_processors(struct pen *p, const struct top_world *w)
@@ -241,7 +241,7 @@ static void draw_shared(struct pen *p, const struct top_world *w, const struct w
         if (d->max_wait_ns) {
                 bool over = d->max_wait_ns > d->max_wait_bound_ns;
 
-                top_put(p, over ? STYLE_BAD : STYLE_PLAIN, "  longest wait %s", text_duration(d->max_wait_ns, a, sizeof a));
+                top_fit(p, over ? STYLE_BAD : STYLE_PLAIN, "  longest wait %s", text_duration(d->max_wait_ns, a, sizeof a));
                 if (over || p->f->width >= 110)
                         top_put(p, over ? STYLE_BAD : STYLE_PLAIN, ", bound %s", text_duration(d->max_wait_bound_ns, b, sizeof b));
         }
@@ -259,7 +259,7 @@ static void draw_shared(struct pen *p, const struct top_world *w, const struct w
         top_put(p, STYLE_PLAIN, " (%s)  swapped %s  switches %llu", text_bytes(d->in_bytes, a, sizeof a), text_bytes(d->swapped_bytes, b, sizeof b),
                 (unsigned long long)d->switches);
         if (d->slice_ns)
-                top_put(p, STYLE_PLAIN, "  slice %s", text_duration(d->slice_ns, a, sizeof a));
+                top_fit(p, STYLE_PLAIN, "  slice %s", text_duration(d->slice_ns, a, sizeof a));
         top_next(p);
 }
 

@@ -305,7 +305,6 @@ static int run_program(const struct verb *self, int argc, char **argv)
 
 const struct verb verb_pool = {
         .name = "pool",
-        .arguments = "[OPTIONS...]",
         .summary = "serve a pool, with all its options: berth-pool(8)",
         .more = "All options are berth-pool's; `berth-pool --help' lists them.\n\nExample:\n\n  berth pool --listen 0.0.0.0:7780 --store postgresql://pool@db.example/pool",
         .run = run_program,
@@ -313,7 +312,6 @@ const struct verb verb_pool = {
 
 const struct verb verb_worker = {
         .name = "worker",
-        .arguments = "[OPTIONS...]",
         .summary = "work for a pool, here or elsewhere: berth-worker(8)",
         .more = "All options are berth-worker's; `berth-worker --help' lists them.\n\nExample:\n\n  berth worker --pool wss://pool.example:7780 --token-file key",
         .run = run_program,
