@@ -20,7 +20,7 @@
 /* Ours alone carry both: nobody can make one larger or change the seals, and dropping one can still cut it to nothing. */
 #define OUR_SEALS (F_SEAL_GROW | F_SEAL_SEAL)
 
-enum segment_state { SEGMENT_NONE, SEGMENT_MAKING, SEGMENT_READY, SEGMENT_LENT, SEGMENT_WIPING };
+enum segment_state { SEGMENT_NONE, SEGMENT_MAKING, SEGMENT_READY, SEGMENT_LENT, SEGMENT_WIPING, SEGMENT_CUTTING };
 
 struct segment {
         enum segment_state state;
@@ -116,6 +116,15 @@ static void drop(struct segment *s)
         s->state = SEGMENT_NONE;
 }
 
+/* The same for what may be large: by the workers, and the room is there when they are done. */
+static void drop_aside(struct arena *arena, struct segment *s)
+{
+        if (touch_start(arena->touch, s->number, s->fd, s->bytes, TOUCH_CUT) < 0)
+                drop(s);
+        else
+                s->state = SEGMENT_CUTTING;
+}
+
 static struct segment *new_slot(struct arena *arena)
 {
         size_t grown = arena->count ? arena->count * 2 : 16;
@@ -173,7 +182,7 @@ static int make(struct arena *arena)
         *s = (struct segment){.fd = fd, .bytes = arena->options.segment, .uid = ANY_USER};
         r = identify(s);
         if (r == 0)
-                r = touch_start(arena->touch, s->number = ++arena->last_number, fd, s->bytes, false);
+                r = touch_start(arena->touch, s->number = ++arena->last_number, fd, s->bytes, TOUCH_FILL);
         if (r < 0) {
                 close(fd);
                 return r;
@@ -239,7 +248,7 @@ void arena_set_ready(struct arena *arena, uint64_t bytes)
         arena->options.ready = bytes;
         for (size_t i = 0; i < arena->count && sum(arena, SEGMENT_READY) > target_of(arena); i++)
                 if (arena->segments[i].state == SEGMENT_READY)
-                        drop(&arena->segments[i]);
+                        drop_aside(arena, &arena->segments[i]);
         plan(arena);
 }
 
@@ -271,7 +280,7 @@ int arena_lend(struct arena *arena, uid_t uid, uint64_t owner, struct arena_segm
                 if (arena->wanted < arena->options.segment)
                         arena->wanted = arena->options.segment;
                 plan(arena);
-                return sum(arena, SEGMENT_MAKING) + sum(arena, SEGMENT_WIPING) ? -EAGAIN : -E_ARENA;
+                return sum(arena, SEGMENT_MAKING) + sum(arena, SEGMENT_WIPING) + sum(arena, SEGMENT_CUTTING) ? -EAGAIN : -E_ARENA;
         }
         s->state = SEGMENT_LENT;
         s->uid = uid;
@@ -288,8 +297,8 @@ static void take_back(struct arena *arena, struct segment *s)
         uint64_t have = sum(arena, SEGMENT_READY) + sum(arena, SEGMENT_MAKING) + sum(arena, SEGMENT_WIPING);
 
         if (have >= target_of(arena) || s->bytes != arena->options.segment || used(arena) > arena->options.budget ||
-            touch_start(arena->touch, s->number, s->fd, s->bytes, true) < 0)
-                drop(s);
+            touch_start(arena->touch, s->number, s->fd, s->bytes, TOUCH_WIPE) < 0)
+                drop_aside(arena, s);
         else
                 s->state = SEGMENT_WIPING;
 }
@@ -395,8 +404,12 @@ bool arena_collect(struct arena *arena)
                 for (size_t i = 0; i < arena->count; i++) {
                         struct segment *s = &arena->segments[i];
 
-                        if (s->number != result.number || (s->state != SEGMENT_MAKING && s->state != SEGMENT_WIPING))
+                        if (s->number != result.number || (s->state != SEGMENT_MAKING && s->state != SEGMENT_WIPING && s->state != SEGMENT_CUTTING))
                                 continue;
+                        if (s->state == SEGMENT_CUTTING) {
+                                drop(s);
+                                break;
+                        }
                         if (result.status == 0 && used(arena) <= arena->options.budget) {
                                 s->state = SEGMENT_READY;
                                 break;
@@ -420,7 +433,7 @@ void arena_stats(const struct arena *arena, struct arena_stats *ret)
                 .budget = arena->options.budget,
                 .ready = sum(arena, SEGMENT_READY),
                 .lent = sum(arena, SEGMENT_LENT),
-                .other = sum(arena, SEGMENT_MAKING) + sum(arena, SEGMENT_WIPING),
+                .other = sum(arena, SEGMENT_MAKING) + sum(arena, SEGMENT_WIPING) + sum(arena, SEGMENT_CUTTING),
                 .failed = arena->failed,
         };
         ret->free = ret->budget > ret->lent ? ret->budget - ret->lent : 0;

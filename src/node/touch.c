@@ -1,4 +1,4 @@
-/* touch.c: worker threads that touch pages; see touch.h.
+/* touch.c: worker threads that touch pages and give them back; see touch.h.
  *
  * One mutex guards the list of files; a worker takes a piece, works without the mutex, and reports. The pages are mapped only while a piece is being
  * touched, so that they never count as the daemon's own memory for longer.
@@ -22,7 +22,7 @@ struct file {
         struct file *next;
         uint32_t number;
         int fd, status;
-        bool wipe;
+        enum touch_work work;
         uint64_t bytes, taken, done;
 };
 
@@ -39,12 +39,14 @@ struct touch {
 
 /* Writes a byte to each page that is not there yet. The file's size is sealed against growth but a client may cut a lent one: never one that
  * is here, as these are not lent, and one that a client kept open fails in fallocate or faults below, where populate reports it. */
-static int touch_piece(int fd, uint64_t at, uint64_t bytes, bool wipe)
+static int touch_piece(int fd, uint64_t at, uint64_t bytes, enum touch_work work)
 {
         char *map;
         int r = 0;
 
-        if (wipe && fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)at, (off_t)bytes) < 0)
+        if (work == TOUCH_CUT)
+                return ftruncate(fd, 0) < 0 ? -errno : 0;
+        if (work == TOUCH_WIPE && fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)at, (off_t)bytes) < 0)
                 return -errno;
         map = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, (off_t)at);
         if (map == MAP_FAILED)
@@ -102,10 +104,10 @@ static void *worker(void *user)
                         continue;
                 }
                 at = f->taken;
-                bytes = f->bytes - at < PIECE ? f->bytes - at : PIECE;
+                bytes = f->bytes - at < PIECE || f->work == TOUCH_CUT ? f->bytes - at : PIECE;
                 f->taken += bytes;
                 pthread_mutex_unlock(&t->lock);
-                r = touch_piece(f->fd, at, bytes, f->wipe);
+                r = touch_piece(f->fd, at, bytes, f->work);
                 pthread_mutex_lock(&t->lock);
                 f->done += bytes;
                 if (r < 0)
@@ -179,7 +181,7 @@ static int start_threads(struct touch *t)
         return t->started ? 0 : -EAGAIN;
 }
 
-int touch_start(struct touch *t, uint32_t number, int fd, uint64_t bytes, bool wipe)
+int touch_start(struct touch *t, uint32_t number, int fd, uint64_t bytes, enum touch_work work)
 {
         struct file *f = calloc(1, sizeof *f), **p = &t->open;
 
@@ -192,7 +194,7 @@ int touch_start(struct touch *t, uint32_t number, int fd, uint64_t bytes, bool w
         f->number = number;
         f->fd = fd;
         f->bytes = bytes;
-        f->wipe = wipe;
+        f->work = work;
         pthread_mutex_lock(&t->lock);
         while (*p)
                 p = &(*p)->next;

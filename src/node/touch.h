@@ -1,5 +1,5 @@
 /* touch.h: threads that fill memfds with pages ahead of their use, in pieces, so that all of them work on the same file when there is
- * only one. For arena.c. */
+ * only one, and that give pages back: both take long enough (a GiB: 50 to 300 ms) that the loop of a daemon must not. For arena.c. */
 #pragma once
 
 #include "base/scope.h"
@@ -18,7 +18,13 @@ struct touch_result {
 must_check int touch_new(unsigned int threads, void (*notify)(void *), void *user, struct touch **ret);
 /* Gives up unfinished files; waits for the piece each thread is at. */
 void touch_free(struct touch *touch);
-/* All pages of fd, which stays the caller's and open until the result came; wipe: what it holds is thrown away first. */
-must_check int touch_start(struct touch *touch, uint32_t number, int fd, uint64_t bytes, bool wipe);
+enum touch_work {
+        TOUCH_FILL, /* all pages */
+        TOUCH_WIPE, /* the same, and what it holds is thrown away first */
+        TOUCH_CUT,  /* cut to nothing: its pages are free, whoever still has it open or mapped */
+};
+
+/* Work on fd, which stays the caller's and open until the result came. */
+must_check int touch_start(struct touch *touch, uint32_t number, int fd, uint64_t bytes, enum touch_work work);
 /* The next finished file; false: none. */
 bool touch_next(struct touch *touch, struct touch_result *ret);
