@@ -334,5 +334,6 @@ uint64_t gate_least_turn(const struct gate *g, uint64_t cost, uint64_t slice);
 uint64_t gate_slice_of_switch(const struct gate *g, uint64_t cost);
 uint64_t gate_slice_of_cost(const struct gate *g, uint32_t device, uint64_t cost);
 bool gate_only_batch(const struct gate *g, uint32_t device);
+bool gate_linked(const struct gate *g);
 void gate_measured(uint64_t *rate, uint64_t moved, uint64_t elapsed_ns);
 void gate_drained(struct device *d, uint64_t drain_ns);

@@ -277,9 +277,18 @@ static void unlink_client(struct gate *g, struct client *c)
         *at = c->next_in_job;
 }
 
+/* Its mates wait for its device as well from now on; the first that links devices makes everybody wait for more than was reckoned with. */
+static void renew_bounds(struct gate *g, const struct client *joined, bool all)
+{
+        for_each_client (g, c)
+                if (c != joined && c->wants && (all || c->leader == joined->leader))
+                        c->wait_bound = plus(g->now - c->wait_since, gate_wait_bound(g, g->now, client_index(g, c)));
+}
+
 int gate_add_client(struct gate *gate, uint64_t now, const struct gate_client_spec *spec, uint32_t *ret_client)
 {
         struct client *c = NULL;
+        bool linked;
 
         if (spec->device >= gate->max_devices || !device_at(gate, spec->device)->present)
                 return -E_UNKNOWN_DEVICE;
@@ -295,6 +304,7 @@ int gate_add_client(struct gate *gate, uint64_t now, const struct gate_client_sp
         if (!c)
                 return -ENOSPC;
         gate_advance(gate, now);
+        linked = gate_linked(gate);
         memset(c, 0, sizeof(*c));
         c->used = 1;
         c->device = spec->device;
@@ -320,6 +330,7 @@ int gate_add_client(struct gate *gate, uint64_t now, const struct gate_client_sp
         c->part = c->admitted && !c->storage ? gate->settings.client_part_bytes : 0;
         gate_charge(gate, c, c->grant + c->part);
         link_client(gate, c);
+        renew_bounds(gate, c, linked != gate_linked(gate));
         *ret_client = client_index(gate, c);
         gate_settle(gate);
         return 0;

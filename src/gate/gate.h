@@ -191,7 +191,7 @@ bool gate_contended(const struct gate *gate, uint32_t device);
 /* The most that one client could ever be granted on the device: room less its own part. */
 uint64_t gate_room(const struct gate *gate, uint32_t device);
 
-/* A bound on how long this client will wait, were it to want now (or since it began to wait): over everyone who may come before it, their
+/* A bound on how long this client will wait, were it to want now (or since it began to wait, or its job came to one more device): over everyone who may come before it, their
  * slices, drains and moves, plus the ageing that lifts it to the top class. Assumes no client is stuck, none joins ahead, moves take no more
  * than twice and drains no more than four times what was measured. Until then: twice what gate_link told and four times a second; without
  * gate_link as long as is allowed before a client counts as stuck. */

@@ -171,6 +171,21 @@ static void in_step(uint32_t i)
                 sim_later(copy_time(a, in), i, DEED_IN_STEP);
 }
 
+void sim_hear_bounds(const struct actor *joined)
+{
+        bool links = false;
+        struct gate_client_view view;
+
+        for (uint32_t i = 0; i < MAX_CLIENTS; i++)
+                links |= w.actors[i].lives && joined->job && w.actors[i].job == joined->job && w.actors[i].device != joined->device;
+        for (uint32_t i = 0; i < MAX_CLIENTS; i++) {
+                struct actor *a = &w.actors[i];
+
+                if (a->lives && a->wants_open && a->wait_bound && (links || (a->job && a->job == joined->job)) && gate_view_client(w.gate, w.now, i, &view))
+                        a->wait_bound = view.wait_bound_ns;
+        }
+}
+
 static void served(uint32_t i)
 {
         struct actor *a = &w.actors[i];

@@ -80,6 +80,7 @@ void sim_report(uint32_t client, uint64_t returned);
 void sim_want(uint32_t client, uint64_t need);
 void sim_die(uint32_t client);
 void sim_act(const struct event *e);
+void sim_hear_bounds(const struct actor *joined); /* of the waits of its job, and of all when devices depend on each other by it */
 void sim_carry_out(void); /* hands the actions to the clients */
 
 /* sim-life.c */

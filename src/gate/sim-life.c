@@ -35,6 +35,7 @@ void sim_join(void)
         a->need = spec.limit_bytes && spec.need_bytes > spec.limit_bytes ? spec.limit_bytes : spec.need_bytes;
         if (a->storage)
                 a->job = a->need = 0;
+        sim_hear_bounds(a);
         a->flaw = w.kind || !sim_once_in(3) ? FLAW_NONE : (uint32_t)sim_below(FLAW_N);
         sim_trace("join     %2u device %u %sclass %u job %" PRIu64 " need %" PRIu64 " limit %" PRIu64 " flaw %u", i, a->device, a->storage ? "storage " : "", a->priority,
               a->job, a->need / w.unit, a->limit / w.unit, a->flaw);

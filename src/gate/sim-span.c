@@ -51,6 +51,7 @@ void sim_span_join(void)
                                     .need = spec.need_bytes, .program = program, .aim = aim, .chunk = chunk, .in_turn = in_turn,
                                     .rounds = sim_between(5, 60)};
                 lead = lead == GATE_NONE ? i : lead;
+                sim_hear_bounds(a);
                 sim_trace("join     %2u device %u class %u program %u aim %" PRIu64 " chunk %" PRIu64, i, a->device, priority, program, aim / w.unit, chunk / w.unit);
         }
         w.actors[lead].leads = true;

@@ -106,6 +106,16 @@ uint64_t gate_slice(const struct gate *g, const struct client *c, uint64_t incom
         return gate_slice_of_cost(g, c->device, gate_switch_cost(g, c->device, c->resident, incoming));
 }
 
+/* A job is on several devices: who waits for one of them may wait for the others as well. */
+bool gate_linked(const struct gate *g)
+{
+        for_each_client (g, c)
+                for_each_in_job (g, c->leader, mate)
+                        if (mate->device != c->device)
+                                return true;
+        return false;
+}
+
 /* Everyone who waits already may come first, and one more may be on its way in; each brings a switch and then may use its slice. After
  * ageing to the top class nobody who began to wait later goes first any more. Rates and drains are taken twice and four times as slow as
  * measured, within what is allowed before a client counts as stuck; until measured, as slow as is allowed. */
@@ -114,14 +124,11 @@ uint64_t gate_wait_bound(const struct gate *g, uint64_t now, uint32_t client)
         const struct gate_settings *s = &g->settings;
         const struct client *me = client_at(g, client);
         uint64_t services = 2, slice = 0, change = 0;
-        bool linked = false;
+        bool linked = gate_linked(g);
 
         (void)now;
         if (client >= g->max_clients || !me->used)
                 return 0;
-        for_each_client (g, c)
-                for_each_in_job (g, c->leader, mate)
-                        linked |= mate->device != c->device;
         for_each_client (g, c)
                 if (c != me && (linked || c->device == me->device) &&
                     (c->wants || c->state == WIRE_COMING_IN || c->state == WIRE_GIVING_WAY))

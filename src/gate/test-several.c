@@ -99,12 +99,38 @@ static void test_one_that_runs_comes_to_one_more_device(void **state)
         assert_int_equal(view(c1).state, WIRE_WAITING);
 }
 
+/* What is told of a wait counts the devices that its job is on by now. */
+static void test_a_bound_counts_the_device_of_a_mate_that_joins(void **state)
+{
+        uint32_t a, b;
+        uint64_t before;
+
+        (void)state;
+        begin();
+        gate_link(g, 0, 100);
+        gate_link(g, 1, 1);
+        running(WIRE_NORMAL, 100);
+        a = on(0, 1);
+        want(a, 50);
+        b = asking(WIRE_NORMAL, 50);
+        before = view(b).wait_bound_ns;
+        assert_true(view(a).wait_bound_ns < 1000 * S);
+        on(1, 1);
+        assert_true(view(a).wait_bound_ns > 1000 * S); /* the other link carries a hundredth */
+        assert_true(view(b).wait_bound_ns > before);   /* who waits behind it, too: devices depend on each other now */
+        before = view(a).wait_bound_ns;
+        on(0, 3);
+        on(1, 3);
+        assert_int_equal(view(a).wait_bound_ns, before); /* others that come later are no reason */
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_each_holds_what_the_other_waits_for),
                 cmocka_unit_test(test_whoever_works_breaks_the_ring),
                 cmocka_unit_test(test_one_that_runs_comes_to_one_more_device),
+                cmocka_unit_test(test_a_bound_counts_the_device_of_a_mate_that_joins),
         };
 
         return cmocka_run_group_tests(tests, NULL, end);
