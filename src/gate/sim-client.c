@@ -61,8 +61,11 @@ void sim_want(uint32_t i, uint64_t need)
         struct actor *a = &w.actors[i];
 
         a->ticket = ++w.tickets;
-        if (!a->wants_open)
+        if (!a->wants_open) {
                 a->wait_since = w.now;
+                a->began++;
+                w.began[a->device]++;
+        }
         a->wants_open = true;
         sim_trace("want     %2u need %" PRIu64 " ticket %u", i, need / w.unit, a->ticket);
         sim_result(a, "want", gate_want(w.gate, w.now, i, need, a->ticket));
@@ -242,6 +245,7 @@ void sim_carry_out(void)
         while (!w.failed && gate_next_action(w.gate, &action)) {
                 uint32_t i = action.client;
                 struct actor *a = &w.actors[i % MAX_CLIENTS];
+                uint64_t others;
 
                 sim_trace("   → %-9s %2d device %u ticket %u reason %u code %d bytes %" PRIu64, names[action.kind], (int)i, action.device,
                       action.ticket, action.reason, action.code, action.bytes / w.unit);
@@ -290,8 +294,9 @@ void sim_carry_out(void)
                                 sim_fail("give way for client %u, which does not run", i);
                         a->running = false;
                         a->closing = true;
-                        a->pings = w.served - a->served == a->others_then && action.reason != WIRE_GIVE_IDLE ? a->pings + 1 : 0;
-                        a->others_then = w.served - a->served;
+                        others = w.served - a->served + w.began[a->device] - a->began;
+                        a->pings = others == a->others_then ? a->pings + 1 : 0;
+                        a->others_then = action.reason == WIRE_GIVE_IDLE ? UINT64_MAX : others;
                         if (a->pings >= 2 && w.kind)
                                 sim_fail("client %u came in and was asked out again and again, and nobody was served meanwhile", i);
                         if (a->flaw != FLAW_NEVER_GIVES_WAY)

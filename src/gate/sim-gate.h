@@ -31,7 +31,8 @@ struct actor { /* a program, as it sees itself */
         uint32_t program;            /* of several devices, sim-span.c; 0: none */
         uint64_t aim, chunk, rounds; /* what such a one fills its device with, in which steps; what it works before the next change */
         uint64_t wait_since, wait_bound;
-        uint64_t served, others_then, pings; /* pings: times in a row that it was asked out and nobody else was served since the last */
+        uint64_t served, began, others_then, pings; /* pings: times in a row that it was asked out and nobody else was served, or came to wait for the device,
+                                                     * since the last; one that was asked out as idle begins anew */
 };
 
 struct event {
@@ -46,6 +47,7 @@ struct world {
         struct event events[MAX_EVENTS];
         uint64_t totals[MAX_DEVICES], rates[MAX_DEVICES], arena_total, arena_used, now, unit, drain_ns, jobs, random;
         uint32_t devices, clients, events_n, order, tickets;
+        uint64_t began[MAX_DEVICES]; /* waits, by asking */
         uint64_t slowest, slowness; /* moves and drains take so many times what they took at first: others came to use the machine */
         uint32_t programs, span_programs, overcommit; /* of several devices: so many so far, so many at once, so many percent of room together */
         bool kind, announces, ending, verbose, trace_all, spans, steady; /* kind: only well-behaved clients */
