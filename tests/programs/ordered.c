@@ -106,6 +106,7 @@ static void rules(uint64_t bytes)
         CU(cu_words(base.fill, plain, bytes / 4, 1, next));
         CU(cu.cuMemFreeAsync(plain, next)); /* ordinary memory may be freed so, too */
         CU(cu.cuStreamSynchronize(next));
+        CU(cu.cuCtxSynchronize()); /* frees of other streams count when they came to them */
         CU(cu.cuMemPoolGetAttribute(pool, 7, &used));
         WANT(used == before);
         CU(cu.cuStreamDestroy(next));
