@@ -226,12 +226,14 @@ static bool evict_step(struct device *d)
                 tell_evicted(d, false, parcel);
                 return true;
         }
+        planned = flight_bytes(d);
+        if (d->evict_left > planned && !d->move_status)
+                tier_ask(d, d->evict_left - planned); /* more was ordered since an answer came */
         waits = d->evict_left && tier_waits(d);
         if (waits && !d->flights_n) {
                 memory_note(d);
                 return false; /* a neighbour's answer is on its way, and wakes us */
         }
-        planned = flight_bytes(d);
         while (!waits && !d->move_status && d->flights_n < MOVE_WINDOW && planned < d->evict_left) {
                 unit = next_unit(d, true);
                 if (!unit) {

@@ -117,6 +117,7 @@ struct device {
         bool draining;   /* GIVE_WAY came, GIVEN_WAY not yet sent */
         bool want_sent;  /* a WANT is open for this closed time */
         bool asked, ask_sent; /* a thread waits for ask_bytes */
+        bool refused;         /* a storage: the daemon had no room on it; until the order to leave is carried out */
         unsigned int reserving; /* threads about to use spare grant: none is returned meanwhile */
         uint64_t ask_bytes;
         uint32_t ticket;

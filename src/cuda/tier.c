@@ -68,14 +68,19 @@ bool tier_prepare(void)
         return true;
 }
 
-/* What fits on the storage's shelves as they are. */
+static uint64_t whole_units(uint64_t bytes)
+{
+        return bytes / berth.unit_bytes * berth.unit_bytes;
+}
+
+/* What fits on the storage's shelves as they are: no unit goes to the rest at a shelf's end. */
 static uint64_t shelf_room(const struct device *s)
 {
         uint64_t room = 0;
 
         for (const struct shelf *shelf = shelves; shelf; shelf = shelf->next)
                 if (shelf->storage == s)
-                        room += shelf->bytes - shelf->filled;
+                        room += whole_units(shelf->bytes - shelf->filled);
         return room;
 }
 
@@ -85,13 +90,13 @@ void tier_ask(struct device *d, uint64_t bytes)
                 return;
         for (unsigned int i = 0; i < berth.devices_n && bytes; i++) {
                 struct device *s = &berth.devices[i];
-                uint64_t unit = berth.unit_bytes, room = shelf_room(s), wanted = (bytes + unit - 1) / unit * unit;
+                uint64_t room = shelf_room(s), wanted = whole_units(bytes + berth.unit_bytes - 1);
 
-                if (!s->storage || !s->announced || s->want_sent || s->evicting || !s->contexts_n || s->contexts[0] != d->contexts[0])
+                if (!s->storage || !s->announced || s->want_sent || s->refused || s->evicting || !s->contexts_n || s->contexts[0] != d->contexts[0])
                         continue;
                 s->asked = true;
                 s->ask_bytes = wanted > room ? wanted - room : 0;
-                s->want_sent = s->ask_bytes > device_spare(s);
+                s->want_sent = s->ask_bytes > whole_units(device_spare(s));
                 if (s->want_sent)
                         tell_storage_want(s);
         }
@@ -108,12 +113,13 @@ bool tier_waits(const struct device *d)
 void tier_answered(struct device *storage, uint64_t more)
 {
         storage->granted += more;
+        storage->refused = !more;
         storage->want_sent = false;
 }
 
 static struct shelf *new_shelf(struct device *d, struct device *s, uint64_t at_least)
 {
-        uint64_t bytes = berth.unit_bytes * SHELF_UNITS, spare = device_spare(s) / berth.unit_bytes * berth.unit_bytes;
+        uint64_t bytes = berth.unit_bytes * SHELF_UNITS, spare = whole_units(device_spare(s));
         CUmemAccessDesc access = {{CU_MEM_LOCATION_TYPE_DEVICE, d->handle}, CU_MEM_ACCESS_FLAGS_PROT_READWRITE};
         CUmemAllocationProp properties = {.type = CU_MEM_ALLOCATION_TYPE_PINNED, .location = {CU_MEM_LOCATION_TYPE_DEVICE, s->handle}};
         struct shelf *shelf;
@@ -253,7 +259,8 @@ int tier_idle_ms(uint64_t now)
 void tier_done(void)
 {
         for (unsigned int i = 0; i < berth.devices_n; i++)
-                berth.devices[i].asked &= !berth.devices[i].storage;
+                if (berth.devices[i].storage)
+                        berth.devices[i].asked = berth.devices[i].refused = false;
 }
 
 void tier_forked(void)

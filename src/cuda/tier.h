@@ -12,7 +12,7 @@
 
 /* Announces the neighbours of a process that is on exactly one device; once. True: something was done. */
 bool tier_prepare(void);
-/* The device has to leave this many bytes: asks its neighbours for room. */
+/* The device has to leave this many bytes: asks its neighbours for room, as far as they have not enough, were not asked yet, and did not refuse. */
 void tier_ask(struct device *d, uint64_t bytes);
 /* An answer is still due. */
 bool tier_waits(const struct device *d);

@@ -156,7 +156,7 @@ def test_an_idle_program_stays_on_the_neighbour_until_it_is_asked(machine):
     server = known_to_the_neighbour(node, Server(node, 128))
     push_out(node, 208)
     out = node.status()
-    assert stored(out) >= 80 * MIB
+    assert stored(out) >= 120 * MIB  # all but what is smaller than a unit
     others = work(node, 64, rounds=3)  # something happens on the device
     assert result(others)["ok"]
     now = node.status()
@@ -172,7 +172,7 @@ def test_a_neighbour_that_is_needed_gets_its_memory_back(machine):
     node = neighbour(machine)
     server = known_to_the_neighbour(node, Server(node, 128))
     hog = work(node, 200, until="end")
-    node.wait(lambda status: stored(status) >= 40 * MIB, "much of the server lies on the neighbour")
+    node.wait(lambda status: stored(status) >= 80 * MIB, "most of the server lies on the neighbour")
     other = work(node, 200, rounds=3, environment={"CU_DEVICE": "1"})
     assert result(other)["ok"]
     assert node.device(1)["out_bytes"] > 0
@@ -212,7 +212,7 @@ def test_a_program_killed_with_memory_on_a_neighbour_leaves_nothing_there(machin
     node = neighbour(machine)
     server = known_to_the_neighbour(node, Server(node, 128))
     hog = work(node, 200, until="end")
-    node.wait(lambda status: stored(status) >= 40 * MIB, "much of the server lies on the neighbour")
+    node.wait(lambda status: stored(status) >= 80 * MIB, "most of the server lies on the neighbour")
     server.process.kill()
     node.wait(lambda status: stored(status) == 0, "it is gone")
     assert result(work(node, 200, rounds=2, environment={"CU_DEVICE": "1"}))["ok"]

@@ -29,7 +29,7 @@ def programs(s):
         s.check(f'probe answers as bare over {road}', bare and not differences and len(hooked) == len(bare), '; '.join(differences[:8]))
     if s.software:  # tests/system has the others, each with the device that it wants
         names = [name for name in names if name in ('forker', 'threads', 'soak')]
-    kinds = [('kinds', '--kind', kind) for kind in ('streams', 'host', 'managed', 'arrays', 'graphs', 'cooperative', 'contexts', 'green')]
+    kinds = [('kinds', '--kind', kind) for kind in ('streams', 'host', 'managed', 'arrays', 'graphs', 'edges', 'cooperative', 'contexts', 'green')]
     for name, *arguments in [(name, *ARGUMENTS.get(name, ())) for name in names if name not in ALONE and name != 'kinds'] + (kinds if 'kinds' in names else []):
         bare = None if s.software else s.c(name, *arguments, bare=True)  # the software device is too small for both, and has its own tests
         hooked = s.c(name, *arguments)
