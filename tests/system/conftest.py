@@ -9,19 +9,39 @@ import fcntl
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
+import tempfile
 import time
 
 import pytest
 
 MIB, GIB = 1 << 20, 1 << 30
+OWN_FOLDER = pytest.StashKey()
 ROOT = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", ".."))
 BUILD = os.path.abspath(os.environ.get("BERTH_BUILD", os.path.join(ROOT, "build")))
 PATIENCE = float(os.environ.get("BERTH_TEST_PATIENCE", "1"))
 INSTRUMENTED = "build-asan" in BUILD or "build-tsan" in BUILD  # programs take several times their memory
 KEPT = ("PATH", "LANG", "LC_ALL", "TERM", "ASAN_OPTIONS", "UBSAN_OPTIONS", "TSAN_OPTIONS", "LSAN_OPTIONS")
 SANITIZER = re.compile(r"(AddressSanitizer|LeakSanitizer|ThreadSanitizer|runtime error):?.*")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config):
+    """A folder of its own for each run. The one that pytest shares between runs of a user is closed to others again by each run that begins, and so by a test
+    beside one whose daemon is another user."""
+    if not config.option.basetemp:
+        config.option.basetemp = tempfile.mkdtemp(prefix="berth-tests-")
+        config.stash[OWN_FOLDER] = config.option.basetemp
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session, exitstatus):
+    """Nothing stays behind, unless somebody will want to look."""
+    folder = session.config.stash.get(OWN_FOLDER, None)
+    if folder and exitstatus == 0:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def built(path):
